@@ -1,0 +1,67 @@
+#include "sim/base/err.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+    const char *name, *text;
+} table[] = {
+#define X(name, text) {#name, text},
+    ERR_TABLE(X)
+#undef X
+};
+
+static void fill(struct err *e, int code, const char *fmt, va_list ap)
+{
+    e->code = code;
+    vsnprintf(e->msg, sizeof e->msg, fmt, ap);
+}
+
+int err_set(struct err *e, int code, const char *fmt, ...)
+{
+    if (e && e->code == ERR_OK) {
+        va_list ap;
+        va_start(ap, fmt);
+        fill(e, code, fmt, ap);
+        va_end(ap);
+    }
+    return code;
+}
+
+int err_at(struct err *e, int code, const char *file, int line, int col, const char *fmt, ...)
+{
+    if (e && e->code == ERR_OK) {
+        va_list ap;
+        va_start(ap, fmt);
+        fill(e, code, fmt, ap);
+        va_end(ap);
+        snprintf(e->file, sizeof e->file, "%s", file ? file : "");
+        e->line = line;
+        e->col = col;
+    }
+    return code;
+}
+
+const char *err_name(int code)
+{
+    return code >= 0 && code < ERR_COUNT ? table[code].name : "?";
+}
+
+const char *err_text(int code)
+{
+    return code >= 0 && code < ERR_COUNT ? table[code].text : "?";
+}
+
+const char *err_format(const struct err *e, char *buf, size_t size)
+{
+    char at[300] = "";
+    if (e->file[0] && e->line > 0 && e->col > 0)
+        snprintf(at, sizeof at, "%s:%d:%d: ", e->file, e->line, e->col);
+    else if (e->file[0] && e->line > 0)
+        snprintf(at, sizeof at, "%s:%d: ", e->file, e->line);
+    else if (e->file[0])
+        snprintf(at, sizeof at, "%s: ", e->file);
+    snprintf(buf, size, "%s%s", at, e->msg[0] ? e->msg : err_text(e->code));
+    return buf;
+}
