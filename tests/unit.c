@@ -48,8 +48,8 @@ bool unit_str(const char *got, const char *want, const char *what, const char *f
 bool unit_has(const char *got, const char *want, const char *what, const char *file, int line)
 {
     char m[2048];
-    snprintf(m, sizeof m, "%s is \"%s\", expected it to contain \"%s\"", what,
-             got ? got : "(null)", want);
+    snprintf(m, sizeof m, "%s is \"%s\", expected it to contain \"%s\"", what, got ? got : "(null)",
+             want);
     return report(got && strstr(got, want), file, line, m);
 }
 

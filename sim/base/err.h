@@ -47,8 +47,7 @@ struct err {
 };
 
 /* Each returns `code`, so that `return err_set(...)` is the idiom. `e` may be NULL. */
-int err_set(struct err *e, int code, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
+int err_set(struct err *e, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 int err_at(struct err *e, int code, const char *file, int line, int col, const char *fmt, ...)
     __attribute__((format(printf, 6, 7)));
 

@@ -1,0 +1,100 @@
+/* Fluid sharing of one bandwidth: flows, each with a cap of its own, under one total.
+ *
+ * A flow asks for `bytes` that take `alone_ns` when nothing slows it: its cap is bytes / alone_ns.
+ * Rates are weighted max-min fair (Bertsekas and Gallager, Data Networks, 6.5.2):
+ *
+ *     rate_i = min(cap_i, level * weight_i),  sum of rates <= total,
+ *
+ * with the highest level that keeps the sum; the level is unbounded when all caps fit. They change
+ * only when a flow starts, finishes or is cancelled, and depend only on the set of flows.
+ *
+ * The module keeps no clock: the time is an argument, never earlier than that of the call before,
+ * and never later than fluid_next_ns, or a finish would be missed. Queries do not alter what
+ * follows, however often they are made. Driving it:
+ *
+ *     t = clock_min(evq_next_ns(&timers), clock_min(fluid_next_ns(&bus), deadline));
+ *     vclock_advance(&clock, t);
+ *     while (fluid_pop(&bus, t, &job)) ...
+ *
+ * Exactness. A flow that is never slowed finishes alone_ns after its start, exactly. One that is
+ * slowed finishes on the first whole nanosecond that is not before the ideal time; being handed the
+ * bandwidth of another only on a whole nanosecond delays it by less than 1 ns for each flow that
+ * finishes beside it. Doubles carry rates and what a flow has left when its rate changes: a relative
+ * 2^-50 of that, or 2^-20 bytes times its weight. Work counted in bytes is exact: what was asked is
+ * what was served plus what was given up plus what is left.
+ *
+ * Cost: time linear in the number of flows; memory taken once, at init. */
+#ifndef TANDEM_CORE_FLUID_H
+#define TANDEM_CORE_FLUID_H
+
+#include "sim/base/arena.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define FLUID_MAX_BYTES  ((int64_t)1 << 40)
+#define FLUID_MAX_WEIGHT 4096
+
+struct flow {
+    double cap;         /* bytes/s */
+    double ratio;       /* cap / weight: the level at which the flow reaches its cap */
+    int64_t end_ns;     /* at its cap: when it finishes */
+    double early_ns;    /* at its cap: the ideal finish is this much before end_ns, in [0, 1) */
+    uint64_t end_level; /* slowed: the value of fluid.served_level at which it finishes */
+    int64_t bytes;
+    int64_t alone_ns;
+    uint64_t id;
+    uint64_t tag;
+    uint32_t weight;
+    bool slowed;
+};
+
+struct fluid {
+    double total; /* bytes/s */
+    double level; /* bytes/s per weight; of slowed flows */
+    struct flow *flows;
+    uint32_t *order; /* of flows, by (ratio, id); behind `count` the free ones */
+    uint32_t count, capacity;
+    uint64_t weights;      /* sum of the flows' */
+    uint64_t served_level; /* bytes * 2^20 per weight given to slowed flows up to since_ns; wraps */
+    int64_t since_ns;      /* of the last change */
+    int64_t next_ns;       /* of the first finish; not valid when stale */
+    bool next_slowed;      /* that flow is slowed, and ends at this level: */
+    bool stale;            /* the set of flows has changed since the rates were found */
+    uint64_t next_level;
+    uint64_t last_id;
+    int64_t asked_bytes, served_bytes, dropped_bytes; /* of all, finished, cancelled flows */
+};
+
+/* Room for `capacity` flows (at least 1), owned by the arena; total_bytes_per_s > 0. ERR_OK or
+ * ERR_NOMEM. */
+int fluid_init(struct fluid *f, struct arena *a, uint32_t capacity, int64_t total_bytes_per_s);
+
+/* bytes in [1, FLUID_MAX_BYTES], alone_ns in [1, CLOCK_MAX_NS], weight in [1, FLUID_MAX_WEIGHT]; a
+ * job without bytes is a timer, not a flow. The flow's id, increasing and never 0; 0 when the
+ * capacity is used up. fluid_pop gives the tag back. */
+uint64_t fluid_start(struct fluid *f, int64_t now_ns, int64_t bytes, int64_t alone_ns,
+                     uint32_t weight, uint64_t tag);
+
+/* When the first flow finishes, if no other starts and none is cancelled; CLOCK_NEVER when there is
+ * none or when that lies beyond a run. */
+int64_t fluid_next_ns(struct fluid *f);
+
+/* Removes a flow that has finished by now_ns and gives its tag; false when there is none. Flows that
+ * finish in the same nanosecond leave in the order of their ids. */
+bool fluid_pop(struct fluid *f, int64_t now_ns, uint64_t *tag);
+
+/* Removes a flow before its end. Bytes that it did not move, rounded up, are counted as given up.
+ * False when no such flow is running. */
+bool fluid_cancel(struct fluid *f, int64_t now_ns, uint64_t id);
+
+/* Bytes/s; 0 when no such flow is running. */
+double fluid_rate(struct fluid *f, uint64_t id);
+
+/* Bytes still to move, rounded up; 0 when no such flow is running. */
+int64_t fluid_left_bytes(struct fluid *f, int64_t now_ns, uint64_t id);
+
+/* Bytes moved since init, by all flows, those that are running included. */
+int64_t fluid_moved_bytes(struct fluid *f, int64_t now_ns);
+
+#endif

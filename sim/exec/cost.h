@@ -1,0 +1,71 @@
+/* What a job costs: the simulated executor's hardware. Implemented in hwmodels.
+ *
+ * A cost model keeps no clock and no state of its own: what its answer depends on besides the job
+ * is an argument, owned by the executor. */
+#ifndef TANDEM_EXEC_COST_H
+#define TANDEM_EXEC_COST_H
+
+#include "sim/exec/exec.h"
+
+enum { COST_ABI = 1 };
+
+/* The state of a role's engine before a job. */
+struct engine_state {
+    int32_t graph, width; /* of the last FORWARD; width 0: none yet */
+    int32_t pos;          /* its cached tokens */
+    int32_t n_true_rows;  /* its rows with a token */
+};
+
+/* Where a job's time belongs when errors are told apart. */
+enum cost_part { PART_PREFILL, PART_STEP, PART_SAMPLE, PART_DRAFT, PART_HOST, PART_OTHER, PARTS };
+
+struct cost {
+    int64_t alone_ns;  /* start to end with nothing else on the bus, sample_ns included */
+    int64_t sample_ns; /* FORWARD, HEAD: choosing tokens */
+    int64_t bytes;     /* over the bus, evenly during alone_ns; 0: none, or not known */
+    int64_t resident_delta_bytes;
+    bool extrapolated; /* outside what was measured */
+};
+
+/* Host and hand-over times, once per run. */
+struct cost_host {
+    int64_t event_ns;    /* driver and policy, per event */
+    int64_t action_ns;   /* more, per action */
+    int64_t dispatch_ns; /* submission to start on an idle worker */
+    int64_t notify_ns;   /* end on the worker to delivery */
+};
+
+struct cost_processor {
+    const char *name;
+    int64_t active_mw, idle_mw; /* -1: not known; then the energy is unknown, never zero */
+};
+
+struct cost_model {
+    const struct cost_ops *ops; /* must be first in an implementation's struct */
+};
+
+struct cost_ops {
+    uint32_t abi;  /* COST_ABI */
+    uint32_t size; /* sizeof(struct cost_ops) */
+    const char *name;
+
+    /* What this device can run. */
+    void (*caps)(const struct cost_model *m, struct exec_caps *out);
+
+    /* `work` is given for DRAFT and CALIBRATE, else NULL. ERR_UNSUPPORTED when the device file has
+     * nothing that answers. */
+    int (*job)(const struct cost_model *m, const struct job *job, const struct engine_state *state,
+               const struct draft_work *work, struct cost *out, struct err *e);
+
+    void (*host)(const struct cost_model *m, struct cost_host *out);
+
+    /* Processors, and the one that plays `role`. Jobs of roles on one processor exclude each
+     * other. */
+    int32_t (*processors)(const struct cost_model *m, const struct cost_processor **out);
+    int32_t (*processor_of)(const struct cost_model *m, int32_t role);
+
+    /* Bytes per second of the DRAM, all processors together; 0: not modelled. */
+    int64_t (*bus_bytes_per_s)(const struct cost_model *m);
+};
+
+#endif

@@ -1,0 +1,31 @@
+/* Drafter instances of a run: one per open request and drafter. Every executor runs DRAFT and
+ * CALIBRATE jobs through this, so that the drafting code and its work counters are the same in all
+ * of them. */
+#ifndef TANDEM_EXEC_DRAFTING_H
+#define TANDEM_EXEC_DRAFTING_H
+
+#include "sim/exec/driver.h"
+
+struct drafting;
+
+/* Allocates everything it will ever need: setup->max_requests instances of each drafter, for
+ * max_ctx tokens and max_nodes nodes. */
+int drafting_create(const struct run_setup *setup, int32_t max_ctx, int32_t max_nodes,
+                    struct drafting **out, struct err *e);
+void drafting_destroy(struct drafting *d);
+
+/* On ARRIVE and FINISH, by the thread that owns the executor, with no job of the request in
+ * flight. ERR_LIMIT when more requests are open than the set-up allows. */
+int drafting_open(struct drafting *d, int32_t request, struct err *e);
+void drafting_close(struct drafting *d, int32_t request);
+
+/* Runs a DRAFT or CALIBRATE job. tree's arrays hold the job's max_nodes. Different requests' jobs
+ * may run on different threads; one request's jobs of one drafter must not overlap. ERR_UNSUPPORTED
+ * when the drafter cannot be calibrated, ERR_LIMIT when the text outgrows max_ctx. */
+int drafting_run(struct drafting *d, const struct job *job, struct draft_tree *tree,
+                 struct draft_work *work);
+
+/* Hash of a proposal: what replay compares. */
+uint64_t drafting_hash(const struct draft_tree *tree);
+
+#endif

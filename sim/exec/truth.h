@@ -1,0 +1,31 @@
+/* What the target would say: the simulated executor's language model.
+ *
+ * Only the simulated executor and types flagged NEEDS_TRUTH may see one: a policy or drafter that
+ * could read it would know what a real system does not know yet. */
+#ifndef TANDEM_EXEC_TRUTH_H
+#define TANDEM_EXEC_TRUTH_H
+
+#include <stdint.h>
+
+struct truth {
+    const struct truth_ops *ops; /* must be first in an implementation's struct */
+};
+
+struct truth_ops {
+    /* The target's choice after the prompt, the first n_true tokens of its own greedy
+     * continuation, and then n_wrong tokens of which the first differs from that continuation. -1
+     * when the trace does not hold it: past the continuation's end, or a counterfactual that was
+     * never recorded. */
+    int32_t (*choice)(struct truth *t, int32_t request, int32_t n_true, const int32_t *wrong,
+                      int32_t n_wrong);
+
+    /* Tokens of the recorded continuation, the end-of-text token included. */
+    int32_t (*length)(struct truth *t, int32_t request);
+
+    /* The k most likely tokens after prompt position pos, with logits; 0 when not recorded, else
+     * the number written (<= k). */
+    int32_t (*top)(struct truth *t, int32_t request, int32_t pos, int32_t k, int32_t *token,
+                   float *logit);
+};
+
+#endif
