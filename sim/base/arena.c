@@ -38,6 +38,11 @@ void arena_seal(struct arena *a)
     a->sealed = 1;
 }
 
+void arena_unseal(struct arena *a)
+{
+    a->sealed = 0;
+}
+
 void *arena_alloc(struct arena *a, size_t count, size_t size)
 {
     assert(!a->sealed && "allocation after the run has started");

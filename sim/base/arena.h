@@ -26,6 +26,7 @@ void *arena_alloc(struct arena *a, size_t count, size_t size);
 char *arena_strdup(struct arena *a, const char *s);
 
 void arena_seal(struct arena *a);
+void arena_unseal(struct arena *a);
 
 /* Frees all memory and opens a sealed arena again. */
 void arena_reset(struct arena *a);

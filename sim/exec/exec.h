@@ -170,6 +170,9 @@ void act_wake(struct actions *a, int64_t wake_ns);
 void act_emit(struct actions *a, int32_t request, const int32_t *token, int32_t n);
 void act_finish(struct actions *a, int32_t request);
 
+/* Continues the hash h with all of an action, its arrays included: equal runs have equal hashes. */
+uint64_t action_hash(uint64_t h, const struct action *a);
+
 /* ---- events ---------------------------------------------------------------------------------- */
 
 /* The order of kinds at equal times; the numbers are part of the log format. */
