@@ -1,0 +1,56 @@
+#!/bin/sh
+# From a bare Debian or Ubuntu machine to the table "predicted against measured".
+#
+#   sh experiments/quickstart.sh
+#
+# Installs what is missing, fetches llama.cpp and the weights, builds, and runs the main job on a
+# short list of prompts. What it fetches goes to ${TANDEM_DEPS:-~/.cache/tandem}; what it builds
+# and writes to build/ and out/. A second run does only what is left to do.
+set -eu
+cd "$(dirname "$0")/.."
+
+report=out/validate.json
+picture=out/validate.svg
+
+started=$(date +%s)
+step_started=$started
+stage=
+
+# step TITLE: ends the stage before with its time, and begins the next; no title: the last has ended
+step()
+{
+    now=$(date +%s)
+    [ -z "$stage" ] || printf '==> %s: done in %d s\n' "$stage" $((now - step_started)) >&2
+    stage=$1
+    step_started=$now
+    [ -z "$stage" ] || printf '==> %s\n' "$stage" >&2
+}
+
+on_exit()
+{
+    status=$?
+    [ "$status" = 0 ] || printf '==> %s: FAILED after %d s\n' "$stage" \
+        $(($(date +%s) - step_started)) >&2
+}
+trap on_exit EXIT
+
+step "1/6 packages"
+sh experiments/setup.sh packages
+step "2/6 llama.cpp"
+TANDEM_LLAMA_DIR=$(sh experiments/setup.sh llama)
+export TANDEM_LLAMA_DIR
+step "3/6 weights"
+sh experiments/setup.sh model >/dev/null
+step "4/6 Tandem"
+cmake --preset release >&2
+cmake --build --preset release -j "${TANDEM_JOBS:-$(nproc)}" >&2
+step "5/6 weights as pure Q4_0"
+sh experiments/setup.sh quantise build/tandem-device >/dev/null
+step "6/6 predicted against measured (about two minutes)"
+mkdir -p out
+build/tandem validate --quick
+step ""
+
+printf '\nAll of it, one object:  %s\nThe picture:            %s\n' "$report" "$picture"
+printf 'Every held-out prompt:  build/tandem validate   (about 20 minutes)\n'
+printf 'This took %d s.\n' $(($(date +%s) - started)) >&2
