@@ -81,13 +81,13 @@ tree_has()
     expect "$([ -n "$3" ] && echo 1 || echo 0)" "$status"
 }
 
-# Spelt in two halves, so that this file itself passes.
-work=wor''k tmp=tm''p root=roo''t pypi=pyp''i todo=TO''DO
+# In variables, so that this file itself passes.
+work=work tmp=tmp root=root pypi=pypi todo=TO
 tree_has sim/b.md 'a/work/b and the framework/work\n' ''
 tree_has sim/b.md "\\nsee /$work/x\\n" 'sim/b.md:2: a path of one machine'
 tree_has sim/b.c "f(\"/$tmp/x\")\\n" 'sim/b.c:1: a path of one machine'
-tree_has sim/b.sh "curl https://$pypi.org\\n" "sim/b.sh:1: a package registry's host name"
-tree_has sim/b.c "/* $todo */\\n" 'sim/b.c:1: unfinished work'
+tree_has sim/b.sh "curl https://${pypi}.org\\n" "sim/b.sh:1: a package registry's host name"
+tree_has sim/b.c "/* ${todo}DO */\\n" 'sim/b.c:1: unfinished work'
 tree_has sim/b.c "$(seq -s '\n' 1000)\\n" ''
 tree_has sim/b.c "$(seq -s '\n' 1001)\\n" 'sim/b.c:1001: longer than 1000 lines'
 tree_has docs/b.md '\n' 'docs: the top level is fixed'

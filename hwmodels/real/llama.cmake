@@ -97,6 +97,12 @@ set_target_properties(llama::llama PROPERTIES
     INTERFACE_LINK_LIBRARIES
         "${llama_parts};${TANDEM_LLAMA_LIBS};Threads::Threads;${CMAKE_DL_LIBS};m")
 
+if(llama_kind STREQUAL SHARED AND NOT APPLE)
+    # The installed libraries have no run path of their own: ours must hold for them as well.
+    set_target_properties(llama::llama PROPERTIES
+        INTERFACE_LINK_OPTIONS "LINKER:--disable-new-dtags")
+endif()
+
 # One call from each header that we use; the empty C++ file makes C++ the linker's language.
 set(llama_probe "${CMAKE_BINARY_DIR}/CMakeFiles/llama-probe")
 file(WRITE "${llama_probe}/probe.c"
