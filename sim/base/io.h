@@ -31,8 +31,8 @@ struct io_out {
 
 int io_out_open(struct io_out *o, const char *path, struct err *e);
 
-/* With `keep`: flushes, waits for the disk and renames to the path, so that readers see the old file
- * or the whole new one; ERR_IO if anything failed since io_out_open, and then nothing is left.
+/* With `keep`: flushes, waits for the disk and renames to the path, so that readers see the old
+ * file or the whole new one; ERR_IO if anything failed since io_out_open, and then nothing is left.
  * Without: removes the part. */
 int io_out_close(struct io_out *o, bool keep, struct err *e);
 

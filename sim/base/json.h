@@ -36,12 +36,13 @@ enum json_type {
 
 struct json_token {
     enum json_type type;
-    int line, col;    /* where it starts, 1-based; columns count characters */
-    const char *text; /* KEY, STRING: decoded UTF-8 with a NUL after it; valid until the next call */
-    size_t n;         /* bytes of text; the text itself may hold NULs, written \u0000 */
-    int64_t i;        /* INT */
-    double d;         /* INT, DOUBLE */
-    bool b;           /* BOOL */
+    int line, col; /* where it starts, 1-based; columns count characters */
+    const char
+        *text; /* KEY, STRING: decoded UTF-8 with a NUL after it; valid until the next call */
+    size_t n;  /* bytes of text; the text itself may hold NULs, written \u0000 */
+    int64_t i; /* INT */
+    double d;  /* INT, DOUBLE */
+    bool b;    /* BOOL */
 };
 
 struct json_reader {
@@ -56,18 +57,19 @@ struct json_reader {
     size_t cap;
 };
 
-/* Reads one value from data[0 .. n), which like `name` must outlive the reader. `line` is the number
- * of the first line. Frees nothing of the caller's; json_fini frees the reader's own buffer. */
+/* Reads one value from data[0 .. n), which like `name` must outlive the reader. `line` is the
+ * number of the first line. Frees nothing of the caller's; json_fini frees the reader's own buffer.
+ */
 void json_init(struct json_reader *r, const char *name, const char *data, size_t n, int line);
 void json_fini(struct json_reader *r);
 
-/* The next token. ERR_PARSE: not JSON, or not UTF-8; ERR_RANGE: a number beyond its type; ERR_LIMIT:
- * nested deeper than JSON_MAX_DEPTH; ERR_NOMEM. The record names file:line:col. After an error the
- * reader is at no defined place. */
+/* The next token. ERR_PARSE: not JSON, or not UTF-8; ERR_RANGE: a number beyond its type;
+ * ERR_LIMIT: nested deeper than JSON_MAX_DEPTH; ERR_NOMEM. The record names file:line:col. After an
+ * error the reader is at no defined place. */
 int json_next(struct json_reader *r, struct json_token *t, struct err *e);
 
-/* json_next, and ERR_SCHEMA unless the token is of `type` (DOUBLE takes an INT too). `what` names the
- * value in the message: "'id'". A STRING or KEY that holds a NUL is ERR_SCHEMA here. */
+/* json_next, and ERR_SCHEMA unless the token is of `type` (DOUBLE takes an INT too). `what` names
+ * the value in the message: "'id'". A STRING or KEY that holds a NUL is ERR_SCHEMA here. */
 int json_expect(struct json_reader *r, enum json_type type, const char *what, struct json_token *t,
                 struct err *e);
 
@@ -76,8 +78,8 @@ int json_skip(struct json_reader *r, struct json_token *t, struct err *e);
 
 /* The next key of an object whose keys are known: *index becomes its place in the NULL-terminated
  * list `keys` (at most 32), or -1 at the object's end. Sets the key's bit in *seen, which starts as
- * 0. ERR_SCHEMA for a key that is unknown or comes twice, and at the end for one of `required` (bits)
- * that is missing. */
+ * 0. ERR_SCHEMA for a key that is unknown or comes twice, and at the end for one of `required`
+ * (bits) that is missing. */
 int json_member(struct json_reader *r, const char *const *keys, uint32_t required, uint32_t *seen,
                 int *index, struct err *e);
 
@@ -98,8 +100,8 @@ bool json_lines_next(struct json_lines *l, struct json_reader *r);
 
 /* Writes one value to a FILE or a growing buffer. The bytes depend on the calls alone: members in
  * the order of the calls, doubles with the fewest of 15 to 17 digits that read back to the same
- * double, infinities and NaN as null, bytes that are not UTF-8 as U+FFFD. Calls in a wrong order are
- * bugs and assert. */
+ * double, infinities and NaN as null, bytes that are not UTF-8 as U+FFFD. Calls in a wrong order
+ * are bugs and assert. */
 struct json_writer {
     FILE *file; /* NULL: the buffer */
     char *data; /* [n], NUL after it; owned by the writer */
