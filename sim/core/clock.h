@@ -1,7 +1,7 @@
 /* The virtual clock: int64_t nanoseconds since the start of a run.
  *
- * A run lies in [0, CLOCK_MAX_NS], 146 years, so that the sum of two times of a run never overflows.
- * CLOCK_NEVER is later than every time of a run. */
+ * A run lies in [0, CLOCK_MAX_NS], 146 years, so that the sum of two times of a run never
+ * overflows. CLOCK_NEVER is later than every time of a run. */
 #ifndef TANDEM_CORE_CLOCK_H
 #define TANDEM_CORE_CLOCK_H
 
@@ -27,7 +27,7 @@ static inline int64_t clock_after(int64_t now_ns, int64_t delay_ns)
 {
     assert(now_ns >= 0 && delay_ns >= 0);
     return now_ns > CLOCK_MAX_NS || delay_ns > CLOCK_MAX_NS - now_ns ? CLOCK_NEVER
-                                                                      : now_ns + delay_ns;
+                                                                     : now_ns + delay_ns;
 }
 
 static inline int64_t clock_min(int64_t a_ns, int64_t b_ns)

@@ -38,7 +38,8 @@ int evq_init(struct evq *q, struct arena *a, uint32_t capacity);
 /* Forgets every pending event and starts the sequence again. */
 void evq_clear(struct evq *q);
 
-/* The event's id, never 0 and never given twice; 0 when the queue is full. 0 <= kind < EVQ_KINDS. */
+/* The event's id, never 0 and never given twice; 0 when the queue is full. 0 <= kind < EVQ_KINDS.
+ */
 uint64_t evq_push(struct evq *q, int64_t time_ns, unsigned kind, uint64_t data);
 
 /* False when no such event is pending: it has left the queue, or never was in it. */

@@ -19,9 +19,9 @@
  * Exactness. A flow that is never slowed finishes alone_ns after its start, exactly. One that is
  * slowed finishes on the first whole nanosecond that is not before the ideal time; being handed the
  * bandwidth of another only on a whole nanosecond delays it by less than 1 ns for each flow that
- * finishes beside it. Doubles carry rates and what a flow has left when its rate changes: a relative
- * 2^-50 of that, or 2^-20 bytes times its weight. Work counted in bytes is exact: what was asked is
- * what was served plus what was given up plus what is left.
+ * finishes beside it. Doubles carry rates and what a flow has left when its rate changes: a
+ * relative 2^-50 of that, or 2^-20 bytes times its weight. Work counted in bytes is exact: what was
+ * asked is what was served plus what was given up plus what is left.
  *
  * Cost: time linear in the number of flows; memory taken once, at init. */
 #ifndef TANDEM_CORE_FLUID_H
@@ -38,32 +38,32 @@
 struct flow {
     double cap;         /* bytes/s */
     double ratio;       /* cap / weight: the level at which the flow reaches its cap */
+    double weight;      /* an integer */
     int64_t end_ns;     /* at its cap: when it finishes */
-    double early_ns;    /* at its cap: the ideal finish is this much before end_ns, in [0, 1) */
+    double early_ns;    /* at its cap: the ideal finish is this much before end_ns */
     uint64_t end_level; /* slowed: the value of fluid.served_level at which it finishes */
+    int64_t units;      /* bytes * 2^20 / weight, which served_level counts */
     int64_t bytes;
     int64_t alone_ns;
     uint64_t id;
     uint64_t tag;
-    uint32_t weight;
-    bool slowed;
 };
 
 struct fluid {
     double total; /* bytes/s */
-    double level; /* bytes/s per weight; of slowed flows */
-    struct flow *flows;
-    uint32_t *order; /* of flows, by (ratio, id); behind `count` the free ones */
+    double level; /* bytes/s per weight; of slowed flows, 0 when there are none */
+    double weights;
+    struct flow **order; /* `count` flows by (ratio, id), then the free ones */
     uint32_t count, capacity;
-    uint64_t weights;      /* sum of the flows' */
-    uint64_t served_level; /* bytes * 2^20 per weight given to slowed flows up to since_ns; wraps */
-    int64_t since_ns;      /* of the last change */
-    int64_t next_ns;       /* of the first finish; not valid when stale */
-    bool next_slowed;      /* that flow is slowed, and ends at this level: */
-    bool stale;            /* the set of flows has changed since the rates were found */
+    uint32_t at_cap;       /* the first of them are at their cap, the others are slowed */
+    bool stale;            /* the set has changed since the rates were found */
+    bool next_slowed;      /* the first to finish is slowed, and does so at next_level */
+    uint64_t served_level; /* units that each slowed flow was given up to since_ns; wraps */
     uint64_t next_level;
+    int64_t next_ns;  /* of the first finish */
+    int64_t since_ns; /* of the last change */
     uint64_t last_id;
-    int64_t asked_bytes, served_bytes, dropped_bytes; /* of all, finished, cancelled flows */
+    int64_t asked_bytes, served_bytes, dropped_bytes; /* in all; by ended flows; given up */
 };
 
 /* Room for `capacity` flows (at least 1), owned by the arena; total_bytes_per_s > 0. ERR_OK or
@@ -80,8 +80,8 @@ uint64_t fluid_start(struct fluid *f, int64_t now_ns, int64_t bytes, int64_t alo
  * none or when that lies beyond a run. */
 int64_t fluid_next_ns(struct fluid *f);
 
-/* Removes a flow that has finished by now_ns and gives its tag; false when there is none. Flows that
- * finish in the same nanosecond leave in the order of their ids. */
+/* Removes a flow that has finished by now_ns and gives its tag; false when there is none. Flows
+ * that finish in the same nanosecond leave in the order of their ids. */
 bool fluid_pop(struct fluid *f, int64_t now_ns, uint64_t *tag);
 
 /* Removes a flow before its end. Bytes that it did not move, rounded up, are counted as given up.

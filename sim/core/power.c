@@ -59,8 +59,7 @@ struct energy energy_add(struct energy a, struct energy b)
         return (struct energy){0};
     int64_t pj = a.pj + b.pj;
     assert(a.mj < INT64_MAX - b.mj);
-    return (struct energy){
-        .mj = a.mj + b.mj + pj / PJ_PER_MJ, .pj = pj % PJ_PER_MJ, .known = true};
+    return (struct energy){.mj = a.mj + b.mj + pj / PJ_PER_MJ, .pj = pj % PJ_PER_MJ, .known = true};
 }
 
 struct energy power_energy(const struct power *p, int64_t now_ns)
@@ -74,8 +73,7 @@ struct energy power_energy(const struct power *p, int64_t now_ns)
 
 bool energy_pj(struct energy e, int64_t *pj)
 {
-    if (!e.known || e.mj > INT64_MAX / PJ_PER_MJ ||
-        e.mj * PJ_PER_MJ > INT64_MAX - e.pj)
+    if (!e.known || e.mj > INT64_MAX / PJ_PER_MJ || e.mj * PJ_PER_MJ > INT64_MAX - e.pj)
         return false;
     *pj = e.mj * PJ_PER_MJ + e.pj;
     return true;

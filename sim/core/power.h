@@ -2,8 +2,8 @@
  *
  *     E(t) = active_mw * (time with at least one job) + idle_mw * (the other time)
  *
- * What was not measured is unknown, never zero: with either power unknown the energy is unknown, and
- * a sum with an unknown part is unknown. */
+ * What was not measured is unknown, never zero: with either power unknown the energy is unknown,
+ * and a sum with an unknown part is unknown. */
 #ifndef TANDEM_CORE_POWER_H
 #define TANDEM_CORE_POWER_H
 
