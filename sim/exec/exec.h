@@ -211,6 +211,7 @@ struct event {
             int32_t n;
             const int32_t *token; /* the prompt; valid until the request's FINISH */
             int32_t max_tokens;   /* output tokens at most, >= 1 */
+            int64_t arrival_ns;   /* as its struct request says: it may have waited since then */
         } arrive;
     };
 };
