@@ -80,7 +80,7 @@ static void start_events(struct load *l)
 
 static void step_events(struct load *l)
 {
-    struct event e;
+    struct evq_event e;
     uint64_t processor;
     l->now_ns = clock_min(evq_next_ns(&l->queue), fluid_next_ns(&l->bus));
     if (fluid_pop(&l->bus, l->now_ns, &processor)) {
@@ -117,7 +117,7 @@ static void start_queue(struct load *l)
 
 static void step_queue(struct load *l)
 {
-    struct event e;
+    struct evq_event e;
     evq_pop(&l->queue, &e);
     evq_push(&l->queue, e.time_ns + draw(l)->alone_ns, 1, e.data);
 }

@@ -9,7 +9,7 @@
  * hovers at the border does not change its form at every event. */
 enum { SORT_AGAIN = EVQ_SORTED / 2, ARITY = 4 };
 
-static inline bool before(const struct event *a, const struct event *b)
+static inline bool before(const struct evq_event *a, const struct evq_event *b)
 {
     return a->time_ns < b->time_ns || (a->time_ns == b->time_ns && a->id < b->id);
 }
@@ -30,7 +30,7 @@ void evq_clear(struct evq *q)
 }
 
 /* Places e at hole i or above it, whichever keeps the heap. */
-static void sift_up(struct evq *q, uint32_t i, struct event e)
+static void sift_up(struct evq *q, uint32_t i, struct evq_event e)
 {
     while (i > 0) {
         uint32_t parent = (i - 1) / ARITY;
@@ -43,7 +43,7 @@ static void sift_up(struct evq *q, uint32_t i, struct event e)
 }
 
 /* Places e at hole i or below it. */
-static void sift_down(struct evq *q, uint32_t i, struct event e)
+static void sift_down(struct evq *q, uint32_t i, struct evq_event e)
 {
     for (;;) {
         uint32_t first = i * ARITY + 1, least = first;
@@ -61,7 +61,7 @@ static void sift_down(struct evq *q, uint32_t i, struct event e)
 }
 
 /* Sorted mode: e into the hole at the end, or further to the front, where the later ones are. */
-static void insert_sorted(struct event *at, uint32_t n, struct event e)
+static void insert_sorted(struct evq_event *at, uint32_t n, struct evq_event e)
 {
     uint32_t i = n;
     for (; i > 0 && before(&at[i - 1], &e); i--)
@@ -73,7 +73,7 @@ static void insert_sorted(struct event *at, uint32_t n, struct event e)
 static void sorted_to_heap(struct evq *q)
 {
     for (uint32_t i = 0, j = q->count - 1; i < j; i++, j--) {
-        struct event e = q->at[i];
+        struct evq_event e = q->at[i];
         q->at[i] = q->at[j];
         q->at[j] = e;
     }
@@ -93,7 +93,7 @@ uint64_t evq_push(struct evq *q, int64_t time_ns, unsigned kind, uint64_t data)
     if (q->count == q->capacity)
         return 0;
     uint64_t id = (uint64_t)kind << 56 | ++q->sequence;
-    struct event e = {.time_ns = time_ns, .id = id, .data = data};
+    struct evq_event e = {.time_ns = time_ns, .id = id, .data = data};
     if (!q->heap && q->count == EVQ_SORTED)
         sorted_to_heap(q);
     if (q->heap)
@@ -106,7 +106,7 @@ uint64_t evq_push(struct evq *q, int64_t time_ns, unsigned kind, uint64_t data)
 
 static void remove_from_heap(struct evq *q, uint32_t i)
 {
-    struct event last = q->at[--q->count];
+    struct evq_event last = q->at[--q->count];
     if (i < q->count) {
         if (i > 0 && before(&last, &q->at[(i - 1) / ARITY]))
             sift_up(q, i, last);
@@ -134,7 +134,7 @@ bool evq_cancel(struct evq *q, uint64_t id)
     return true;
 }
 
-const struct event *evq_peek(const struct evq *q)
+const struct evq_event *evq_peek(const struct evq *q)
 {
     if (!q->count)
         return NULL;
@@ -143,11 +143,11 @@ const struct event *evq_peek(const struct evq *q)
 
 int64_t evq_next_ns(const struct evq *q)
 {
-    const struct event *e = evq_peek(q);
+    const struct evq_event *e = evq_peek(q);
     return e ? e->time_ns : CLOCK_NEVER;
 }
 
-bool evq_pop(struct evq *q, struct event *out)
+bool evq_pop(struct evq *q, struct evq_event *out)
 {
     if (!q->count)
         return false;

@@ -14,19 +14,19 @@
 
 enum { EVQ_SORTED = 32, EVQ_KINDS = 256 };
 
-struct event {
+struct evq_event {
     int64_t time_ns;
     uint64_t id;   /* kind << 56 | sequence: the order within one time, and the name for cancel */
     uint64_t data; /* the caller's: an index, a job's id */
 };
 
-static inline unsigned event_kind(const struct event *e)
+static inline unsigned evq_kind(const struct evq_event *e)
 {
     return (unsigned)(e->id >> 56);
 }
 
 struct evq {
-    struct event *at;
+    struct evq_event *at;
     uint32_t count, capacity;
     uint64_t sequence;
     bool heap; /* at[] is a heap, earliest first; otherwise sorted, earliest last */
@@ -46,12 +46,12 @@ uint64_t evq_push(struct evq *q, int64_t time_ns, unsigned kind, uint64_t data);
 bool evq_cancel(struct evq *q, uint64_t id);
 
 /* The earliest event, left in place; NULL when none is pending. Valid until the next call. */
-const struct event *evq_peek(const struct evq *q);
+const struct evq_event *evq_peek(const struct evq *q);
 
 /* Its time; CLOCK_NEVER when none is pending. */
 int64_t evq_next_ns(const struct evq *q);
 
 /* Takes the earliest event; false when none is pending. */
-bool evq_pop(struct evq *q, struct event *out);
+bool evq_pop(struct evq *q, struct evq_event *out);
 
 #endif
