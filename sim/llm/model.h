@@ -1,0 +1,49 @@
+/* What a language model is made of, as far as its cost depends on it. */
+#ifndef TANDEM_LLM_MODEL_H
+#define TANDEM_LLM_MODEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "sim/base/err.h"
+
+/* Where layers differ, a field has the largest value of any layer; kv_f16_bytes is the exact sum.
+ */
+struct model_desc {
+    char name[128];        /* as its file calls it; "" when the file does not */
+    char architecture[64]; /* "llama" */
+    char quantisation[32]; /* "Q4_0": what most weights are stored as */
+    int32_t layers;
+    int32_t d_model;
+    int32_t d_ff;
+    int32_t heads;
+    int32_t kv_heads;
+    int32_t head_dim; /* of keys; values may differ, which kv_f16_bytes counts */
+    int32_t vocabulary;
+    int32_t context;      /* tokens that it was trained for */
+    bool tied_embeddings; /* the LM head is the embedding table */
+    int64_t parameters;   /* elements of all tensors */
+    int64_t weight_bytes; /* of all tensors, without the file's padding */
+    int64_t kv_f16_bytes; /* of keys and values per token and sequence, in half precision:
+                             sum over layers of 2 * kv_heads * (key length + value length) */
+};
+
+/* ERR_RANGE with the field's name unless every number is one that a model can have: sizes positive
+ * and below 2^24, heads a multiple of kv_heads, weights no more than 2^50 bytes. */
+int model_check(const struct model_desc *m, struct err *e);
+
+/* Reads the description from a GGUF file (versions 2 and 3, little-endian): the header's keys and
+ * tensor records. The tensor data is not touched, but must be there: ERR_CORRUPT with the offset
+ * for a file that is truncated or contradicts itself; ERR_UNSUPPORTED for another version, byte
+ * order or tensor type; ERR_SCHEMA for a header without a needed key. */
+int model_from_gguf(const char *path, struct model_desc *out, struct err *e);
+
+/* The same from n bytes; `name` stands for the file in messages. */
+int model_from_gguf_bytes(const char *name, const void *bytes, size_t n, struct model_desc *out,
+                          struct err *e);
+
+/* Writes "SmolLM2 135M: llama, 30 layers, ... " (one line) to buf; returns buf. */
+const char *model_format(const struct model_desc *m, char *buf, size_t size);
+
+#endif
