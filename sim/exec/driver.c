@@ -6,6 +6,7 @@
 
 #include "sim/base/hash.h"
 #include "sim/exec/cost.h"
+#include "sim/exec/jobs.h"
 
 struct flight {
     int64_t id;
@@ -25,7 +26,7 @@ struct driver {
     struct actions actions;
     void *policy;
     struct flight *flight; /* [caps.max_jobs], in order of submission */
-    int32_t n_flight;
+    int32_t n_flight, n_roles;
     int64_t last_id, now_ns, wake_ns, last_end_ns;
     int32_t n_arrived, n_open, n_finished;
     bool *cancel_sent; /* [n_requests] */
@@ -119,6 +120,7 @@ static void next_due(const struct driver *d, struct event *due)
             ev.arrive.n = q->n;
             ev.arrive.token = q->token;
             ev.arrive.max_tokens = q->max_tokens;
+            ev.arrive.arrival_ns = q->arrival_ns;
             consider(due, &ev);
         }
     }
@@ -257,33 +259,13 @@ static bool open_request(const struct driver *d, int32_t r)
     return r >= 0 && r < d->n_arrived && !d->out->request[r].finished;
 }
 
-static int check_forward(struct driver *d, const struct job *j)
-{
-    const struct job_forward *f = &j->forward;
-    if (f->n < 1 || f->n > f->width || f->width > d->caps.max_rows || f->pos < 0 ||
-        f->pos + f->n > d->caps.max_ctx || f->seq < 0 || f->seq >= d->caps.max_seqs || f->b0 < 0 ||
-        f->b1 > d->caps.blocks || f->b0 > f->b1 || f->graph < 0 || f->graph > d->caps.n_graphs ||
-        f->want_from < 0 || f->want_from > f->n ||
-        (f->want == WANT_TOPK && (f->want_k < 1 || f->want_k > d->caps.max_topk)))
-        return broke(d, "asked for a step outside the executor's limits in job", j->id);
-    for (int32_t i = 0; f->parent && i < f->n; i++)
-        if (f->parent[i] >= i || f->parent[i] < -1)
-            return broke(d, "gave a row a parent that does not come before it in job", j->id);
-    for (int32_t i = 0; i < f->n; i++)
-        if (f->token[i] < 0 || f->token[i] >= d->setup->n_vocab)
-            return broke(d, "used a token outside the vocabulary in job", j->id);
-    return ERR_OK;
-}
-
 static int check_submit(struct driver *d, const struct job *j)
 {
     if (j->id <= d->last_id)
         return broke(d, "used a job id that does not increase:", j->id);
-    int32_t roles = 0;
-    while (d->setup->policy->role[roles])
-        roles++;
-    if (j->role >= roles || j->n_wait > EXEC_MAX_WAIT)
-        return broke(d, "used a role that it did not declare, or too many waits, in job", j->id);
+    int rc = job_check(&d->caps, d->n_roles, d->setup->n_drafters, j, d->e);
+    if (rc)
+        return rc;
     for (int i = 0; i < j->n_wait; i++)
         if (j->wait[i] < 1 || j->wait[i] > d->last_id)
             return broke(d, "waits for a job that it never submitted, in job", j->id);
@@ -293,9 +275,9 @@ static int check_submit(struct driver *d, const struct job *j)
         return err_set(d->e, ERR_LIMIT, "policy %s has more than %d jobs in flight",
                        d->setup->policy->name, d->caps.max_jobs);
     bool forward = j->kind == JOB_FORWARD || j->kind == JOB_HEAD;
-    int rc = forward ? check_forward(d, j) : ERR_OK;
-    if (rc)
-        return rc;
+    for (int32_t i = 0; forward && i < j->forward.n; i++)
+        if (j->forward.token[i] < 0 || j->forward.token[i] >= d->setup->n_vocab)
+            return broke(d, "used a token outside the vocabulary in job", j->id);
     d->last_id = j->id;
     struct flight *f = &d->flight[d->n_flight++];
     *f = (struct flight){.id = j->id, .request = j->request, .kind = j->kind, .phase = j->phase};
@@ -425,6 +407,8 @@ int driver_run(const struct run_setup *setup, struct exec *x, const struct reque
     struct policy_env env;
     *out = (struct run_result){.n_requests = n_requests, .actions_hash = hash_mix(0)};
     x->ops->caps(x, &d.caps);
+    while (setup->policy->role[d.n_roles])
+        d.n_roles++;
     int rc = allocate(&d, arena);
     if (!rc)
         rc = start_policy(&d, arena, &env);

@@ -1,0 +1,175 @@
+#include "sim/exec/pool.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "sim/exec/jobs.h"
+
+int pool_init(struct pool *p, struct arena *arena, const struct exec_caps *caps, struct err *e)
+{
+    *p = (struct pool){.cap = caps->max_jobs};
+    size_t rows = (size_t)caps->max_rows;
+    size_t tops = rows * (size_t)(caps->max_topk > 1 ? caps->max_topk : 1);
+    p->record = arena_alloc(arena, (size_t)p->cap, sizeof *p->record);
+    p->flight = arena_alloc(arena, (size_t)p->cap, sizeof *p->flight);
+    bool whole = p->record && p->flight && !watch_init(&p->watch, arena, (uint32_t)p->cap * 2);
+    for (int32_t i = 0; whole && i < p->cap; i++) {
+        struct job_record *r = &p->record[i];
+        r->words = arena_alloc(arena, job_words(caps), sizeof *r->words);
+        r->floats = arena_alloc(arena, job_floats(caps) + 1, sizeof *r->floats);
+        r->choice = arena_alloc(arena, rows, sizeof *r->choice);
+        r->top = arena_alloc(arena, tops, sizeof *r->top);
+        r->logit = arena_alloc(arena, tops, sizeof *r->logit);
+        r->token = arena_alloc(arena, rows, sizeof *r->token);
+        r->parent = arena_alloc(arena, rows, sizeof *r->parent);
+        r->next = p->free;
+        p->free = r;
+        whole = r->words && r->floats && r->choice && r->top && r->logit && r->token && r->parent;
+    }
+    return whole ? ERR_OK : err_set(e, ERR_NOMEM, "out of memory for %d jobs in flight", p->cap);
+}
+
+int pool_submit(struct pool *p, const struct job *job, struct job_record **out)
+{
+    struct job_record *r = p->free;
+    if (!r || job->role >= EXEC_MAX_ROLES)
+        return ERR_LIMIT;
+    job_copy(&r->job, job, r->words, r->floats);
+    p->free = r->next;
+    r->next = NULL;
+    r->state = JOB_WAITING;
+    r->doomed = false;
+    r->blocked = 0;
+    r->start_ns = r->end_ns = 0;
+    r->mark = 0;
+    r->done = (struct done){.id = job->id,
+                            .job_kind = job->kind,
+                            .choice = r->choice,
+                            .top = r->top,
+                            .logit = r->logit,
+                            .tree = {.token = r->token, .parent = r->parent}};
+    for (int i = 0; i < job->n_wait; i++) {
+        const struct job_record *w = pool_find(p, job->wait[i]);
+        if (w && w->state != JOB_ENDED)
+            r->blocked++;
+        else if (w && w->done.status != DONE_OK)
+            r->doomed = true;
+    }
+    p->flight[p->n_flight++] = r;
+    if (p->role[job->role].tail)
+        p->role[job->role].tail->next = r;
+    else
+        p->role[job->role].head = r;
+    p->role[job->role].tail = r;
+    *out = r;
+    return ERR_OK;
+}
+
+/* ---- order ------------------------------------------------------------------------------------
+ */
+
+struct job_record *pool_ready(const struct pool *p, int role)
+{
+    struct job_record *r = p->role[role].head;
+    return r && !r->blocked ? r : NULL;
+}
+
+bool pool_withdraw(struct pool *p, struct job_record *r)
+{
+    int role = r->job.role;
+    struct job_record **link = &p->role[role].head, *last = NULL;
+    while (*link && *link != r) {
+        last = *link;
+        link = &last->next;
+    }
+    if (!*link || r->state != JOB_WAITING)
+        return false;
+    *link = r->next;
+    if (p->role[role].tail == r)
+        p->role[role].tail = last;
+    r->next = NULL;
+    return true;
+}
+
+void pool_start(struct pool *p, struct job_record *r)
+{
+    bool first = p->role[r->job.role].head == r && !r->blocked;
+    assert(first && "jobs of one role start in order");
+    (void)first;
+    pool_withdraw(p, r);
+    r->state = JOB_RUNNING;
+}
+
+void pool_end(struct pool *p, struct job_record *r)
+{
+    assert(r->state != JOB_ENDED && "a job ends once");
+    r->state = JOB_ENDED;
+    for (int32_t i = 0; i < p->n_flight; i++) {
+        struct job_record *w = p->flight[i];
+        if (w->state != JOB_WAITING)
+            continue;
+        for (int k = 0; k < w->job.n_wait; k++)
+            if (w->job.wait[k] == r->job.id) {
+                w->blocked--;
+                w->doomed = w->doomed || r->done.status != DONE_OK;
+            }
+    }
+}
+
+struct job_record *pool_find(const struct pool *p, int64_t id)
+{
+    for (int32_t i = 0; i < p->n_flight; i++)
+        if (p->flight[i]->job.id == id)
+            return p->flight[i];
+    return NULL;
+}
+
+void pool_release(struct pool *p, struct job_record *r)
+{
+    assert(r->state == JOB_ENDED);
+    int32_t i = 0;
+    while (p->flight[i] != r)
+        i++;
+    p->n_flight--;
+    memmove(&p->flight[i], &p->flight[i + 1], (size_t)(p->n_flight - i) * sizeof *p->flight);
+    r->next = p->free;
+    p->free = r;
+}
+
+/* ---- words ------------------------------------------------------------------------------------
+ */
+
+static const char *name_of(const struct job_record *r, const char *const *role,
+                           char name[WATCH_NAME])
+{
+    snprintf(name, WATCH_NAME, "job %" PRId64 " (%s on %s)", r->job.id, job_kind_name(r->job.kind),
+             role[r->job.role]);
+    return name;
+}
+
+const char *pool_describe(struct pool *p, const char *const *role, char *buf, size_t size)
+{
+    char name[WATCH_NAME], other[WATCH_NAME];
+    watch_clear(&p->watch);
+    for (int32_t i = 0; i < p->n_flight; i++) {
+        const struct job_record *r = p->flight[i];
+        name_of(r, role, name);
+        if (r->state != JOB_WAITING) {
+            watch_add(&p->watch, name, r->state == JOB_RUNNING ? "its own end" : "delivery");
+            continue;
+        }
+        for (int k = 0; k < r->job.n_wait; k++) {
+            const struct job_record *w = pool_find(p, r->job.wait[k]);
+            if (w && w->state != JOB_ENDED)
+                watch_add(&p->watch, name, name_of(w, role, other));
+        }
+        const struct job_record *head = p->role[r->job.role].head;
+        if (head != r)
+            watch_add(&p->watch, name, name_of(head, role, other));
+        else if (!r->blocked)
+            watch_add(&p->watch, name, "a worker");
+    }
+    return watch_format(&p->watch, buf, size);
+}

@@ -1,0 +1,68 @@
+/* Records of the jobs in flight: a fixed pool that copies what it is given, so that executors
+ * allocate nothing after their creation. It also keeps each role's order and what waits for what.
+ * Not thread-safe: the owner locks. */
+#ifndef TANDEM_EXEC_POOL_H
+#define TANDEM_EXEC_POOL_H
+
+#include "sim/base/arena.h"
+#include "sim/core/watch.h"
+#include "sim/exec/exec.h"
+
+enum job_state { JOB_WAITING, JOB_RUNNING, JOB_ENDED };
+
+struct job_record {
+    struct job job;  /* its arrays are the record's */
+    uint8_t state;   /* enum job_state */
+    bool doomed;     /* a job that it waits for did not end well: it will be cancelled */
+    int32_t blocked; /* waits that have not ended */
+    int64_t start_ns, end_ns;
+    uint64_t mark;    /* the executor's own: an event's id, a flow's */
+    struct done done; /* outputs; its arrays are the record's, of the sizes of pool_create */
+    int32_t *words;   /* storage of the job's arrays */
+    float *floats;
+    int32_t *choice, *top, *token, *parent;
+    float *logit;
+    struct job_record *next; /* of its role, or free */
+};
+
+struct pool {
+    int32_t cap;
+    struct job_record *record; /* [cap] */
+    struct job_record *free;
+    struct {
+        struct job_record *head, *tail; /* not started, in order of submission */
+    } role[EXEC_MAX_ROLES];
+    struct job_record **flight; /* [cap], not given back yet, in order of submission */
+    int32_t n_flight;
+    struct watch watch;
+};
+
+int pool_init(struct pool *p, struct arena *arena, const struct exec_caps *caps, struct err *e);
+
+/* Copies a job that passed job_check to the end of its role's queue. A wait for a job that is no
+ * longer in flight is met. ERR_LIMIT when the pool is full. */
+int pool_submit(struct pool *p, const struct job *job, struct job_record **out);
+
+/* The first job of the role if nothing blocks it, else NULL. */
+struct job_record *pool_ready(const struct pool *p, int role);
+
+/* Takes the role's first job from its queue: it runs. */
+void pool_start(struct pool *p, struct job_record *r);
+
+/* Marks a running job as ended with done.status; unblocks, or dooms, those that wait for it. */
+void pool_end(struct pool *p, struct job_record *r);
+
+/* Takes a job that has not started out of its queue, for cancelling; false when it has, or is not
+ * in flight. The caller ends it. */
+bool pool_withdraw(struct pool *p, struct job_record *r);
+
+struct job_record *pool_find(const struct pool *p, int64_t id);
+
+/* Gives the record back after its DONE was delivered. */
+void pool_release(struct pool *p, struct job_record *r);
+
+/* Who waits for whom, as watch.h writes it: "job 7 (FORWARD on target) waits for job 5 (LOAD on
+ * load); ...". `role` names the roles. Returns buf. */
+const char *pool_describe(struct pool *p, const char *const *role, char *buf, size_t size);
+
+#endif

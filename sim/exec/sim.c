@@ -1,0 +1,463 @@
+#include "sim/exec/sim.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sim/core/clock.h"
+#include "sim/core/evq.h"
+#include "sim/core/fluid.h"
+#include "sim/exec/drafting.h"
+#include "sim/exec/pool.h"
+#include "sim/exec/sim_text.h"
+
+/* Internal events, in their order at equal times: work ends before work starts, and what ended is
+ * delivered last. */
+enum { SIM_END, SIM_START, SIM_DELIVER };
+
+enum { MAX_BLOCKS = BELIEF_MAX_BLOCKS };
+
+struct sim {
+    struct exec exec; /* must be first */
+    const struct run_setup *setup;
+    const struct cost_model *cost;
+    struct exec_caps caps;
+    struct cost_host host;
+    struct arena arena;
+    struct pool pool;
+    struct drafting *drafting;
+    struct sim_text text;
+    struct vclock clock;
+    struct evq queue;
+    struct fluid bus;
+    bool has_bus;
+    int64_t host_free_ns; /* the host handles the next event no earlier */
+    struct engine_state state[EXEC_MAX_ROLES];
+    struct job_record *starting[EXEC_MAX_ROLES]; /* handed over, not begun */
+    int64_t role_end_ns[EXEC_MAX_ROLES];         /* of the role's last job */
+    int32_t processor[EXEC_MAX_ROLES];
+    int32_t n_roles, n_processors;
+    const struct cost_processor *processor_info;
+    struct power power[SIM_MAX_PROCESSORS];
+    bool busy[SIM_MAX_PROCESSORS];
+    struct job_record **ready; /* [caps.max_jobs] ended, to be delivered, in order */
+    int32_t n_ready;
+    struct job_record *delivered; /* given out by next; released by the next call */
+    bool loaded[EXEC_MAX_GRAPHS][MAX_BLOCKS];
+    int64_t resident_bytes, peak_resident_bytes;
+    int64_t n_jobs, n_extrapolated;
+    struct err error; /* of a job's cost, reported by next */
+};
+
+static struct sim *of(struct exec *x)
+{
+    return (struct sim *)x;
+}
+
+/* ---- starting and ending jobs -----------------------------------------------------------------
+ */
+
+static void end_job(struct sim *s, struct job_record *r);
+
+/* Without a bus, or bytes, a job is a timer. */
+static void run_for(struct sim *s, struct job_record *r, const struct cost *c)
+{
+    int64_t now_ns = s->clock.now_ns;
+    uint64_t index = (uint64_t)(r - s->pool.record);
+    r->mark = 0;
+    if (s->has_bus && c->bytes > 0 && c->alone_ns > 0)
+        r->mark = fluid_start(&s->bus, now_ns, c->bytes, c->alone_ns, 1, index);
+    else
+        evq_push(&s->queue, clock_after(now_ns, c->alone_ns), SIM_END, index);
+}
+
+/* A static graph's blocks run only when they are resident. */
+static bool runs_loaded(const struct sim *s, const struct job_forward *f)
+{
+    if (f->graph == 0)
+        return true;
+    bool all = f->width == s->caps.graph_width[f->graph - 1];
+    for (int32_t b = f->b0; b < f->b1; b++)
+        all = all && s->loaded[f->graph - 1][b];
+    return all;
+}
+
+static void do_work(struct sim *s, struct job_record *r)
+{
+    struct done *done = &r->done;
+    const struct job *job = &r->job;
+    if (job->kind == JOB_DRAFT || job->kind == JOB_CALIBRATE) {
+        int rc = drafting_run(s->drafting, job, &done->tree, &done->work);
+        if (rc)
+            done->status = DONE_FAILED;
+        return;
+    }
+    if (job->kind == JOB_LOAD || job->kind == JOB_FREE)
+        return;
+    if (job->kind == JOB_FORWARD && !runs_loaded(s, &job->forward)) {
+        done->status = DONE_FAILED;
+        return;
+    }
+    bool last = job->kind == JOB_FORWARD && job->forward.b1 == s->caps.blocks;
+    sim_text_run(&s->text, job, last, done, r->choice, r->top, r->logit);
+}
+
+static void begin_job(struct sim *s, struct job_record *r)
+{
+    int role = r->job.role;
+    pool_start(&s->pool, r);
+    r->start_ns = s->clock.now_ns;
+    s->starting[role] = NULL;
+    s->busy[s->processor[role]] = true;
+    power_begin(&s->power[s->processor[role]], s->clock.now_ns);
+    do_work(s, r);
+    struct cost c = {0};
+    bool drafts = r->job.kind == JOB_DRAFT || r->job.kind == JOB_CALIBRATE;
+    int rc = s->cost->ops->job(s->cost, &r->job, &s->state[role], drafts ? &r->done.work : NULL, &c,
+                               &s->error);
+    if (rc)
+        s->error.code = rc;
+    r->done.sample_ns = c.sample_ns;
+    r->done.bytes = c.bytes;
+    s->resident_bytes += c.resident_delta_bytes;
+    if (s->resident_bytes > s->peak_resident_bytes)
+        s->peak_resident_bytes = s->resident_bytes;
+    r->done.resident_bytes = s->resident_bytes;
+    s->n_jobs++;
+    s->n_extrapolated += c.extrapolated;
+    if (r->job.kind == JOB_FORWARD) {
+        const struct job_forward *f = &r->job.forward;
+        s->state[role] = (struct engine_state){f->graph, f->width, f->pos, f->n};
+    }
+    run_for(s, r, &c);
+}
+
+/* Starts what can start. A worker that is idle needs dispatch_ns to take a job; one that just
+ * ended its last takes the next at once. */
+static void start_jobs(struct sim *s)
+{
+    for (int role = 0; role < s->n_roles; role++) {
+        struct job_record *r = pool_ready(&s->pool, role);
+        if (!r || s->starting[role] || s->busy[s->processor[role]])
+            continue;
+        if (r->doomed) {
+            pool_withdraw(&s->pool, r);
+            r->start_ns = s->clock.now_ns;
+            r->done.status = DONE_CANCELLED;
+            end_job(s, r);
+            role--; /* the role's next job may be ready too */
+            continue;
+        }
+        bool follows = s->role_end_ns[role] == s->clock.now_ns && s->clock.now_ns > 0;
+        int64_t wait_ns = follows ? 0 : s->host.dispatch_ns;
+        s->starting[role] = r;
+        s->busy[s->processor[role]] = true;
+        uint64_t index = (uint64_t)(r - s->pool.record);
+        evq_push(&s->queue, clock_after(s->clock.now_ns, wait_ns), SIM_START, index);
+    }
+}
+
+static void end_job(struct sim *s, struct job_record *r)
+{
+    r->end_ns = s->clock.now_ns;
+    if (r->done.status == DONE_OK && (r->job.kind == JOB_LOAD || r->job.kind == JOB_FREE))
+        s->loaded[r->job.graph.graph - 1][r->job.graph.block] = r->job.kind == JOB_LOAD;
+    r->done.start_ns = r->start_ns;
+    r->done.end_ns = r->end_ns;
+    pool_end(&s->pool, r);
+    uint64_t index = (uint64_t)(r - s->pool.record);
+    evq_push(&s->queue, clock_after(s->clock.now_ns, s->host.notify_ns), SIM_DELIVER, index);
+}
+
+static void finish_running(struct sim *s, struct job_record *r)
+{
+    int role = r->job.role;
+    s->busy[s->processor[role]] = false;
+    s->role_end_ns[role] = s->clock.now_ns;
+    power_end(&s->power[s->processor[role]], s->clock.now_ns);
+    end_job(s, r);
+}
+
+/* ---- time -------------------------------------------------------------------------------------
+ */
+
+static int64_t next_internal_ns(struct sim *s)
+{
+    int64_t t = evq_next_ns(&s->queue);
+    return s->has_bus ? clock_min(t, fluid_next_ns(&s->bus)) : t;
+}
+
+/* Lets everything happen that happens by to_ns. */
+static void advance(struct sim *s, int64_t to_ns)
+{
+    for (;;) {
+        start_jobs(s);
+        int64_t t = next_internal_ns(s);
+        if (t > to_ns)
+            break;
+        vclock_advance(&s->clock, t);
+        uint64_t index;
+        while (s->has_bus && fluid_pop(&s->bus, t, &index))
+            finish_running(s, &s->pool.record[index]);
+        struct evq_event ev;
+        while (evq_next_ns(&s->queue) == t && evq_pop(&s->queue, &ev)) {
+            struct job_record *r = &s->pool.record[ev.data];
+            if (evq_kind(&ev) == SIM_END)
+                finish_running(s, r);
+            else if (evq_kind(&ev) == SIM_START)
+                begin_job(s, r);
+            else
+                s->ready[s->n_ready++] = r;
+        }
+    }
+    if (to_ns > s->clock.now_ns)
+        vclock_advance(&s->clock, to_ns);
+}
+
+static int64_t later(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* When the first ended job can be delivered; CLOCK_NEVER when nothing is in flight. */
+static int64_t next_done_ns(struct sim *s)
+{
+    while (!s->n_ready) {
+        start_jobs(s);
+        int64_t t = next_internal_ns(s);
+        if (t == CLOCK_NEVER)
+            return CLOCK_NEVER;
+        advance(s, t);
+    }
+    return later(s->ready[0]->end_ns + s->host.notify_ns, s->host_free_ns);
+}
+
+static int deliver(struct sim *s, int64_t time_ns, struct event *out)
+{
+    struct job_record *r = s->ready[0];
+    s->n_ready--;
+    memmove(s->ready, s->ready + 1, (size_t)s->n_ready * sizeof *s->ready);
+    *out = (struct event){.time_ns = time_ns, .kind = EV_DONE, .request = r->job.request};
+    out->done = r->done;
+    s->delivered = r;
+    s->host_free_ns = time_ns;
+    return ERR_OK;
+}
+
+static int deliver_due(struct sim *s, const struct event *due, struct event *out, struct err *e)
+{
+    *out = *due;
+    out->time_ns = later(due->time_ns, s->host_free_ns);
+    s->host_free_ns = out->time_ns;
+    if (due->kind != EV_ARRIVE)
+        return ERR_OK;
+    int rc = drafting_open(s->drafting, due->request, e);
+    if (!rc)
+        sim_text_open(&s->text, due->request, due->arrive.n, due->arrive.token);
+    return rc;
+}
+
+/* The clock may not run past the due event while looking for a DONE: what the policy submits at the
+ * due event comes before what happens after it. */
+static bool due_first(struct sim *s, const struct event *due)
+{
+    if (!due->kind)
+        return false;
+    int64_t due_ns = later(due->time_ns, s->host_free_ns);
+    while (!s->n_ready) {
+        start_jobs(s);
+        int64_t t = next_internal_ns(s);
+        if (t > due_ns)
+            return true;
+        advance(s, t);
+    }
+    return next_done_ns(s) > due_ns;
+}
+
+static int sim_next(struct exec *x, const struct event *due, struct event *out, struct err *e)
+{
+    struct sim *s = of(x);
+    if (s->delivered)
+        pool_release(&s->pool, s->delivered);
+    s->delivered = NULL;
+    int rc;
+    if (due_first(s, due)) {
+        rc = deliver_due(s, due, out, e);
+    } else {
+        int64_t t = next_done_ns(s);
+        if (t == CLOCK_NEVER) {
+            char text[600];
+            pool_describe(&s->pool, s->setup->policy->role, text, sizeof text);
+            return err_set(e, ERR_STALLED, "nothing can happen any more at %" PRId64 " ns: %s",
+                           s->clock.now_ns, text[0] ? text : "no job is in flight");
+        }
+        rc = deliver(s, t, out);
+    }
+    if (s->error.code) {
+        *e = s->error;
+        return s->error.code;
+    }
+    return rc;
+}
+
+static int64_t sim_host(struct exec *x, const struct host_work *work)
+{
+    struct sim *s = of(x);
+    int64_t ns = s->host.event_ns + work->actions * s->host.action_ns;
+    s->host_free_ns += ns;
+    return ns;
+}
+
+/* ---- actions ----------------------------------------------------------------------------------
+ */
+
+static void cancel(struct sim *s, int64_t id)
+{
+    struct job_record *r = pool_find(&s->pool, id);
+    if (!r || r->state != JOB_WAITING)
+        return;
+    int role = r->job.role;
+    if (s->starting[role] == r) {
+        /* Handed over but not begun: the hand-over's event is withdrawn with it. */
+        s->starting[role] = NULL;
+        s->busy[s->processor[role]] = false;
+        uint64_t index = (uint64_t)(r - s->pool.record);
+        for (uint32_t i = 0; i < s->queue.count; i++)
+            if (evq_kind(&s->queue.at[i]) == SIM_START && s->queue.at[i].data == index) {
+                evq_cancel(&s->queue, s->queue.at[i].id);
+                break;
+            }
+    }
+    pool_withdraw(&s->pool, r);
+    r->start_ns = s->clock.now_ns;
+    r->done.status = DONE_CANCELLED;
+    end_job(s, r);
+}
+
+static int sim_act(struct exec *x, const struct action *a, struct err *e)
+{
+    struct sim *s = of(x);
+    advance(s, s->host_free_ns);
+    struct job_record *r;
+    switch (a->kind) {
+    case ACT_SUBMIT:
+        if (pool_submit(&s->pool, &a->job, &r))
+            return err_set(e, ERR_LIMIT, "more than %d jobs in flight", s->caps.max_jobs);
+        break;
+    case ACT_CANCEL:
+        cancel(s, a->id);
+        break;
+    case ACT_FINISH:
+        drafting_close(s->drafting, a->request);
+        sim_text_close(&s->text, a->request);
+        break;
+    default:
+        break;
+    }
+    return ERR_OK;
+}
+
+/* ---- life -------------------------------------------------------------------------------------
+ */
+
+static void sim_caps(const struct exec *x, struct exec_caps *out)
+{
+    *out = ((const struct sim *)x)->caps;
+}
+
+static void sim_destroy(struct exec *x)
+{
+    struct sim *s = of(x);
+    if (s->has_bus) {
+        /* Conservation: every byte that was asked for was moved, given up or is still to move. */
+        int64_t left = 0;
+        for (int32_t i = 0; i < s->pool.n_flight; i++)
+            left += fluid_left_bytes(&s->bus, s->clock.now_ns, s->pool.flight[i]->mark);
+        int64_t moved = fluid_moved_bytes(&s->bus, s->clock.now_ns);
+        assert(moved + left + s->bus.dropped_bytes == s->bus.asked_bytes);
+        (void)moved;
+    }
+    drafting_destroy(s->drafting);
+    arena_fini(&s->arena);
+    free(s);
+}
+
+static const struct exec_ops ops = {"sim", sim_caps, sim_next, sim_act, sim_host, sim_destroy};
+
+static void map_roles(struct sim *s)
+{
+    int64_t now_ns = 0;
+    while (s->setup->policy->role[s->n_roles]) {
+        s->processor[s->n_roles] = s->cost->ops->processor_of(s->cost, s->n_roles);
+        s->role_end_ns[s->n_roles] = -1;
+        s->n_roles++;
+    }
+    s->n_processors = s->cost->ops->processors(s->cost, &s->processor_info);
+    assert(s->n_processors <= SIM_MAX_PROCESSORS);
+    for (int32_t i = 0; i < s->n_processors; i++)
+        power_init(&s->power[i], s->processor_info[i].active_mw, s->processor_info[i].idle_mw,
+                   now_ns);
+}
+
+static int allocate(struct sim *s, struct truth *truth, struct err *e)
+{
+    int32_t jobs = s->caps.max_jobs;
+    int64_t bus = s->cost->ops->bus_bytes_per_s(s->cost);
+    s->has_bus = bus > 0;
+    int rc = pool_init(&s->pool, &s->arena, &s->caps, e);
+    if (!rc)
+        rc = evq_init(&s->queue, &s->arena, (uint32_t)(3 * jobs + 1));
+    if (!rc && s->has_bus)
+        rc = fluid_init(&s->bus, &s->arena, (uint32_t)jobs, bus);
+    if (!rc)
+        rc = sim_text_init(&s->text, &s->arena, truth, &s->caps, s->setup->max_requests);
+    s->ready = arena_alloc(&s->arena, (size_t)jobs, sizeof *s->ready);
+    if (!rc && !s->ready)
+        rc = ERR_NOMEM;
+    if (!rc)
+        rc = drafting_create(s->setup, s->caps.max_ctx, s->caps.max_rows, &s->drafting, e);
+    if (!rc)
+        arena_seal(&s->arena);
+    return rc ? err_set(e, rc, "out of memory for a simulated run") : ERR_OK;
+}
+
+int sim_create(const struct cost_model *cost, struct truth *truth, const struct run_setup *setup,
+               struct exec **out, struct err *e)
+{
+    assert(cost->ops->abi == COST_ABI && cost->ops->size == sizeof *cost->ops);
+    struct sim *s = calloc(1, sizeof *s);
+    if (!s)
+        return err_set(e, ERR_NOMEM, "out of memory for a simulated run");
+    s->exec.ops = &ops;
+    s->setup = setup;
+    s->cost = cost;
+    cost->ops->caps(cost, &s->caps);
+    cost->ops->host(cost, &s->host);
+    arena_init(&s->arena);
+    map_roles(s);
+    int rc = allocate(s, truth, e);
+    if (rc) {
+        sim_destroy(&s->exec);
+        return rc;
+    }
+    *out = &s->exec;
+    return ERR_OK;
+}
+
+void sim_stats(const struct exec *x, struct sim_stats *out)
+{
+    const struct sim *s = (const struct sim *)x;
+    int64_t now_ns = s->clock.now_ns;
+    *out = (struct sim_stats){.now_ns = now_ns,
+                              .n_processors = s->n_processors,
+                              .peak_resident_bytes = s->peak_resident_bytes,
+                              .n_jobs = s->n_jobs,
+                              .n_extrapolated = s->n_extrapolated};
+    out->bus_bytes = s->has_bus ? s->bus.served_bytes : 0;
+    for (int32_t i = 0; i < s->n_processors; i++) {
+        out->processor[i].name = s->processor_info[i].name;
+        out->processor[i].busy_ns = power_active_ns(&s->power[i], now_ns);
+        out->processor[i].energy = power_energy(&s->power[i], now_ns);
+    }
+}

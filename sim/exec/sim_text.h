@@ -1,0 +1,46 @@
+/* The simulated target: which rows stand on the target's own text, and what it says after each.
+ * Part of the simulated executor, apart from its clock. */
+#ifndef TANDEM_EXEC_SIM_TEXT_H
+#define TANDEM_EXEC_SIM_TEXT_H
+
+#include "sim/base/arena.h"
+#include "sim/exec/driver.h"
+#include "sim/exec/truth.h"
+
+/* Rows of a step, as in struct job_forward. */
+struct sim_rows {
+    int32_t pos, n;
+    bool chain;
+    int32_t *token, *parent; /* [max_rows] */
+};
+
+struct sim_text {
+    struct truth *truth;
+    int32_t max_ctx, max_rows, max_requests, n_seqs, n_slots;
+    struct sim_prompt {
+        int32_t request, n; /* request -1: free */
+        const int32_t *token;
+    } * prompt; /* [max_requests] */
+    struct sim_seq {
+        int32_t n;            /* sure tokens */
+        int32_t *token;       /* [max_ctx] */
+        struct sim_rows last; /* the step made at n; n == 0: none */
+    } * seq;                  /* [n_seqs] */
+    struct sim_rows *slot;    /* [n_slots] */
+    int32_t *path;            /* [max_ctx], scratch */
+};
+
+int sim_text_init(struct sim_text *t, struct arena *arena, struct truth *truth,
+                  const struct exec_caps *caps, int32_t max_requests);
+
+/* On ARRIVE and FINISH. */
+void sim_text_open(struct sim_text *t, int32_t request, int32_t n, const int32_t *prompt);
+void sim_text_close(struct sim_text *t, int32_t request);
+
+/* Carries out what FORWARD, HEAD, COMMIT and COPY do to caches and slots and fills the outputs of
+ * FORWARD and HEAD. Sets done->status to DONE_FAILED for a step that is not at the cache's end or a
+ * COMMIT that keeps no path. */
+void sim_text_run(struct sim_text *t, const struct job *job, bool last_block, struct done *done,
+                  int32_t *choice, int32_t *top, float *logit);
+
+#endif
