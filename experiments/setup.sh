@@ -48,6 +48,22 @@ die()
     exit 1
 }
 
+# quietly LOG COMMAND...: on a terminal the command shows its own progress
+quietly()
+{
+    log=$1
+    shift
+    if [ -t 2 ]; then
+        "$@" >&2
+    else
+        "$@" >"$log" 2>&1 || {
+            say "failed; the last lines of $log:"
+            tail -n 40 "$log" >&2
+            return 1
+        }
+    fi
+}
+
 # ---- packages ----
 
 # who needs it; package; what shows that it is there
@@ -112,10 +128,13 @@ setup_packages()
     [ "$(id -u)" = 0 ] || command -v sudo >/dev/null ||
         die "neither root nor sudo here: have root run: apt-get install $missing"
     say "packages: installing $missing"
-    as_root apt-get -qq update >&2 || say "apt-get update failed; trying with the lists there are"
+    aptlog=$(mktemp)
+    quietly "$aptlog" as_root apt-get update ||
+        say "apt-get update failed; trying with the lists there are"
     # shellcheck disable=SC2086 # one word per package
-    as_root apt-get -qq install -y --no-install-recommends -o DPkg::Lock::Timeout=300 \
-        $missing >&2
+    quietly "$aptlog" as_root apt-get install -y --no-install-recommends \
+        -o DPkg::Lock::Timeout=300 $missing || die "apt-get could not install: $missing"
+    rm -f "$aptlog"
     missing=$(missing_packages "${1:-all}")
     [ -z "$missing" ] || die "installed, but still not found: $missing"
 }
@@ -231,21 +250,6 @@ cmake_version_of()
         tr '\n' . | sed 's/\.$//'
 }
 
-# quietly LOG COMMAND...: on a terminal the command shows its own progress
-quietly()
-{
-    log=$1
-    shift
-    if [ -t 2 ]; then
-        "$@" >&2
-    else
-        "$@" >"$log" 2>&1 || {
-            tail -n 40 "$log" >&2
-            return 1
-        }
-    fi
-}
-
 build_llama() # KEY ARCHIVE...
 {
     key=$1
@@ -264,9 +268,9 @@ build_llama() # KEY ARCHIVE...
     say "building llama.cpp with $jobs jobs (about two minutes on two cores)"
     # shellcheck disable=SC2086 # one word per flag
     quietly "$work/configure.log" cmake -S "$work/src" -B "$work/build" -G Ninja $llama_flags ||
-        die "llama.cpp: cmake failed; all of its output is in $work/configure.log"
+        die "llama.cpp: cmake failed"
     quietly "$work/build.log" cmake --build "$work/build" --target llama -j "$jobs" ||
-        die "llama.cpp: the build failed; all of its output is in $work/build.log"
+        die "llama.cpp: the build failed"
 
     rm -rf "$dest.part"
     mkdir -p "$dest.part/include" "$dest.part/lib"
@@ -340,7 +344,7 @@ setup_quantise() # TANDEM_DEVICE
         say "requantising $model_file to pure Q4_0"
         rm -f "$pure.part"
         quietly "$deps/models/quantise.log" "$1" quantize "$model" "$pure.part" ||
-            die "$1 quantize failed; its output is in $deps/models/quantise.log"
+            die "$1 quantize failed"
         [ -s "$pure.part" ] || die "$1 quantize wrote nothing to $pure.part"
         sha256_of "$pure.part" >"$pure.sha256"
         mv "$pure.part" "$pure"
