@@ -1,0 +1,51 @@
+/* Every metric, defined once, for simulated and real runs alike.
+ *
+ *   TTFT   time to first token            first EMIT - arrival
+ *   E2E    end to end                     last EMIT - arrival
+ *   TPOT   time per output token, prefill left out
+ *                                         (last EMIT - first EMIT) / (tokens - 1)
+ *   TPOTP  the same, prefill included (what sd.npu's tables seem to print)
+ *                                         (last EMIT - arrival) / tokens
+ *   TPV    tokens per verification        tokens after the first / decode and verify steps
+ *   DE     draft efficiency               drafted tokens that became output / drafted tokens
+ *   4G     distinct 4-grams               different 4-grams / 4-grams of the output
+ *
+ * A metric that a run does not have (TPOT of one token, DE without drafts) is NAN. Times of results
+ * are int64_t nanoseconds; metrics are doubles for reports. */
+#ifndef TANDEM_EXEC_METRICS_H
+#define TANDEM_EXEC_METRICS_H
+
+#include "sim/exec/driver.h"
+
+struct metrics {
+    int64_t ttft_ns, e2e_ns; /* -1: nothing was emitted */
+    double tpot_ns, tpotp_ns, tokens_per_verify, draft_efficiency, distinct_4grams;
+};
+
+void metrics_of(const struct request_result *r, struct metrics *out);
+
+/* Below this share of distinct 4-grams a text degenerates: it repeats itself without sense. */
+#define METRICS_DEGENERATE 0.5
+
+/* Different runs of four tokens over all runs of four; 1 when there are fewer than four tokens. */
+double metrics_distinct_4grams(const int32_t *token, int32_t n);
+
+/* ---- of samples --------------------------------------------------------------------------------
+ */
+
+/* The q-quantile, 0 <= q <= 1, of n >= 1 values: linear between order statistics (Hyndman and Fan's
+ * type 7). Sorts x. */
+double metrics_quantile(double *x, int32_t n, double q);
+
+/* Expected minimum of `draws` values drawn without replacement from n >= 1, exactly:
+ * sum over i of x(i) C(n-i, draws-1) / C(n, draws), x(i) increasing; draws > n counts as n. Sorts
+ * x.
+ */
+double metrics_expected_min(double *x, int32_t n, int32_t draws);
+
+/* Kendall's tau-b of n pairs; pairs whose |x_i - x_j| is not above resolve[i] + resolve[j] are left
+ * out (resolve NULL: none are). *resolved is the share of pairs that count. NAN with none. */
+double metrics_tau_b(const double *x, const double *y, const double *resolve, int32_t n,
+                     double *resolved);
+
+#endif
