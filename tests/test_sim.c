@@ -136,8 +136,8 @@ static void requests_queue_and_are_cancelled(void)
     struct request request[3];
     memcpy(request, world_requests(3, 40), sizeof request);
     request[0].arrival_ns = request[1].arrival_ns = request[2].arrival_ns = 5;
-    request[0].cancel_ns = 10 * 1000000; /* while it decodes */
-    request[1].cancel_ns = 9 * 1000000;  /* while it waits */
+    request[0].cancel_ns = 5 * 1000000; /* while it decodes */
+    request[1].cancel_ns = 4 * 1000000;  /* while it waits */
     struct run_setup setup;
     struct arena arena;
     struct run_result result;
@@ -149,7 +149,7 @@ static void requests_queue_and_are_cancelled(void)
     CHECK(result.request[0].n_output > 0);
     CHECK(result.request[1].cancelled);
     CHECK_EQ(result.request[1].n_output, 0);
-    CHECK_EQ(result.request[1].finish_ns, 9 * 1000000);
+    CHECK_EQ(result.request[1].finish_ns, 4 * 1000000);
     CHECK_EQ(result.request[2].n_output, 40);
     CHECK_EQ(result.request[2].arrive_ns, 5);
     arena_fini(&arena);
