@@ -98,17 +98,21 @@ sum_ctest()
             n[1] = 1
         if (!good && n[3] == 0)
             n[3] = 1
-        for (i = 1; i <= nskips[id]; i++) {
-            report = report "skip: " name ": " skips[id, i] "\n"
+        if (!good || n[3] > 0)
+            report = report "  failed: " name ": " status(line) "\n" tail(output[id])
+        for (i = 1; i <= nskips[id]; i++)
             if (ci == "true" && skips[id, i] !~ /(^|: )this machine/) {
                 n[3] += n[5] > 0
                 n[5] -= n[5] > 0
-                report = report "  " name ": skipped, which in CI is a failure: " skips[id, i] "\n"
-            }
-        }
-        if (!good || n[3] > 0)
-            report = report "  failed: " name ": " line "\n" tail(output[id])
+                report = report "  failed: " name ": skipped in CI: " skips[id, i] "\n"
+            } else
+                report = report "skip: " name ": " skips[id, i] "\n"
         p += n[1]; f += n[3]; s += n[5]; tests++
+    }
+    function status(line)
+    {
+        sub(/^[^ ]+ \.* *\**/, "", line)
+        return line
     }
     function tail(text,    n, lines, i, out)
     {
@@ -132,7 +136,7 @@ count_ctest()
     stage=$1
     dir=$2
     shift 2
-    $wrapper ctest --test-dir "$dir" -V -j "$jobs" --timeout 600 --no-tests=ignore "$@" \
+    $wrapper ctest --test-dir "$dir" -V -j "$parallel" --timeout 600 --no-tests=ignore "$@" \
         >"$dir/ctest.log" 2>&1
     sum_ctest "$dir/ctest.log" >"$work/sum"
     read -r p f s <"$work/sum"
@@ -237,6 +241,7 @@ stage_real()
         return
     }
     sh experiments/setup.sh quantise build/tandem-device >/dev/null || fail
+    parallel=1 # the engine itself takes every core
     count_ctest real build -L '^real$'
 }
 
@@ -246,6 +251,7 @@ run_stage()
     printf '==> %s\n' "$1"
     since=$(date +%s)
     wrapper=
+    parallel=$jobs
     export TANDEM_DEPS="$deps"
     if [ -s "$work/llama-dir" ]; then
         TANDEM_LLAMA_DIR=$(cat "$work/llama-dir")
