@@ -141,14 +141,6 @@ static void start_jobs(struct sim *s)
         struct job_record *r = pool_ready(&s->pool, role);
         if (!r || s->starting[role] || s->busy[s->processor[role]])
             continue;
-        if (r->doomed) {
-            pool_withdraw(&s->pool, r);
-            r->start_ns = s->clock.now_ns;
-            r->done.status = DONE_CANCELLED;
-            end_job(s, r);
-            role--; /* the role's next job may be ready too */
-            continue;
-        }
         bool follows = s->role_end_ns[role] == s->clock.now_ns && s->clock.now_ns > 0;
         int64_t wait_ns = follows ? 0 : s->host.dispatch_ns;
         s->starting[role] = r;
@@ -156,6 +148,14 @@ static void start_jobs(struct sim *s)
         uint64_t index = (uint64_t)(r - s->pool.record);
         evq_push(&s->queue, clock_after(s->clock.now_ns, wait_ns), SIM_START, index);
     }
+}
+
+static void cancel_record(struct sim *s, struct job_record *r)
+{
+    pool_withdraw(&s->pool, r);
+    r->start_ns = s->clock.now_ns;
+    r->done.status = DONE_CANCELLED;
+    end_job(s, r);
 }
 
 static void end_job(struct sim *s, struct job_record *r)
@@ -168,6 +168,10 @@ static void end_job(struct sim *s, struct job_record *r)
     pool_end(&s->pool, r);
     uint64_t index = (uint64_t)(r - s->pool.record);
     evq_push(&s->queue, clock_after(s->clock.now_ns, s->host.notify_ns), SIM_DELIVER, index);
+    /* Those that wait for a job that failed end with it, by increasing id. */
+    for (int32_t i = 0; r->done.status != DONE_OK && i < s->pool.n_flight; i++)
+        if (s->pool.flight[i]->doomed && s->pool.flight[i]->state == JOB_WAITING)
+            cancel_record(s, s->pool.flight[i]);
 }
 
 static void finish_running(struct sim *s, struct job_record *r)
@@ -329,10 +333,7 @@ static void cancel(struct sim *s, int64_t id)
                 break;
             }
     }
-    pool_withdraw(&s->pool, r);
-    r->start_ns = s->clock.now_ns;
-    r->done.status = DONE_CANCELLED;
-    end_job(s, r);
+    cancel_record(s, r);
 }
 
 static int sim_act(struct exec *x, const struct action *a, struct err *e)
@@ -344,6 +345,8 @@ static int sim_act(struct exec *x, const struct action *a, struct err *e)
     case ACT_SUBMIT:
         if (pool_submit(&s->pool, &a->job, &r))
             return err_set(e, ERR_LIMIT, "more than %d jobs in flight", s->caps.max_jobs);
+        if (r->doomed)
+            cancel_record(s, r);
         break;
     case ACT_CANCEL:
         cancel(s, a->id);

@@ -1,0 +1,253 @@
+/* The real executor on llama.cpp: exactness, losslessness, the cache. Needs the model that the
+ * set-up installs: TANDEM_MODEL, or the pure Q4_0 file in TANDEM_DEPS. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hwmodels/real/llama_engine.h"
+#include "sim/exec/driver.h"
+#include "sim/exec/threads.h"
+#include "tests/unit.h"
+#include "tests/world.h"
+
+static struct engine *engine;
+static struct llama_facts facts;
+static struct exec_caps caps;
+
+static const char *const text[] = {
+    "<|im_start|>user\nRepeat the list twice: red apple, green pear, blue plum, red apple, green "
+    "pear.<|im_end|>\n<|im_start|>assistant\n",
+    "<|im_start|>user\nThe ferry to Holm leaves at 8:15, 11:40 and 16:05. The ferry to Sund leaves "
+    "at 9:30 and 17:20. When does the ferry to Holm leave? Quote the times.<|im_end|>\n"
+    "<|im_start|>assistant\n",
+    "<|im_start|>user\nWrite a JSON object with the keys name, age and city for Ana, 31, Porto, "
+    "and "
+    "another one for Jan, 42, Gent.<|im_end|>\n<|im_start|>assistant\n"};
+
+enum { PROMPTS = 3, TOKENS = 48 };
+
+static int32_t prompt[PROMPTS][512];
+static struct request request[PROMPTS];
+
+static bool open_engine(void)
+{
+    static char path[4096];
+    static bool tried;
+    if (!tried) {
+        tried = true;
+        const char *model = getenv("TANDEM_MODEL"), *deps = getenv("TANDEM_DEPS");
+        const char *home = getenv("HOME");
+        const char *file = "models/SmolLM2-135M-Instruct.pure-Q4_0.gguf";
+        if (model)
+            snprintf(path, sizeof path, "%s", model);
+        else if (deps)
+            snprintf(path, sizeof path, "%s/%s", deps, file);
+        else
+            snprintf(path, sizeof path, "%s/.cache/tandem/%s", home ? home : "", file);
+        struct llama_options o;
+        struct err e = {0};
+        llama_defaults(&o);
+        o.model = path;
+        FILE *f = fopen(path, "rb");
+        if (f && !fclose(f) && llama_engine_create(&o, &engine, &e))
+            printf("%s\n", e.msg);
+        for (int i = 0; engine && i < PROMPTS; i++) {
+            int32_t n = llama_engine_tokenize(engine, text[i], strlen(text[i]), prompt[i], 512);
+            request[i] = (struct request){.n = n,
+                                          .token = prompt[i],
+                                          .max_tokens = TOKENS,
+                                          .arrival_ns = REQUEST_AFTER_PREVIOUS,
+                                          .cancel_ns = EXEC_NEVER};
+        }
+        if (engine) {
+            llama_engine_facts(engine, &facts);
+            engine->ops->caps(engine, &caps);
+        }
+    }
+    if (!engine)
+        unit_skip("no model: run experiments/quickstart.sh or set TANDEM_MODEL");
+    return engine != NULL;
+}
+
+/* One job straight to the engine. */
+static struct engine_out out;
+static int32_t choice[512], top[512 * 16];
+static float logit[512 * 16];
+
+static bool run_job(const struct job *job)
+{
+    out = (struct engine_out){.choice = choice, .top = top, .logit = logit};
+    engine->ops->run(engine, job, &out);
+    return out.status == DONE_OK;
+}
+
+static bool forward(int32_t pos, int32_t n, const int32_t *token, const int32_t *parent,
+                    int32_t width)
+{
+    struct job job = {.id = 1, .kind = JOB_FORWARD};
+    job.forward = (struct job_forward){.b1 = 1,
+                                       .width = width,
+                                       .pos = pos,
+                                       .n = n,
+                                       .token = token,
+                                       .parent = parent,
+                                       .slot_in = -1,
+                                       .slot_out = -1,
+                                       .want = WANT_ARGMAX};
+    return run_job(&job);
+}
+
+static bool commit(int32_t pos, int32_t n, const int32_t *row)
+{
+    struct job job = {.id = 1, .kind = JOB_COMMIT};
+    job.commit = (struct job_commit){.pos = pos, .n = n, .row = row};
+    return run_job(&job);
+}
+
+static void chains_are_bit_equal_at_every_width(void)
+{
+    if (!open_engine())
+        return;
+    const int32_t n = request[1].n;
+    const size_t row = (size_t)facts.n_vocab;
+    float *want = malloc(32 * row * sizeof *want);
+    int32_t chain[32];
+    CHECK(commit(0, 0, NULL) && forward(0, n, prompt[1], NULL, n));
+    chain[0] = choice[n - 1];
+    for (int32_t i = 0; i < 32; i++) {
+        CHECK(forward(n + i, 1, &chain[i], NULL, 1));
+        memcpy(want + (size_t)i * row, llama_engine_logits(engine, 0), row * sizeof *want);
+        if (i < 31)
+            chain[i + 1] = choice[0];
+    }
+    for (int32_t w = 2; w <= 32; w++) {
+        int32_t differ = 0;
+        CHECK(commit(0, 0, NULL) && forward(0, n, prompt[1], NULL, n));
+        for (int32_t at = 0; at < 32; at += w) {
+            int32_t rows = at + w < 32 ? w : 32 - at;
+            CHECK(forward(n + at, rows, chain + at, NULL, w));
+            for (int32_t i = 0; i < rows; i++)
+                differ += memcmp(llama_engine_logits(engine, i), want + (size_t)(at + i) * row,
+                                 row * sizeof *want) != 0;
+        }
+        CHECK_EQ(differ, 0);
+    }
+    CHECK(commit(0, 0, NULL));
+    free(want);
+}
+
+static void rejected_rows_leave_the_cache(void)
+{
+    if (!open_engine())
+        return;
+    const int32_t n = request[0].n;
+    int32_t draft[8], after[2];
+    CHECK(commit(0, 0, NULL) && forward(0, n, prompt[0], NULL, n));
+    draft[0] = choice[n - 1];
+    CHECK(forward(n, 1, draft, NULL, 1));
+    after[0] = choice[0];
+    CHECK(forward(n + 1, 1, after, NULL, 1));
+    after[1] = choice[0];
+    CHECK(commit(0, 0, NULL) && forward(0, n, prompt[0], NULL, n));
+    for (int32_t i = 1; i < 8; i++)
+        draft[i] = (draft[0] + 1000 * i) % facts.n_vocab;
+    CHECK(forward(n, 8, draft, NULL, 12));
+    CHECK_EQ(choice[0], after[0]);
+    CHECK(!forward(n + 1, 1, after, NULL, 1)); /* the rejected rows are still there */
+    CHECK(commit(n, 1, NULL));
+    CHECK(forward(n + 1, 1, after, NULL, 1));
+    CHECK_EQ(choice[0], after[1]);
+    CHECK(commit(0, 0, NULL));
+}
+
+static void a_tree_keeps_its_second_branch(void)
+{
+    if (!open_engine())
+        return;
+    const int32_t n = request[0].n;
+    int32_t truth[5];
+    CHECK(commit(0, 0, NULL) && forward(0, n, prompt[0], NULL, n));
+    truth[0] = choice[n - 1];
+    for (int32_t i = 0; i < 4; i++) {
+        CHECK(forward(n + i, 1, &truth[i], NULL, 1));
+        truth[i + 1] = choice[0];
+    }
+    CHECK(commit(0, 0, NULL) && forward(0, n, prompt[0], NULL, n));
+    /* root; a wrong branch of three; then the true branch of three */
+    int32_t wrong = (truth[1] + 7) % facts.n_vocab;
+    int32_t token[7] = {truth[0], wrong, wrong, wrong, truth[1], truth[2], truth[3]};
+    int32_t parent[7] = {-1, 0, 1, 2, 0, 4, 5};
+    int32_t row[8], keep[4] = {0, 4, 5, 6};
+    CHECK(forward(n, 7, token, parent, 8));
+    CHECK_EQ(exec_accept(7, token, parent, choice, row), 4);
+    CHECK(!memcmp(row, keep, sizeof keep));
+    CHECK_EQ(choice[6], truth[4]);
+    CHECK(commit(n, 4, row));
+    CHECK(forward(n + 4, 1, &truth[4], NULL, 1));
+    CHECK(!commit(n, 3, keep)); /* not the last step's */
+    CHECK(commit(0, 0, NULL));
+}
+
+static void run_policy(const char *policy, const char *drafter, struct arena *arena,
+                       struct run_result *result)
+{
+    struct run_setup setup;
+    struct exec *x;
+    struct err e = {0};
+    struct threads_options o = {
+        .name = "real", .cpu = {-1, -1, -1, -1, -1, -1, -1, -1}, .stall_ns = 60000000000};
+    CHECK(world_setup(&setup, policy, drafter));
+    setup.n_vocab = facts.n_vocab;
+    setup.n_eos = facts.n_eos;
+    memcpy(setup.eos, facts.eos, sizeof setup.eos);
+    arena_init(arena);
+    if (CHECK_EQ(threads_create(engine, &setup, &o, &x, &e), ERR_OK)) {
+        CHECK_EQ(driver_run(&setup, x, request, PROMPTS, arena, result, &e), ERR_OK);
+        x->ops->destroy(x);
+    }
+    if (e.code)
+        printf("%s: %s\n", policy, e.msg);
+}
+
+static void lossless_policies_give_the_same_text(void)
+{
+    static const char *const policy[][2] = {{"speculative:max_draft=3", "lookup"},
+                                            {"speculative:width=8 max_draft=7", "lookup"},
+                                            {"speculative:max_draft=12", "suffix"},
+                                            {"speculative:max_draft=12", "lookup:branches=3"}};
+    struct arena arena, other;
+    struct run_result alone, drafted;
+    if (!open_engine())
+        return;
+    run_policy("autoregressive", "", &arena, &alone);
+    for (size_t p = 0; p < sizeof policy / sizeof *policy; p++) {
+        int64_t verifies = 0, tokens = 0;
+        run_policy(policy[p][0], policy[p][1], &other, &drafted);
+        for (int32_t r = 0; r < PROMPTS; r++) {
+            const struct request_result *a = &alone.request[r], *d = &drafted.request[r];
+            CHECK_EQ(d->n_output, a->n_output);
+            CHECK(!memcmp(d->output, a->output, (size_t)a->n_output * sizeof *a->output));
+            verifies += d->n_verify;
+            tokens += d->n_output;
+        }
+        printf("%s %s: %.2f tokens a step\n", policy[p][0], policy[p][1],
+               (double)tokens / (double)verifies);
+        CHECK(verifies < tokens);
+        arena_fini(&other);
+    }
+    char buf[600];
+    for (int32_t r = 0; r < PROMPTS; r++)
+        printf("%s\n", llama_engine_text(engine, alone.request[r].output, alone.request[r].n_output,
+                                         buf, sizeof buf));
+    arena_fini(&arena);
+}
+
+static const struct unit_test tests[] = {
+    {"chains_are_bit_equal_at_every_width", chains_are_bit_equal_at_every_width},
+    {"rejected_rows_leave_the_cache", rejected_rows_leave_the_cache},
+    {"a_tree_keeps_its_second_branch", a_tree_keeps_its_second_branch},
+    {"lossless_policies_give_the_same_text", lossless_policies_give_the_same_text},
+    {NULL, NULL},
+};
+
+UNIT_MAIN("real", tests)
