@@ -168,7 +168,7 @@ static void fibonacci(int32_t *text, int32_t n)
     }
 }
 
-static void make_text(enum text_kind kind, uint64_t seed, int32_t n_vocab, int32_t n, int32_t *text)
+static void make_text(int kind, uint64_t seed, int32_t n_vocab, int32_t n, int32_t *text)
 {
     if (kind == NATURAL) {
         draft_bench_text(seed, n_vocab, n, text);

@@ -25,8 +25,9 @@ struct draft_work {
     int64_t nodes;  /* tree nodes written */
 };
 
-/* A proposal: node i follows node parent[i] < i, or the last appended token where it is -1. A chain
- * has parent[i] == i - 1. The arrays are the caller's. */
+/* A proposal: node i follows node parent[i] < i, or the last appended token where it is -1. Nodes
+ * of one parent have different tokens. A chain has parent[i] == i - 1; in a tree, the nodes of the
+ * drafter's best guess come first. The arrays are the caller's. */
 struct draft_tree {
     int32_t n;
     int32_t *token;
@@ -55,15 +56,17 @@ struct drafter_type {
     /* Bytes that an instance needs, whatever it is fed within `limits`: its memory bound. */
     size_t (*mem_bytes)(const int64_t *param, const struct draft_limits *limits);
 
-    /* Makes an empty drafter in `mem`: mem_bytes() of any content, aligned for any type. */
+    /* Makes an empty drafter in `mem`: mem_bytes() of any content, aligned for any type; also of a
+     * drafter that was used. Nothing needs to be undone afterwards. */
     void (*init)(void *mem, const int64_t *param, const struct draft_limits *limits);
 
-    /* Appends n tokens to the text: the prompt, then accepted output. The caller keeps the sum
-     * within limits.max_tokens. Adds to *work. */
+    /* Appends n >= 0 tokens to the text: the prompt, then accepted output. How a text is cut into
+     * calls changes nothing. The caller keeps the sum within limits.max_tokens. Adds to *work. */
     void (*append)(void *self, const int32_t *token, int32_t n, struct draft_work *work);
 
-    /* Writes at most max_nodes nodes to *out (whose arrays hold that many); n is 0 when it has
-     * nothing to say. Deterministic; may not change what a later call returns. Adds to *work. */
+    /* Writes at most max_nodes <= limits.max_nodes nodes to *out (whose arrays hold that many); n
+     * is 0 when it has nothing to say, as for an empty text. Deterministic; may not change what a
+     * later call returns. Adds to *work. */
     void (*propose)(void *self, int32_t max_nodes, struct draft_tree *out, struct draft_work *work);
 
     /* Optional: takes the target's k most likely next tokens at prompt positions pos .. pos + n,

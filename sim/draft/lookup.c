@@ -200,13 +200,13 @@ static void propose(void *self, int32_t max_nodes, struct draft_tree *out, struc
     merge(d, first, depth, depth, out, work);
     if (reserve == 0)
         return;
+    /* no more in all than the reserve, or one node each while there is room */
     int32_t share = reserve / others > 0 ? reserve / others : 1;
     for (int32_t added = 0; added < others && out->n < max_nodes;) {
         next_occurrence(d, &o, work);
         if (o.end < 0)
             break;
-        int32_t left = max_nodes - out->n;
-        added += merge(d, o.end, depth, share < left ? share : left, out, work) > 0;
+        added += merge(d, o.end, depth, share, out, work) > 0;
     }
     if (out->n < max_nodes)
         merge(d, first, max_nodes, max_nodes - out->n, out, work);
