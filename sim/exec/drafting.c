@@ -14,7 +14,7 @@ struct drafting {
     const struct run_setup *setup;
     struct draft_limits limits;
     struct arena arena;
-    int32_t *request;          /* [max_requests], -1: free */
+    _Atomic int32_t *request;  /* [max_requests], -1: free; workers look while others open, close */
     struct instance *instance; /* [max_requests * n_drafters] */
 };
 
