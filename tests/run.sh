@@ -48,7 +48,7 @@ attempt()
     shift
     "$@" >"$log" 2>&1 && return
     printf '  failed: %s\n' "$*"
-    tail -n 40 "$log" | sed 's/^/  | /'
+    grep -v '^\[[0-9]*/[0-9]*\]' "$log" | tail -n 40 | sed 's/^/  | /'
     return 1
 }
 
