@@ -234,11 +234,16 @@ static void forward(struct llama_engine *g, const struct job_forward *f, struct 
 /* ---- commit and copy ---------------------------------------------------------------------------
  */
 
-static void clear(struct llama_engine *g, int32_t seq)
+static void cut(struct llama_engine *g, int32_t seq, int32_t pos, struct engine_out *out)
 {
-    for (int32_t b = 0; b < g->options.max_branches; b++)
+    if (pos > llama_memory_seq_pos_max(g->memory, own(g, seq, 0)) + 1) {
+        fail(out, "the sequence holds fewer tokens than are to be kept");
+        return;
+    }
+    llama_memory_seq_rm(g->memory, own(g, seq, 0), pos, -1);
+    for (int32_t b = 1; b < g->options.max_branches; b++)
         llama_memory_seq_rm(g->memory, own(g, seq, b), -1, -1);
-    g->seq[seq] = (struct llama_seq){0, 1};
+    g->seq[seq] = (struct llama_seq){pos, 1};
 }
 
 /* The branch that holds the path to `row`: the first leaf below it. */
@@ -256,13 +261,13 @@ static void commit(struct llama_engine *g, const struct job_commit *c, struct en
     struct llama_seq *s = &g->seq[c->seq];
     llama_seq_id first = own(g, c->seq, 0);
     int32_t end = c->pos + c->n;
-    if (c->pos == 0 && c->n == 0) {
-        clear(g, c->seq);
+    if (c->n == 0) {
+        cut(g, c->seq, c->pos, out);
         return;
     }
-    int32_t kept = c->n ? (c->row ? c->row[c->n - 1] : c->n - 1) : -1;
-    int32_t branch = kept < 0 || s->n_leaves == 1 ? 0 : branch_of(g, kept, s->n_leaves);
-    if (c->pos != s->pos || branch < 0 || (kept >= 0 && g->depth[kept] != c->n - 1)) {
+    int32_t kept = c->row ? c->row[c->n - 1] : c->n - 1;
+    int32_t branch = s->n_leaves == 1 ? 0 : branch_of(g, kept, s->n_leaves);
+    if (c->pos != s->pos || branch < 0 || g->depth[kept] != c->n - 1) {
         fail(out, "the rows to keep are no path of the last step");
         return;
     }
@@ -282,7 +287,7 @@ static void copy(struct llama_engine *g, const struct job_copy *c, struct engine
         fail(out, "the sequence holds fewer tokens than are to be copied");
         return;
     }
-    clear(g, c->seq_to);
+    cut(g, c->seq_to, 0, out);
     llama_memory_seq_cp(g->memory, own(g, c->seq_from, 0), own(g, c->seq_to, 0), 0, c->n);
 }
 
@@ -438,7 +443,7 @@ int llama_engine_create(const struct llama_options *o, struct engine **out, stru
     if (!rc)
         rc = find_facts(g, e);
     for (int32_t s = 0; !rc && s < o->max_seqs; s++)
-        clear(g, s);
+        g->seq[s].n_leaves = 1;
     if (rc) {
         engine_destroy(&g->engine);
         return rc;

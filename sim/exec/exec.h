@@ -96,8 +96,8 @@ struct job_calibrate {
 };
 
 /* The cache of `seq` keeps its first `pos` tokens and, of the step that was made at `pos`, the rows
- * listed, which must form a path from row 0. row == NULL means rows 0 .. n-1. pos == 0 and n == 0
- * clears the sequence. */
+ * listed, which must form a path from row 0. row == NULL means rows 0 .. n-1. With n == 0 `pos` may
+ * be any number of tokens that are cached: the sequence is cut there, and 0 clears it. */
 struct job_commit {
     int32_t seq, pos, n;
     const int32_t *row; /* [n], increasing */

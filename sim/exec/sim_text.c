@@ -81,8 +81,13 @@ static void keep_rows(struct sim_rows *r, const struct job_forward *f)
 static bool commit(struct sim_text *t, const struct job_commit *c)
 {
     struct sim_seq *s = &t->seq[c->seq];
-    if (c->pos == 0 && c->n == 0) {
-        s->n = s->last.n = 0;
+    if (c->n == 0) {
+        if (c->pos > s->n)
+            settle(t, s, s->n + s->last.n);
+        if (c->pos > s->n)
+            return false;
+        s->n = c->pos;
+        s->last.n = 0;
         return true;
     }
     if (c->pos != s->n || c->n > s->last.n || c->pos + c->n > t->max_ctx)

@@ -1,0 +1,60 @@
+/* Micro-benchmarks of an executor: step, prefill, hand-over and drafting times from random tokens,
+ * through the same seam, threads and cores that a policy's jobs take. They know no workload: what
+ * profiles a device is never what judges the prediction. */
+#ifndef TANDEM_EXPERIMENTS_MEASURE_H
+#define TANDEM_EXPERIMENTS_MEASURE_H
+
+#include "sim/exec/driver.h"
+
+enum sample_kind {
+    SAMPLE_STEP,     /* width rows, all with outputs, after pos cached tokens */
+    SAMPLE_PREFILL,  /* width rows, outputs of `outputs` of them (0 or the last) */
+    SAMPLE_SAMPLING, /* choosing `outputs` tokens: part of a step, not counted in it */
+    SAMPLE_COMMIT,   /* a cut of the cache */
+    SAMPLE_DRAFT,    /* drafter `width`: work in the counters */
+    SAMPLE_DISPATCH, /* submission to start on the worker of role `width` */
+    SAMPLE_NOTIFY,   /* end on it to delivery */
+    SAMPLE_HOST      /* the loop's own time per event */
+};
+
+struct sample {
+    uint8_t kind;    /* enum sample_kind */
+    uint8_t changed; /* STEP: another width or context bucket than the step before */
+    int16_t outputs;
+    int32_t round;
+    int32_t width, pos;
+    int64_t ns;
+    struct draft_work work; /* DRAFT */
+};
+
+struct samples {
+    struct sample *item; /* malloc'ed */
+    int32_t n, cap;
+};
+
+void samples_free(struct samples *s);
+
+/* Appends; ERR_NOMEM. */
+int samples_add(struct samples *s, const struct sample *x);
+
+/* What one round visits. */
+struct measure_plan {
+    int32_t n_widths, n_contexts, n_tails;
+    int32_t width[64];   /* of steps */
+    int32_t context[16]; /* increasing; cached tokens before a step */
+    int32_t tail[64];    /* rows of a last prefill step */
+    int32_t chunk;       /* rows of a whole one */
+    int32_t pad;         /* the context bucket's size: LLAMA_PAD */
+    int32_t steady;      /* steps after the first at each width */
+    uint64_t seed;
+};
+
+/* Runs one round on x, which serves `setup` (roles target and draft, any drafters) and has nothing
+ * open, and leaves it so. The order of widths and tails is random by (seed, round). */
+int measure_round(struct exec *x, const struct run_setup *setup, const struct measure_plan *plan,
+                  int32_t round, struct samples *out, struct err *e);
+
+/* Jobs of a round, for progress and time estimates. */
+int32_t measure_jobs(const struct measure_plan *plan);
+
+#endif
