@@ -205,6 +205,7 @@ const char *session_text(const struct session *s, const int32_t *token, int32_t 
     if (!strcmp(s->executor, "real"))
         return llama_engine_text(s->engine, token, n, buf, size);
 #endif
+    (void)s;
     size_t at = 0;
     buf[0] = 0;
     for (int32_t i = 0; i < n && at < size; i++)
