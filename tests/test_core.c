@@ -219,6 +219,7 @@ static void alone_flow_is_exact(void)
         CHECK_EQ(fluid_left_bytes(&b.f, in[i].start_ns, id), in[i].bytes);
         CHECK_EQ(fluid_start(&b.f, in[i].start_ns, 1, 1, 1, 0), 0); /* full */
         expect_end(&b.f, in[i].start_ns + in[i].alone_ns, 42);
+        CHECK(b.f.level == 0); /* nothing is slowed */
         CHECK_EQ(fluid_next_ns(&b.f), CLOCK_NEVER);
         CHECK_EQ(b.f.served_bytes, in[i].bytes);
         CHECK(!fluid_cancel(&b.f, in[i].start_ns + in[i].alone_ns, id));
@@ -355,6 +356,105 @@ static void extremes_do_not_overflow(void)
     fluid_start(&b.f, 0, FLUID_MAX_BYTES, (int64_t)1 << 40, 1, 1);
     expect_end(&b.f, (int64_t)1 << 41, 0);
     expect_end(&b.f, (int64_t)1 << 41, 1);
+    arena_fini(&b.arena);
+}
+
+/* Equal flows end together, on the nanosecond when it is a whole one, also where a unit of
+ * served_level takes many nanoseconds. */
+static void equal_flows_end_together(void)
+{
+    static const struct {
+        int64_t total, bytes;
+    } in[] = {{1, 3}, {7, 21}, {1000, 77}, {1000003, 5}, {10000000000, 1000}, {3000000001, 99991}};
+    for (size_t k = 0; k < sizeof in / sizeof in[0]; k++) {
+        for (uint64_t n = 2; n <= 13; n++) {
+            struct bus b;
+            if (!bus_open(&b, 13, in[k].total))
+                return;
+            /* on a slow bus a unit per weight takes several nanoseconds: whole units only */
+            uint32_t weight = in[k].total < GB ? 1 : (uint32_t)(n % 3 + 1);
+            for (uint64_t i = 0; i < n; i++)
+                fluid_start(&b.f, 11, in[k].bytes, 1, weight, i);
+            int64_t work = (int64_t)n * in[k].bytes * 1000000000;
+            int64_t end_ns = 11 + work / in[k].total + (work % in[k].total > 0);
+            for (uint64_t i = 0; i < n; i++)
+                expect_end(&b.f, end_ns, i);
+            arena_fini(&b.arena);
+        }
+    }
+}
+
+/* The same with a flow at its cap that ends in the same nanosecond, and drawn values. */
+static void whole_nanoseconds_are_hit(void)
+{
+    draws(5);
+    for (int round = 0; round < 3000; round++) {
+        struct bus b;
+        int64_t n = 1 + (int64_t)draw(12), share = n + (int64_t)draw(round % 2 ? 90 : 1000);
+        int64_t unit = round % 2 ? GB : 1, length = 1 + (int64_t)draw(round % 2 ? 900000 : 90);
+        int64_t end_ns = n * length * (GB / unit);
+        if (!bus_open(&b, 13, (share + 1) * unit))
+            return;
+        CHECK(fluid_start(&b.f, 0, n * length, end_ns, 1, 0));
+        for (int64_t i = 1; i <= n; i++)
+            CHECK(fluid_start(&b.f, 0, share * length, 1, 1, (uint64_t)i));
+        for (int64_t i = 0; i <= n; i++)
+            expect_end(&b.f, end_ns, (uint64_t)i);
+        arena_fini(&b.arena);
+    }
+}
+
+/* Two flows with as much left; one was at its cap before: rounding must not swap them. */
+static void histories_do_not_swap_ties(void)
+{
+    draws(6);
+    for (int round = 0; round < 300; round++) {
+        struct bus b;
+        if (!bus_open(&b, 2, 10 * (int64_t)GB))
+            return;
+        int64_t alone_ns = 1000 + (int64_t)draw(1000000), begin_ns = 1 + (int64_t)draw(900);
+        int64_t left = 7 * (alone_ns - begin_ns);
+        fluid_start(&b.f, 0, 7 * alone_ns, alone_ns, 3, 1);
+        fluid_next_ns(&b.f);
+        fluid_start(&b.f, begin_ns, left, 1 + left / 100, 3, 2);
+        int64_t end_ns = begin_ns + (2 * left + 9) / 10;
+        expect_end(&b.f, end_ns, 1);
+        expect_end(&b.f, end_ns, 2);
+        arena_fini(&b.arena);
+    }
+}
+
+/* Slowed and set free at every nanosecond: what it did in between is kept, and being slowed for no
+ * time leaves it exact. */
+static void nothing_is_lost_at_changes(void)
+{
+    struct bus b;
+    if (!bus_open(&b, 2, 2 * (int64_t)GB))
+        return;
+    fluid_start(&b.f, 0, 2000, 1000, 1, 7);
+    for (int64_t t = 0; t < 1000; t++) {
+        uint64_t other = fluid_start(&b.f, t, 1000000, 1, 1, 8);
+        CHECK(fluid_next_ns(&b.f) > t);
+        CHECK(fluid_cancel(&b.f, t + 1, other));
+        CHECK_EQ(fluid_next_ns(&b.f), t + 1 + 1000 - (t + 1) / 2);
+    }
+    expect_end(&b.f, 1500, 7);
+    arena_fini(&b.arena);
+    if (!bus_open(&b, 2, 2000))
+        return;
+    for (uint32_t weight = 1; weight < 40; weight++) {
+        int64_t alone_ns = 987654321987654321 + weight;
+        fluid_start(&b.f, 2000, FLUID_MAX_BYTES - 12345 * weight, alone_ns, weight, 1);
+        for (int i = 0; i < 3; i++) {
+            fluid_next_ns(&b.f); /* finds the rates: each change is made */
+            uint64_t other = fluid_start(&b.f, 2000, FLUID_MAX_BYTES, 1000, 4096, 2);
+            fluid_next_ns(&b.f);
+            CHECK_EQ(b.f.at_cap, 0);
+            CHECK(fluid_cancel(&b.f, 2000, other));
+        }
+        CHECK_EQ(fluid_next_ns(&b.f), 2000 + alone_ns);
+        CHECK(fluid_cancel(&b.f, 2000, b.f.order[0]->id));
+    }
     arena_fini(&b.arena);
 }
 
@@ -768,6 +868,10 @@ static const struct unit_test tests[] = {
     {"ties_leave_in_the_order_of_starts", ties_leave_in_the_order_of_starts},
     {"cancelled_flow_gives_its_share_back", cancelled_flow_gives_its_share_back},
     {"extremes_do_not_overflow", extremes_do_not_overflow},
+    {"equal_flows_end_together", equal_flows_end_together},
+    {"whole_nanoseconds_are_hit", whole_nanoseconds_are_hit},
+    {"histories_do_not_swap_ties", histories_do_not_swap_ties},
+    {"nothing_is_lost_at_changes", nothing_is_lost_at_changes},
     {"served_level_may_wrap", served_level_may_wrap},
     {"rates_equal_a_brute_force_solver", rates_equal_a_brute_force_solver},
     {"finishes_are_the_ideal_ones_within_a_nanosecond_each",

@@ -71,10 +71,11 @@ static void slow_down(const struct fluid *f, struct flow *w)
 }
 
 /* Finds the level, and with it who is at its cap: a flow is when its ratio is not above the level
- * that the flows from it on would share. */
+ * that the flows from it on would share. So what is left for the others is at least the last such
+ * ratio times their weights: far from 0, whatever the rounding. */
 static void fill(struct fluid *f)
 {
-    double left = f->total, weights = f->weights, reached = 0;
+    double left = f->total, weights = f->weights;
     uint32_t n = 0;
     for (; n < f->count; n++) {
         const struct flow *w = f->order[n];
@@ -82,13 +83,8 @@ static void fill(struct fluid *f)
             break;
         left -= w->cap;
         weights -= w->weight;
-        reached = w->ratio;
     }
-    f->level = 0;
-    if (n < f->count) {
-        double level = left / weights;
-        f->level = level > reached ? level : reached; /* rounding in `left` must not stop them */
-    }
+    f->level = n < f->count ? left / weights : 0;
     for (uint32_t i = f->at_cap; i < n; i++)
         speed_up(f, f->order[i]);
     for (uint32_t i = n; i < f->at_cap; i++)
