@@ -179,12 +179,13 @@ static int import_lines(const struct import_options *o, const char *path, const 
     return code;
 }
 
-static int import_text(const struct import_options *o, const char *path, char *data, size_t n,
+static int import_text(const struct import_options *o, const char *path, const char *data, size_t n,
                        struct workload *w, struct err *e)
 {
-    size_t good = json_utf8(data, n), nul = strlen(data);
-    if (nul < good)
-        good = nul;
+    size_t good = json_utf8(data, n);
+    const char *nul = n ? memchr(data, 0, n) : NULL;
+    if (nul && (size_t)(nul - data) < good)
+        good = (size_t)(nul - data);
     if (good < n) {
         int line = 1, col = 1;
         for (size_t i = 0; i < good; i++) {
@@ -198,11 +199,18 @@ static int import_text(const struct import_options *o, const char *path, char *d
     }
     /* editors end a file with a line feed that nobody typed */
     if (n && data[n - 1] == '\n')
-        data[--n] = 0;
+        n--;
     if (n && data[n - 1] == '\r')
-        data[--n] = 0;
-    struct found f = {.prompt = data};
-    return add(o, path, &f, w, e);
+        n--;
+    struct found f = {.prompt = malloc(n + 1)};
+    if (!f.prompt)
+        return err_at(e, ERR_NOMEM, path, 0, 0, "out of memory");
+    if (n)
+        memcpy(f.prompt, data, n);
+    f.prompt[n] = 0;
+    int code = add(o, path, &f, w, e);
+    free(f.prompt);
+    return code;
 }
 
 static int check_options(const struct import_options *o, int n_files, struct err *e)
@@ -224,6 +232,13 @@ static int check_options(const struct import_options *o, int n_files, struct err
     return ERR_OK;
 }
 
+int workload_import_bytes(const struct import_options *o, const char *name, const char *bytes,
+                          size_t n, struct workload *w, struct err *e)
+{
+    return o->from == IMPORT_TEXT ? import_text(o, name, bytes, n, w, e)
+                                  : import_lines(o, name, bytes, n, w, e);
+}
+
 int workload_import(const struct import_options *o, const char *const *file, int n_files,
                     struct workload *w, struct err *e)
 {
@@ -235,8 +250,7 @@ int workload_import(const struct import_options *o, const char *const *file, int
         code = io_read_file(file[i], WORKLOAD_MAX_FILE_BYTES, &data, &n, e);
         if (code)
             break;
-        code = o->from == IMPORT_TEXT ? import_text(o, file[i], data, n, w, e)
-                                      : import_lines(o, file[i], data, n, w, e);
+        code = workload_import_bytes(o, file[i], data, n, w, e);
         free(data);
     }
     return code ? code : workload_finish(w, SPLIT_ALTERNATE, file[0], e);

@@ -101,4 +101,9 @@ int import_from_name(const char *name, enum import_from *out, struct err *e);
 int workload_import(const struct import_options *o, const char *const *file, int n_files,
                     struct workload *w, struct err *e);
 
+/* Adds what one file of these bytes would give to *w, which was initialised; the options are taken
+ * as they are and workload_finish is the caller's. */
+int workload_import_bytes(const struct import_options *o, const char *name, const char *bytes,
+                          size_t n, struct workload *w, struct err *e);
+
 #endif

@@ -652,7 +652,8 @@ void json_double(struct json_writer *w, const char *key, double v)
         if (memcmp(&(double){strtod(buf, NULL)}, &v, sizeof v) == 0)
             break;
     }
-    put(w, buf);
+    /* "-0" would be read as the integer 0 */
+    put(w, strcmp(buf, "-0") ? buf : "-0.0");
 }
 
 void json_bool(struct json_writer *w, const char *key, bool v)
