@@ -17,11 +17,12 @@
  *     while (fluid_pop(&bus, t, &job)) ...
  *
  * Exactness. A flow that is never slowed finishes alone_ns after its start, exactly. One that is
- * slowed finishes on the first whole nanosecond that is not before the ideal time; being handed the
- * bandwidth of another only on a whole nanosecond delays it by less than 1 ns for each flow that
- * finishes beside it. Doubles carry rates and what a flow has left when its rate changes: a
- * relative 2^-50 of that, or 2^-20 bytes times its weight. Work counted in bytes is exact: what was
- * asked is what was served plus what was given up plus what is left.
+ * slowed finishes on the first whole nanosecond that is not before the ideal time, within 2^-10 ns
+ * or what 2^-20 bytes times its weight take at its rate (on a bus of 1 GB/s or more and weights
+ * below 10: less than 10^-4 ns). Since bandwidth passes on only at whole nanoseconds, each flow
+ * that finishes beside it can delay it by less than 1 ns more. Doubles carry rates, and what is
+ * left when a flow reaches or leaves its cap: relative errors of 2^-50. The sum of rates exceeds
+ * the total by no more than that. Bytes are counted exactly: asked = served + given up + left.
  *
  * Cost: time linear in the number of flows; memory taken once, at init. */
 #ifndef TANDEM_CORE_FLUID_H
