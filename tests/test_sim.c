@@ -137,7 +137,7 @@ static void requests_queue_and_are_cancelled(void)
     memcpy(request, world_requests(3, 40), sizeof request);
     request[0].arrival_ns = request[1].arrival_ns = request[2].arrival_ns = 5;
     request[0].cancel_ns = 5 * 1000000; /* while it decodes */
-    request[1].cancel_ns = 4 * 1000000;  /* while it waits */
+    request[1].cancel_ns = 4 * 1000000; /* while it waits */
     struct run_setup setup;
     struct arena arena;
     struct run_result result;
@@ -220,12 +220,29 @@ static void metrics_match_their_formulas(void)
     CHECK_NEAR(metrics_expected_min(x, 5, 9), 1.0, 1e-12);
     CHECK_NEAR(metrics_expected_min(x, 5, 1), 3.0, 1e-12);
     /* tau-b by hand: 5 concordant, 1 discordant of 6 pairs. */
-    double a[] = {1, 2, 3, 4}, b[] = {1, 3, 2, 4}, part;
-    CHECK_NEAR(metrics_tau_b(a, b, NULL, 4, &part), 4.0 / 6, 1e-12);
-    CHECK_NEAR(part, 1, 0);
-    double near[] = {0.6, 0.6, 0.6, 0.6}; /* pairs that differ by 1 are not resolved */
-    CHECK_NEAR(metrics_tau_b(a, b, near, 4, &part), 1, 1e-12);
-    CHECK_NEAR(part, 0.5, 1e-12);
+    double a[] = {1, 2, 3, 4}, b[] = {1, 3, 2, 4};
+    struct tau t = {0};
+    metrics_tau_add(&t, a, b, 4, 0);
+    CHECK_NEAR(metrics_tau_b(&t), 4.0 / 6, 1e-12);
+    t = (struct tau){0};
+    metrics_tau_add(&t, a, b, 4, 0.6); /* 2:3, the only discordant one, and 3:4 are too close */
+    CHECK_NEAR(metrics_tau_b(&t), 1, 1e-12);
+    CHECK_EQ(t.used, 4);
+    CHECK_EQ(t.pairs, 6);
+    double predicted[] = {102, 95, 110}, measured[] = {100, 100, 100};
+    struct error_pct pct = metrics_error_pct(predicted, measured, 3);
+    CHECK_NEAR(pct.median, 5, 1e-9);
+    CHECK_NEAR(pct.p90, 9, 1e-9);
+    CHECK_NEAR(pct.max, 10, 1e-9);
+    CHECK_NEAR(pct.bias, 7.0 / 3, 1e-9);
+    double rep[] = {10, 11, 12}, off[3];
+    metrics_repetition_floor(rep, 3, off);
+    CHECK_NEAR(off[0], 1 - 10 / 11.5, 1e-12);
+    CHECK_NEAR(off[1], 0, 1e-12);
+    /* Item 0 was lucky once; on the other repetitions it is 20 % slower than item 1. */
+    double times[] = {5, 12, 12, 12, 10, 10, 10, 10};
+    CHECK_NEAR(metrics_regret(times, 2, 4, 1), (1 / 1.2 - 1) / 2, 1e-12);
+    CHECK_NEAR(metrics_regret(times, 2, 4, 0), 0.5 * (8.5 / 10 - 1), 1e-12);
     int32_t loop[12] = {1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3};
     CHECK_NEAR(metrics_distinct_4grams(loop, 12), 3.0 / 9, 1e-12);
 }

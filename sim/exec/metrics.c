@@ -70,25 +70,76 @@ double metrics_expected_min(double *x, int32_t n, int32_t draws)
     return sum;
 }
 
-double metrics_tau_b(const double *x, const double *y, const double *resolve, int32_t n,
-                     double *resolved)
+void metrics_tau_add(struct tau *t, const double *x, const double *y, int32_t n, double resolve)
 {
-    int64_t pairs = 0, used = 0, concordant = 0, discordant = 0, tied_x = 0, tied_y = 0;
     for (int32_t i = 0; i < n; i++) {
         for (int32_t k = 0; k < i; k++) {
             double dx = x[i] - x[k], dy = y[i] - y[k];
-            pairs++;
-            if (resolve && fabs(dx) <= resolve[i] + resolve[k])
+            t->pairs++;
+            if (fabs(dx) <= resolve * fmin(x[i], x[k]))
                 continue;
-            used++;
-            double s = dx * dy;
-            concordant += s > 0;
-            discordant += s < 0;
-            tied_x += dx == 0;
-            tied_y += dy == 0;
+            t->used++;
+            t->concordant += dx * dy > 0;
+            t->discordant += dx * dy < 0;
+            t->tied_x += dx == 0;
+            t->tied_y += dy == 0;
         }
     }
-    *resolved = pairs ? (double)used / (double)pairs : NAN;
-    double left = sqrt((double)(used - tied_x)) * sqrt((double)(used - tied_y));
-    return left > 0 ? (double)(concordant - discordant) / left : NAN;
+}
+
+double metrics_tau_b(const struct tau *t)
+{
+    double left = sqrt((double)(t->used - t->tied_x)) * sqrt((double)(t->used - t->tied_y));
+    return left > 0 ? (double)(t->concordant - t->discordant) / left : NAN;
+}
+
+struct error_pct metrics_error_pct(const double *predicted, const double *measured, int32_t n)
+{
+    struct error_pct r = {0, 0, 0, 0};
+    double *size = malloc((size_t)n * sizeof *size);
+    if (!size)
+        return (struct error_pct){NAN, NAN, NAN, NAN};
+    for (int32_t i = 0; i < n; i++) {
+        double e = 100 * (predicted[i] / measured[i] - 1);
+        size[i] = fabs(e);
+        r.bias += e / n;
+    }
+    r.median = metrics_quantile(size, n, 0.5);
+    r.p90 = metrics_quantile(size, n, 0.9);
+    r.max = size[n - 1];
+    free(size);
+    return r;
+}
+
+enum { MAX_REPETITIONS = 64 };
+
+static double median_of(const double *x, int32_t n, int32_t from, int32_t step, int32_t without)
+{
+    double buf[MAX_REPETITIONS];
+    int32_t m = 0;
+    for (int32_t i = from; i < n && m < MAX_REPETITIONS; i += step)
+        if (i != without)
+            buf[m++] = x[i];
+    return metrics_quantile(buf, m, 0.5);
+}
+
+void metrics_repetition_floor(const double *x, int32_t n, double *out)
+{
+    for (int32_t i = 0; i < n; i++)
+        out[i] = fabs(x[i] / median_of(x, n, 0, 1, i) - 1);
+}
+
+double metrics_regret(const double *x, int32_t n, int32_t n_rep, int32_t choice)
+{
+    double sum = 0;
+    for (int32_t parity = 0; parity < 2; parity++) {
+        int32_t best = 0;
+        for (int32_t i = 1; i < n; i++)
+            if (median_of(x + i * n_rep, n_rep, parity, 2, -1) <
+                median_of(x + best * n_rep, n_rep, parity, 2, -1))
+                best = i;
+        double chosen = median_of(x + choice * n_rep, n_rep, 1 - parity, 2, -1);
+        sum += chosen / median_of(x + best * n_rep, n_rep, 1 - parity, 2, -1) - 1;
+    }
+    return sum / 2;
 }

@@ -43,9 +43,33 @@ double metrics_quantile(double *x, int32_t n, double q);
  */
 double metrics_expected_min(double *x, int32_t n, int32_t draws);
 
-/* Kendall's tau-b of n pairs; pairs whose |x_i - x_j| is not above resolve[i] + resolve[j] are left
- * out (resolve NULL: none are). *resolved is the share of pairs that count. NAN with none. */
-double metrics_tau_b(const double *x, const double *y, const double *resolve, int32_t n,
-                     double *resolved);
+/* Kendall's tau-b, pooled over groups (prompts): within each group the order of its items' measured
+ * values x against that of the predicted y. A pair counts only where the measured values differ by
+ * more than `resolve` times the smaller one. */
+struct tau {
+    int64_t pairs, used, concordant, discordant, tied_x, tied_y;
+};
+
+void metrics_tau_add(struct tau *t, const double *x, const double *y, int32_t n, double resolve);
+
+/* NAN when no pair counts. */
+double metrics_tau_b(const struct tau *t);
+
+/* Sizes of signed relative errors, in percent: of |e| the median, the 90 % quantile and the
+ * largest; of e the mean. n >= 1. */
+struct error_pct {
+    double median, p90, max, bias;
+};
+
+struct error_pct metrics_error_pct(const double *predicted, const double *measured, int32_t n);
+
+/* Repetition floor: how well one repetition foretells the median of the others. Appends the n
+ * relative errors (as fractions, unsigned) of n >= 2 repetitions to out. */
+void metrics_repetition_floor(const double *x, int32_t n, double *out);
+
+/* Regret of choosing item `choice`, n_rep >= 2 repetitions of n items, x[item * n_rep + rep]: the
+ * best item is found on the repetitions of one parity, both are timed (median) on the other, both
+ * ways, and averaged: time(choice) / time(best) - 1. Never biased by picking the luckiest. */
+double metrics_regret(const double *x, int32_t n, int32_t n_rep, int32_t choice);
 
 #endif
