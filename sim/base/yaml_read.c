@@ -577,11 +577,18 @@ static void unknown(struct yaml *y, const struct yaml_node *map, const struct ya
 {
     char m[760], known[300] = "", value[100], path[200], guess[80] = "";
     const char *best = NULL;
+    bool source = y->need_source; /* known without being asked for */
     for (const struct yaml_node *k = map->first; k; k = k->next)
-        if (k->used)
+        if (k->used) {
             weigh(k->key, c->key, &best, known, sizeof known);
-    for (const struct yaml_asked *a = map->asked; a; a = a->next)
+            source = source && strcmp(k->key, "source");
+        }
+    for (const struct yaml_asked *a = map->asked; a; a = a->next) {
         weigh(a->key, c->key, &best, known, sizeof known);
+        source = source && strcmp(a->key, "source");
+    }
+    if (source)
+        weigh("source", c->key, &best, known, sizeof known);
     if (best)
         snprintf(guess, sizeof guess, "; did you mean '%s'?", best);
     snprintf(m, sizeof m, "unknown key '%.80s' (%s) in %s: expected %s%s, correct or remove it%s",

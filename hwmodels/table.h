@@ -1,0 +1,80 @@
+/* A measured table made ready to answer: any width, any context.
+ *
+ * What was measured is returned exactly. Inside the table:
+ * - a cell that is missing between measured widths and buckets: linear in the bucket between those
+ *   measured at its width; else its width's time in the nearest bucket times the ratio of the two
+ *   buckets, interpolated between the widths measured in both;
+ * - no cell for the changed (or same) shape: the other's, with the table's mean difference, or the
+ *   file's `change`;
+ * - a width between: linear between the nearest measured widths of the same residue (width modulo
+ *   the table's period); where one side has none, a + b floor(w / p) + c (w mod p) by least squares
+ *   through the nearest measured widths (five, up to 64 until they determine it); where not even
+ * those tell residues apart, linear between neighbours, marked extrapolated;
+ * - a bucket between: linear.
+ * Beyond the table utilisation is held, marked extrapolated: time per row outside the widths; in
+ * the bucket the least-squares slope of that width continues, not below 0, and not below
+ * bucket / first bucket of the time in the first one. */
+#ifndef TANDEM_HWMODELS_TABLE_H
+#define TANDEM_HWMODELS_TABLE_H
+
+#include "hwmodels/device.h"
+
+enum device_estimator {
+    DEVICE_MINIMUM,
+    DEVICE_MEDIAN,
+    DEVICE_EXPECTED_MINIMUM /* of estimator_n samples */
+};
+
+/* Tables made wrong on purpose: what a validation must be able to tell from the right one. They
+ * change step tables, not prefill. */
+enum device_degrade {
+    DEVICE_AS_MEASURED,
+    DEVICE_CONSTANT_STEP, /* one time for all: the mean of the cells */
+    DEVICE_NO_CONTEXT,    /* each width's mean over the buckets */
+    DEVICE_NO_WIDTH,      /* each bucket's mean over the widths */
+    DEVICE_PERMUTED_WIDTH /* widths exchanged along one random cycle: none keeps its own times */
+};
+
+enum { DEVICE_MAX_MASK = 64 };
+
+/* How a device is used. All zero: minimum, as measured. */
+struct device_options {
+    enum device_estimator estimator;
+    int32_t estimator_n; /* >= 1 for DEVICE_EXPECTED_MINIMUM */
+    enum device_degrade degrade;
+    uint64_t seed; /* DEVICE_PERMUTED_WIDTH */
+    /* Left out of step and prefill tables, to be predicted. */
+    int32_t n_mask_widths, mask_width[DEVICE_MAX_MASK];
+    int32_t n_mask_buckets, mask_bucket[DEVICE_MAX_MASK];
+    /* Names of the run's drafters, by index; NULL: no such. */
+    const char *drafter[EXEC_MAX_DRAFTERS];
+};
+
+/* The expected minimum of `draws` of the n sorted values, drawn without replacement:
+ * sum over i = 1 .. n - draws + 1 of x_(i) C(n - i, draws - 1) / C(n, draws). With draws >= n it is
+ * the minimum. */
+double device_expected_minimum(const int64_t *sorted, int32_t n, int32_t draws);
+
+double device_estimate(const struct device_cell *c, const struct device_options *opt);
+
+/* Knots at every width from w_min to w_max and every measured bucket. */
+struct table_grid {
+    int32_t pad, w_min, w_max, n_buckets;
+    bool flat_width;                    /* degraded: width has no say */
+    int32_t bucket[DEVICE_MAX_BUCKETS]; /* rising */
+    double *ns[2];                      /* [changed][(w - w_min) * n_buckets + bucket's index] */
+    double *slope[2];                   /* [changed][w - w_min], ns per bucket */
+    bool *unsure;                       /* [w - w_min]: counts as extrapolated */
+};
+
+/* Memory is the arena's. ERR_SCHEMA when the masks leave nothing, ERR_LIMIT beyond
+ * DEVICE_MAX_BUCKETS, ERR_RANGE for options out of range; ERR_NOMEM. `what` names the table in
+ * messages. */
+int table_grid_build(const struct device_table *t, const struct device_options *opt, bool is_step,
+                     const char *what, struct arena *arena, struct table_grid *out, struct err *e);
+
+/* width, bucket >= 1. Sets *extrapolated when it is (never clears it). */
+double table_grid_ns(const struct table_grid *g, int32_t width, int32_t bucket, bool changed,
+                     bool *extrapolated);
+
+#endif
