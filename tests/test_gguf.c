@@ -275,7 +275,8 @@ static void hostile_values_are_rejected(void)
     broken("general.name", 12, 0xff, 1, ERR_CORRUPT, "'general.name' is no text");
     broken("toy.feed_forward_length", 0, 4, 4, ERR_CORRUPT, "offset ");
     broken("toy.feed_forward_length", 4, 9, 4, ERR_CORRUPT, "9 is no type of a value");
-    broken("toy.feed_forward_length", 8, UINT64_MAX / 4, 8, ERR_CORRUPT, "does not fit the file");
+    broken("toy.feed_forward_length", 8, ((uint64_t)1 << 62) + 3, 8, ERR_CORRUPT,
+           "does not fit the file");
     broken("toy.attention.head_count", 4, 5, 4, ERR_RANGE, "no multiple of its kv_heads");
     broken("toy.attention.head_count", 4, 0, 4, ERR_RANGE, "heads is 0");
     broken("tokenizer.ggml.tokens", 8, UINT64_MAX, 8, ERR_CORRUPT, "does not fit the file");

@@ -80,6 +80,8 @@ static void bad_workloads_are_rejected_with_their_place(void)
         {"{\"ident\":\"b\"}", ERR_SCHEMA, 1, 2, "unknown key 'ident'"},
         {LINE("a", "t") LINE("b", "t") LINE("a", "u"), ERR_SCHEMA, 3, 7,
          "the id 'a' comes twice, first in w.jsonl:1"},
+        {LINE("a", "t") LINE("b", "t") LINE("b", "t") LINE("a", "t") LINE("a", "t"), ERR_SCHEMA, 3,
+         7, "the id 'b' comes twice, first in w.jsonl:2"},
         {"{\"id\":7}", ERR_SCHEMA, 1, 7, "'id' is a whole number: expected a string"},
         {"{\"prompt\":null}", ERR_SCHEMA, 1, 11, "'prompt' is null"},
         {"{\"prompt\":\"a\\u0000b\"}", ERR_SCHEMA, 1, 11, "U+0000"},
@@ -353,8 +355,8 @@ static struct trace_builder *sample(void)
     static const int32_t top[] = {6, 9, 7, 8};
     static const float logit[] = {2.5f, 1.25f, 3, 3};
     CHECK_EQ(trace_add_top(b, 0, 1, 2, top, logit, &e), ERR_OK);
-    /* after 5 6 7 | 10: rows 10; 11 and 50 below it; 12 below 11; 51 below 50; 60 below 12 */
-    static const int32_t token[] = {10, 11, 50, 12, 51, 60}, parent[] = {-1, 0, 0, 1, 2, 3};
+    /* after 5 6 7 | 10: rows 10; 11 and 50 below it; 12 below 11; 11 below 50; 60 below 12 */
+    static const int32_t token[] = {10, 11, 50, 12, 11, 60}, parent[] = {-1, 0, 0, 1, 2, 3};
     static const int32_t choice[] = {11, 12, 70, 99, 71, 72};
     CHECK_EQ(trace_add_step(b, 0, 1, 6, token, parent, choice, &e), ERR_OK);
     static const int32_t chain[] = {8, 20, 21, 22}, after[] = {20, 21, 30, 31};
@@ -397,10 +399,10 @@ static void check_sample(const struct trace *t)
         CHECK_EQ(trace_choice(t, 0, k, NULL, 0), output_a[k]);
     CHECK_EQ(trace_choice(t, 0, 4, NULL, 0), -1);
     CHECK_EQ(trace_choice(t, 0, 1, PATH(50)), 70);
-    CHECK_EQ(trace_choice(t, 0, 1, PATH(50, 51)), 71);
+    CHECK_EQ(trace_choice(t, 0, 1, PATH(50, 11)), 71);
     CHECK_EQ(trace_choice(t, 0, 3, PATH(60)), 72);
     CHECK_EQ(trace_choice(t, 0, 1, PATH(51)), -1);
-    CHECK_EQ(trace_choice(t, 0, 1, PATH(51, 50)), -1);
+    CHECK_EQ(trace_choice(t, 0, 1, PATH(11, 50)), -1);
     CHECK_EQ(trace_choice(t, 0, 2, PATH(50)), -1);
     CHECK_EQ(trace_choice(t, 1, 1, PATH(50)), -1);
     CHECK_EQ(trace_choice(t, 1, 2, NULL, 0), 30);
@@ -420,7 +422,7 @@ static void check_sample(const struct trace *t)
     CHECK(trace_top(t, 1, 0, 2, token, logit) == 0 && trace_top(t, 2, 0, 2, token, logit) == 0);
     struct trace_counterfactual c = trace_counterfactual(t, 0, 1);
     CHECK(c.n_true == 1 && c.n_wrong == 2 && c.choice == 71);
-    CHECK(c.chain == trace_chain(trace_chain(TRACE_CHAIN, 50), 51));
+    CHECK(c.chain == trace_chain(trace_chain(TRACE_CHAIN, 50), 11));
 }
 
 static void a_trace_survives_writing_and_reading(void)
@@ -481,7 +483,7 @@ static void the_order_of_adding_does_not_show(void)
     size_t n[2];
     for (int32_t i = 0; i < N; i++)
         for (int k = 0; k < 2; k++) {
-            int32_t v = k ? N - 1 - i : i, wrong[] = {v % 75 + 22, v / 75, 3};
+            int32_t v = k ? N - 1 - i : i, wrong[] = {v / 2 % 75 + 22, v / 150, 3};
             CHECK_EQ(trace_add_choice(b[k], v % 2, 0, wrong, 3, v % VOCAB, &e), ERR_OK);
         }
     for (int k = 0; k < 2; k++) {
@@ -492,7 +494,7 @@ static void the_order_of_adding_does_not_show(void)
     struct trace *t;
     if (CHECK_EQ(trace_open_bytes("x", data[0], n[0], &t, &e), ERR_OK)) {
         for (int32_t v = 0; v < N; v++) {
-            int32_t wrong[] = {v % 75 + 22, v / 75, 3};
+            int32_t wrong[] = {v / 2 % 75 + 22, v / 150, 3};
             CHECK_EQ(trace_choice(t, v % 2, 0, wrong, 3), v % VOCAB);
             CHECK_EQ(trace_choice(t, v % 2, 0, wrong, 2), -1);
         }
@@ -579,6 +581,7 @@ static void the_builder_refuses_what_cannot_be(void)
     REFUSED(trace_add_top(b, 3, 0, 1, top, flat, &e), ERR_RANGE, "request 3");
 
     REFUSED(trace_add_choice(b, 0, 0, PATH(3), 1, &e), ERR_RANGE, "does not leave");
+    REFUSED(trace_add_choice(b, 0, 0, PATH(3, 7), 1, &e), ERR_RANGE, "does not leave");
     REFUSED(trace_add_choice(b, 0, 1, NULL, 0, 1, &e), ERR_RANGE, "does not leave");
     REFUSED(trace_add_choice(b, 0, 3, NULL, 0, 1, &e), ERR_RANGE, "3 true tokens");
     REFUSED(trace_add_choice(b, 0, 0, PATH(9), 1, &e), ERR_RANGE, "token 0 of the wrong path");
@@ -700,6 +703,7 @@ CHANGE(no_text, h->text_bytes = 0)
 CHANGE(section_away, h->section[TRACE_TOKENS].offset = UINT64_MAX - 7)
 CHANGE(section_over, h->section[TRACE_TOKENS].offset -= 8)
 CHANGE(section_long, h->section[TRACE_TEXT].bytes += 8)
+CHANGE(section_short, h->text_bytes = 7, h->section[TRACE_TEXT].bytes = 8)
 CHANGE(section_zero, h->section[TRACE_TEXT].zero = 1)
 CHANGE(header_zero, h->zero = 1)
 CHANGE(prompt_none, r[0].n_prompt = 0)
@@ -763,6 +767,7 @@ static void hostile_files_are_rejected(void)
         {section_away, "the section of tokens"},
         {section_over, "the section of tokens"},
         {section_long, "the section of texts"},
+        {section_short, "goes on after its last section"},
         {section_zero, "the section of texts"},
         {header_zero, "the header's numbers"},
         {prompt_none, "request 0 contradicts"},

@@ -145,8 +145,8 @@ int trace_add_step(struct trace_builder *b, int32_t request, int32_t n_true, int
 struct trace_counts trace_counts(const struct trace_builder *b);
 
 /* Writes the file, whole or not at all; the builder stays usable. The bytes depend on what was
- * added alone, counterfactuals in any order. ERR_SCHEMA when there is no request; ERR_IO;
- * ERR_NOMEM. */
+ * added alone: counterfactuals that do not conflict may come in any order. ERR_SCHEMA when there is
+ * no request; ERR_IO; ERR_NOMEM. */
 int trace_write(const struct trace_builder *b, const char *path, struct err *e);
 
 #endif
