@@ -1,0 +1,248 @@
+/* Exports of a log made by hand, whose numbers can be checked by hand. */
+#include "traces/export.h"
+
+#include "sim/base/json.h"
+#include "tests/scratch.h"
+#include "tests/unit.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static char path[300];
+
+static const int32_t words[] = {5, 6, 7, 8, 9, 10};
+
+static struct action step(int64_t id, uint8_t role, uint8_t phase, int32_t pos, int32_t n)
+{
+    return (struct action){.kind = ACT_SUBMIT,
+                           .job = {.id = id,
+                                   .kind = JOB_FORWARD,
+                                   .phase = phase,
+                                   .role = role,
+                                   .forward = {.b1 = 6,
+                                               .width = 8,
+                                               .pos = pos,
+                                               .n = n,
+                                               .token = words,
+                                               .slot_in = -1,
+                                               .slot_out = -1,
+                                               .want = WANT_ARGMAX,
+                                               .want_from = n - 1}}};
+}
+
+static struct event end(int64_t id, int64_t start_ns, int64_t end_ns, int64_t bytes)
+{
+    return (struct event){.time_ns = end_ns + 100,
+                          .kind = EV_DONE,
+                          .done = {.id = id,
+                                   .job_kind = JOB_FORWARD,
+                                   .start_ns = start_ns,
+                                   .end_ns = end_ns,
+                                   .sample_ns = 40,
+                                   .bytes = bytes,
+                                   .n_choice = 1,
+                                   .choice = words}};
+}
+
+/* Two steps that overlap on two roles: 4,000 bytes in 1,000..3,000 ns are 2,000 MB/s, 1,000 bytes
+ * in 2,000..4,000 ns are 500 MB/s. `spoilt` makes job 2 end twice. */
+static bool write_log(bool spoilt)
+{
+    struct run_setup s = {.policy = policy_find("autoregressive"),
+                          .n_vocab = 16,
+                          .max_requests = 1,
+                          .roles = "target=cpu:0 draft=cpu:1",
+                          .device = "a \"quoted\" device"};
+    struct exec_caps c = {.blocks = 6, .max_rows = 8, .max_ctx = 32, .max_seqs = 1, .max_jobs = 4};
+    struct log_writer *w;
+    struct err e = {0};
+    scratch_path(path, sizeof path, "export.log");
+    param_defaults(s.policy->params, s.policy_param);
+    if (!CHECK_EQ(log_create(path, "sim", &s, &c, &w, &e), ERR_OK))
+        return false;
+    struct event arrive = {
+        .time_ns = 500, .kind = EV_ARRIVE, .arrive = {6, words, 2, REQUEST_AFTER_PREVIOUS}};
+    struct action one = step(1, 0, PHASE_PREFILL, 0, 6), two = step(2, 1, PHASE_DECODE, 6, 1);
+    struct action emit = {.kind = ACT_EMIT, .emit = {0, 2, words}};
+    struct action finish = {.kind = ACT_FINISH, .request = 0};
+    struct event first = end(1, 1000, 3000, 4000), second = end(spoilt ? 1 : 2, 2000, 4000, 1000);
+    struct host_work work = {2, 2}, more = {0, 0};
+    log_event(w, &arrive, 450);
+    log_host(w, 50, &work);
+    log_action(w, &one);
+    log_action(w, &two);
+    log_event(w, &first, first.time_ns);
+    log_host(w, 7, &more);
+    log_event(w, &second, second.time_ns);
+    log_host(w, 9, &work);
+    log_action(w, &emit);
+    log_action(w, &finish);
+    return CHECK_EQ(log_close(w, true, &e), ERR_OK);
+}
+
+typedef int (*exporter)(struct log_reader *r, FILE *f, struct err *e);
+
+static int text_of_two(struct log_reader *r, FILE *f, struct err *e)
+{
+    return export_text(r, f, 2, e);
+}
+
+/* The export of `path` as a string of the caller's. */
+static char *export(exporter to, int *rc, struct err *e)
+{
+    struct log_reader *r;
+    char *text = NULL;
+    size_t n;
+    *e = (struct err){0};
+    FILE *f = open_memstream(&text, &n);
+    if (!f || !CHECK_EQ(log_open(path, &r, e), ERR_OK))
+        exit(1);
+    *rc = to(r, f, e);
+    fclose(f);
+    log_close_reader(r);
+    return text;
+}
+
+static void text_has_a_line_per_record(void)
+{
+    int rc;
+    struct err e;
+    if (!write_log(false))
+        return;
+    char *text = export(text_of_two, &rc, &e);
+    CHECK_EQ(rc, ERR_OK);
+    CHECK_HAS(text, "tandem-log: 1\nexecutor: sim\n");
+    CHECK_HAS(text, "\n\n           500 ARRIVE request=0 arrival=after-previous max_tokens=2 "
+                    "prompt[6]=5,6,.. due_ns=450\n"
+                    "           500   host host_ns=50 actions=2 submits=2\n"
+                    "           550   SUBMIT job=1 FORWARD prefill request=0 role=0 graph=0 "
+                    "blocks=0..6 width=8 seq=0 pos=0 n=6 want=argmax from=5 token[6]=5,6,..\n");
+    CHECK_HAS(text, "\n          4109   FINISH request=0\n          4109 end records=11 ");
+    free(text);
+    remove(path);
+}
+
+static void csv_has_a_row_per_step(void)
+{
+    int rc;
+    struct err e;
+    if (!write_log(false))
+        return;
+    char *text = export(export_csv, &rc, &e);
+    CHECK_EQ(rc, ERR_OK);
+    CHECK_STR(text, "request,job,phase,role,graph,b0,b1,width,n,pos,start_ns,end_ns,sample_ns,"
+                    "status,bytes\n"
+                    "0,1,prefill,0,0,0,6,8,6,0,1000,3000,40,ok,4000\n"
+                    "0,2,decode,1,0,0,6,8,1,6,2000,4000,40,ok,1000\n");
+    free(text);
+    remove(path);
+}
+
+static void perfetto_shows_roles_requests_and_the_bus(void)
+{
+    int rc;
+    struct err e;
+    if (!write_log(false))
+        return;
+    char *text = export(export_perfetto, &rc, &e);
+    CHECK_EQ(rc, ERR_OK);
+    static const char *const parts[] = {
+        "\"device\": \"a \\\"quoted\\\" device\"",
+        "{\"ph\": \"X\", \"name\": \"FORWARD prefill\", \"pid\": 1, \"tid\": 0, \"ts\": 1, "
+        "\"dur\": 2, ",
+        "{\"ph\": \"X\", \"name\": \"FORWARD decode\", \"pid\": 1, \"tid\": 1, \"ts\": 2, \"dur\": "
+        "2, ",
+        "\"name\": \"thread_name\", \"pid\": 1, \"tid\": 1, \"args\": {\"name\": \"draft=cpu:1\"}",
+        "\"name\": \"request 0\", \"pid\": 2, \"tid\": 0, \"ts\": 0.5, \"dur\": 3.609,",
+        "{\"ph\": \"i\", \"name\": \"first token\", \"pid\": 2, \"tid\": 0, \"s\": \"t\", \"ts\": "
+        "4.109}",
+        "\"ts\": 1, \"args\": {\"MB/s\": 2000}",
+        "\"ts\": 2, \"args\": {\"MB/s\": 2500}",
+        "\"ts\": 3, \"args\": {\"MB/s\": 500}",
+        "\"ts\": 4, \"args\": {\"MB/s\": 0}",
+    };
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        CHECK_HAS(text, parts[i]);
+    struct json_reader r;
+    struct json_token t;
+    json_init(&r, "trace", text, strlen(text), 1);
+    CHECK_EQ(json_skip(&r, &t, &e), ERR_OK);
+    CHECK_EQ(json_next(&r, &t, &e), ERR_OK);
+    CHECK_EQ(t.type, JSON_END);
+    json_fini(&r);
+    char *again = export(export_perfetto, &rc, &e);
+    CHECK_STR(again, text);
+    free(again);
+    free(text);
+    remove(path);
+}
+
+/* A second opinion on the JSON. */
+static void another_program_reads_the_trace(void)
+{
+    char json[320], command[700];
+    int rc;
+    struct err e;
+    if (system("python3 -c 'import json' >/dev/null 2>&1")) {
+        unit_skip("no python3 here");
+        return;
+    }
+    if (!write_log(false))
+        return;
+    char *text = export(export_perfetto, &rc, &e);
+    FILE *f = fopen(scratch_path(json, sizeof json, "trace.json"), "w");
+    if (CHECK(f != NULL)) {
+        fputs(text, f);
+        fclose(f);
+        snprintf(command, sizeof command, "python3 -m json.tool '%s' >/dev/null", json);
+        CHECK_EQ(system(command), 0);
+        remove(json);
+    }
+    free(text);
+    remove(path);
+}
+
+static void a_log_that_makes_no_sense_is_refused(void)
+{
+    int rc;
+    struct err e;
+    if (!write_log(true))
+        return;
+    free(export(export_csv, &rc, &e));
+    CHECK_EQ(rc, ERR_CORRUPT);
+    CHECK_HAS(e.msg, "job 1 ends, which is not in flight");
+    free(export(export_perfetto, &rc, &e));
+    CHECK_EQ(rc, ERR_CORRUPT);
+    free(export(text_of_two, &rc, &e));
+    CHECK_EQ(rc, ERR_OK);
+    remove(path);
+}
+
+static void a_full_device_is_an_error(void)
+{
+    struct log_reader *r;
+    struct err e = {0};
+    FILE *f = fopen("/dev/full", "w");
+    if (!f) {
+        unit_skip("no /dev/full here");
+        return;
+    }
+    if (write_log(false) && CHECK_EQ(log_open(path, &r, NULL), ERR_OK)) {
+        CHECK_EQ(export_csv(r, f, &e), ERR_IO);
+        log_close_reader(r);
+    }
+    fclose(f);
+    remove(path);
+}
+
+static const struct unit_test tests[] = {
+    {"text_has_a_line_per_record", text_has_a_line_per_record},
+    {"csv_has_a_row_per_step", csv_has_a_row_per_step},
+    {"perfetto_shows_roles_requests_and_the_bus", perfetto_shows_roles_requests_and_the_bus},
+    {"another_program_reads_the_trace", another_program_reads_the_trace},
+    {"a_log_that_makes_no_sense_is_refused", a_log_that_makes_no_sense_is_refused},
+    {"a_full_device_is_an_error", a_full_device_is_an_error},
+    {NULL, NULL},
+};
+
+UNIT_MAIN("export", tests)
