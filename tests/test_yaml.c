@@ -458,11 +458,15 @@ static void set_replaces_and_the_reader_checks(void)
          "--set device.bus={dram: 1 GB/s, dram: 2 GB/s}: duplicate key 'dram': remove one of them"},
         {"device.name=\xff", "--set device.name=\xff: byte 0xff is not UTF-8: save the file as "
                              "UTF-8"},
+        {"device.bus={dram: 80}",
+         "--set device.bus={dram: 80}: bus.dram is '80': the unit is missing: expected a "
+         "bandwidth, as in '8.5 GB/s' (B/s, kB/s, MB/s, GB/s, MiB/s, GiB/s)"},
         {"device.kind=npu", ""},
         {"device.list=[]", ""},
     };
     for (size_t i = 0; i < sizeof t / sizeof *t; i++)
         check_error(SET_TEXT, t[i].set, false, t[i].want);
+    check_error(OK_TOP, "device.threads=3", true, ""); /* who sets a value is its source */
 }
 
 static void set_reaches_every_place(void)
@@ -508,6 +512,7 @@ static void quoted_text_reads_back(void)
         "\xe2\x80\xa8",
         "\xef\xbb\xbf",
         "  two ",
+        "a \xe2\x80\xa8 b",
         "# no",
         "\xf0\x9f\x98\x80 {",
         "\xef\xbf\xbf",
