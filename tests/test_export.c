@@ -45,8 +45,15 @@ static struct event end(int64_t id, int64_t start_ns, int64_t end_ns, int64_t by
 }
 
 /* Two steps that overlap on two roles: 4,000 bytes in 1,000..3,000 ns are 2,000 MB/s, 1,000 bytes
- * in 2,000..4,000 ns are 500 MB/s. `spoilt` makes job 2 end twice. */
-static bool write_log(bool spoilt)
+ * in 2,000..4,000 ns are 500 MB/s. */
+enum kind {
+    PLAIN,
+    SPOILT,       /* job 1 ends twice */
+    BACK_TO_BACK, /* job 2 starts when job 1 ends */
+    ROUNDED       /* 0.1 and 0.2 MB/s, whose sum less the two is not 0 */
+};
+
+static bool write_log(enum kind kind)
 {
     struct run_setup s = {.policy = policy_find("autoregressive"),
                           .n_vocab = 16,
@@ -65,7 +72,14 @@ static bool write_log(bool spoilt)
     struct action one = step(1, 0, PHASE_PREFILL, 0, 6), two = step(2, 1, PHASE_DECODE, 6, 1);
     struct action emit = {.kind = ACT_EMIT, .emit = {0, 2, words}};
     struct action finish = {.kind = ACT_FINISH, .request = 0};
-    struct event first = end(1, 1000, 3000, 4000), second = end(spoilt ? 1 : 2, 2000, 4000, 1000);
+    struct event first = end(1, 1000, 3000, 4000),
+                 second = end(kind == SPOILT ? 1 : 2, 2000, 4000, 1000);
+    if (kind == BACK_TO_BACK)
+        second = end(2, 3000, 5000, 2000);
+    if (kind == ROUNDED) {
+        first = end(1, 1000, 11000, 1);
+        second = end(2, 2000, 12000, 2);
+    }
     struct host_work work = {2, 2}, more = {0, 0};
     log_event(w, &arrive, 450);
     log_host(w, 50, &work);
@@ -107,7 +121,7 @@ static void text_has_a_line_per_record(void)
 {
     int rc;
     struct err e;
-    if (!write_log(false))
+    if (!write_log(PLAIN))
         return;
     char *text = export(text_of_two, &rc, &e);
     CHECK_EQ(rc, ERR_OK);
@@ -126,7 +140,7 @@ static void csv_has_a_row_per_step(void)
 {
     int rc;
     struct err e;
-    if (!write_log(false))
+    if (!write_log(PLAIN))
         return;
     char *text = export(export_csv, &rc, &e);
     CHECK_EQ(rc, ERR_OK);
@@ -142,7 +156,7 @@ static void perfetto_shows_roles_requests_and_the_bus(void)
 {
     int rc;
     struct err e;
-    if (!write_log(false))
+    if (!write_log(PLAIN))
         return;
     char *text = export(export_perfetto, &rc, &e);
     CHECK_EQ(rc, ERR_OK);
@@ -177,6 +191,32 @@ static void perfetto_shows_roles_requests_and_the_bus(void)
     remove(path);
 }
 
+static int count(const char *text, const char *what)
+{
+    int n = 0;
+    for (const char *at = text; (at = strstr(at, what)); at++)
+        n++;
+    return n;
+}
+
+static void the_bus_is_a_sum_of_steps(void)
+{
+    int rc;
+    struct err e;
+    if (!write_log(BACK_TO_BACK))
+        return;
+    char *text = export(export_perfetto, &rc, &e);
+    CHECK_EQ(count(text, "MB/s"), 3);
+    CHECK_HAS(text, "\"ts\": 3, \"args\": {\"MB/s\": 1000}");
+    free(text);
+    if (!write_log(ROUNDED))
+        return;
+    text = export(export_perfetto, &rc, &e);
+    CHECK_HAS(text, "\"ts\": 12, \"args\": {\"MB/s\": 0}");
+    free(text);
+    remove(path);
+}
+
 /* A second opinion on the JSON. */
 static void another_program_reads_the_trace(void)
 {
@@ -187,7 +227,7 @@ static void another_program_reads_the_trace(void)
         unit_skip("no python3 here");
         return;
     }
-    if (!write_log(false))
+    if (!write_log(PLAIN))
         return;
     char *text = export(export_perfetto, &rc, &e);
     FILE *f = fopen(scratch_path(json, sizeof json, "trace.json"), "w");
@@ -206,7 +246,7 @@ static void a_log_that_makes_no_sense_is_refused(void)
 {
     int rc;
     struct err e;
-    if (!write_log(true))
+    if (!write_log(SPOILT))
         return;
     free(export(export_csv, &rc, &e));
     CHECK_EQ(rc, ERR_CORRUPT);
@@ -227,7 +267,7 @@ static void a_full_device_is_an_error(void)
         unit_skip("no /dev/full here");
         return;
     }
-    if (write_log(false) && CHECK_EQ(log_open(path, &r, NULL), ERR_OK)) {
+    if (write_log(PLAIN) && CHECK_EQ(log_open(path, &r, NULL), ERR_OK)) {
         CHECK_EQ(export_csv(r, f, &e), ERR_IO);
         log_close_reader(r);
     }
@@ -239,6 +279,7 @@ static const struct unit_test tests[] = {
     {"text_has_a_line_per_record", text_has_a_line_per_record},
     {"csv_has_a_row_per_step", csv_has_a_row_per_step},
     {"perfetto_shows_roles_requests_and_the_bus", perfetto_shows_roles_requests_and_the_bus},
+    {"the_bus_is_a_sum_of_steps", the_bus_is_a_sum_of_steps},
     {"another_program_reads_the_trace", another_program_reads_the_trace},
     {"a_log_that_makes_no_sense_is_refused", a_log_that_makes_no_sense_is_refused},
     {"a_full_device_is_an_error", a_full_device_is_an_error},

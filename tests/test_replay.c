@@ -574,6 +574,27 @@ static void only_whole_runs_are_kept(void)
     x->ops->destroy(x);
     CHECK(!exists("") && !exists(".part"));
 
+    /* A request that is open, an event without an answer: by hand, as a driver that gave up. */
+    const struct event due = {.kind = EV_ARRIVE,
+                              .arrive = {p->request[0].n, p->request[0].token, 3, 0}};
+    const struct action finish = {.kind = ACT_FINISH};
+    const struct host_work work = {1, 0};
+    for (int answered = 0; answered < 3; answered++) {
+        struct event ev;
+        e = (struct err){0};
+        CHECK_EQ(sim_create(&cost.model, &truth.truth, &p->setup, &x, &e), ERR_OK);
+        CHECK_EQ(record_create(x, &p->setup, path, &x, &e), ERR_OK);
+        CHECK_EQ(x->ops->next(x, &due, &ev, &e), ERR_OK);
+        if (answered)
+            x->ops->host(x, &work);
+        if (answered != 1)
+            CHECK_EQ(x->ops->act(x, &finish, &e), ERR_OK);
+        CHECK_EQ(record_finish(x, &e), answered == 2 ? ERR_OK : ERR_CANCELLED);
+        CHECK_EQ(exists(""), answered == 2);
+        x->ops->destroy(x);
+        remove(path);
+    }
+
     e = (struct err){0};
     CHECK_EQ(sim_create(&cost.model, &truth.truth, &p->setup, &x, &e), ERR_OK);
     CHECK_EQ(record_create(x, &p->setup, "no/such/folder/x.log", &x, &e), ERR_IO);
@@ -656,6 +677,28 @@ static void delayed_runs_play_back(void)
     play_destroy(p);
 }
 
+/* Each of this policy's steps waits for the one before, on two roles in turn: late DONEs hold back
+ * those that come after them. */
+static void late_jobs_keep_their_order(void)
+{
+    struct play *p = toy_create_play(&policy_cancel, 1);
+    struct log_reader *r;
+    struct log_record at = {0};
+    p->plan = (struct fault_plan){.seed = 7, .delay = 300, .delay_ns = 3000000};
+    if (CHECK_EQ(play(p, true), ERR_OK) && CHECK_EQ(log_open(path, &r, NULL), ERR_OK)) {
+        int64_t last = 0;
+        while (at.type != LOG_TRAILER && CHECK_EQ(log_next(r, &at, NULL), ERR_OK)) {
+            if (at.type != LOG_EVENT || at.event.kind != EV_DONE)
+                continue;
+            CHECK(at.event.done.id > last);
+            last = at.event.done.id;
+        }
+        CHECK(last > 9);
+        log_close_reader(r);
+    }
+    play_destroy(p);
+}
+
 /* On threads: policies that keep several roles busy. */
 static void faults_on_threads_end(void)
 {
@@ -720,6 +763,7 @@ static const struct unit_test tests[] = {
      faults_end_in_a_named_error_or_the_right_text},
     {"delays_add_up", delays_add_up},
     {"delayed_runs_play_back", delayed_runs_play_back},
+    {"late_jobs_keep_their_order", late_jobs_keep_their_order},
     {"faults_on_threads_end", faults_on_threads_end},
     {"bad_plans_are_refused", bad_plans_are_refused},
     {NULL, NULL},

@@ -233,8 +233,6 @@ static int fault_next(struct exec *x, const struct event *due, struct event *out
         struct event own = {.kind = EV_WAKE, .request = -1};
         own.time_ns = w && w->release_ns > f->now_ns ? w->release_ns : f->now_ns;
         struct err inner = {0};
-        if (!w && !due->kind && !f->n_running && any_dropped(f))
-            return stalled(f, &inner, e);
         int64_t id = w ? w->id : 0;
         int rc = f->inner->ops->next(f->inner, w ? &own : due, out, &inner);
         if (rc == ERR_STALLED && any_dropped(f))
