@@ -566,10 +566,12 @@ static void threads_destroy(struct exec *exec)
         pthread_mutex_unlock(&x->lock);
     }
     for (int32_t i = 0; i < x->n_roles; i++)
-        if (x->role[i].created) {
+        if (x->role[i].created)
             pthread_join(x->role[i].thread, NULL);
+    /* Only now: a worker that ends its last job still signals the others. */
+    for (int32_t i = 0; i < x->n_roles; i++)
+        if (x->role[i].created)
             pthread_cond_destroy(&x->role[i].ready);
-        }
     if (x->ended_made)
         pthread_cond_destroy(&x->ended);
     if (x->lock_made)
