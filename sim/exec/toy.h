@@ -5,7 +5,14 @@
  * The token after a text is a function of its last few tokens, with a small vocabulary, so that
  * texts repeat themselves and drafters find something. A row's activation is a hash that every
  * block changes: a block left out, done twice, run on the wrong rows or on a cache that a COMMIT
- * should have cleaned gives other tokens, so a scheduling error shows as a wrong text. */
+ * should have cleaned gives other tokens, so a scheduling error shows as a wrong text. What no
+ * engine could compute (a block that is not loaded, a width that is not the graph's, a position
+ * that is not what a block has cached, a slot without the rows, two jobs on one cache at once) is
+ * DONE_FAILED with the reason; a sequence that outgrows max_ctx is DONE_NO_MEMORY.
+ *
+ * Slots. A FORWARD or HEAD reads the rows [pos, pos + n), which may be a part of what the slot
+ * holds. Rows written where the slot's end, for the same block, are added to it; others replace
+ * what it held. */
 #ifndef TANDEM_EXEC_TOY_H
 #define TANDEM_EXEC_TOY_H
 
@@ -15,7 +22,8 @@ struct toy_options {
     int32_t blocks;  /* >= 1 */
     int32_t n_vocab; /* >= 2; token 0 ends the text with probability about eos_per_mille / 1000 */
     int32_t eos_per_mille;
-    int32_t order; /* the next token depends on so many last tokens, 1 .. 8 */
+    int32_t order; /* the next token depends on so many last tokens, 1 .. 8: on the last one whole,
+                      on those before it modulo 3 */
     int32_t max_ctx, max_seqs, max_rows, max_topk;
     int32_t n_graphs;
     int32_t graph_width[EXEC_MAX_GRAPHS];
