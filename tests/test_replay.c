@@ -579,7 +579,8 @@ static void only_whole_runs_are_kept(void)
                               .arrive = {p->request[0].n, p->request[0].token, 3, 0}};
     const struct action finish = {.kind = ACT_FINISH};
     const struct host_work work = {1, 0};
-    for (int answered = 0; answered < 3; answered++) {
+    const struct action job = {.kind = ACT_SUBMIT, .job = {.id = 1, .kind = JOB_COMMIT}};
+    for (int answered = 0; answered < 4; answered++) {
         struct event ev;
         e = (struct err){0};
         CHECK_EQ(sim_create(&cost.model, &truth.truth, &p->setup, &x, &e), ERR_OK);
@@ -587,6 +588,8 @@ static void only_whole_runs_are_kept(void)
         CHECK_EQ(x->ops->next(x, &due, &ev, &e), ERR_OK);
         if (answered)
             x->ops->host(x, &work);
+        if (answered == 3) /* a job in flight */
+            CHECK_EQ(x->ops->act(x, &job, &e), ERR_OK);
         if (answered != 1)
             CHECK_EQ(x->ops->act(x, &finish, &e), ERR_OK);
         CHECK_EQ(record_finish(x, &e), answered == 2 ? ERR_OK : ERR_CANCELLED);
@@ -699,6 +702,43 @@ static void late_jobs_keep_their_order(void)
     play_destroy(p);
 }
 
+/* DONEs that came before one which ended earlier, in the log. */
+static int inversions(void)
+{
+    struct log_reader *r;
+    struct log_record at = {0};
+    int n = 0;
+    int64_t last_ns = 0;
+    if (!CHECK_EQ(log_open(path, &r, NULL), ERR_OK))
+        return -1;
+    while (at.type != LOG_TRAILER && CHECK_EQ(log_next(r, &at, NULL), ERR_OK))
+        if (at.type == LOG_EVENT && at.event.kind == EV_DONE) {
+            n += at.event.done.end_ns < last_ns;
+            last_ns = at.event.done.end_ns;
+        }
+    log_close_reader(r);
+    return n;
+}
+
+static void reorder_reorders(void)
+{
+    for (int i = 0; i < 2; i++) {
+        struct play *p = play_create("autoregressive", "", 2, 12);
+        p->setup.policy = &policy_interleave;
+        p->setup.n_drafters = 1;
+        p->setup.drafter[0] = (struct run_drafter){.type = &drafter_count};
+        p->setup.max_requests = 2;
+        p->request[0].arrival_ns = p->request[1].arrival_ns = 0;
+        p->request[1].n = 150;
+        p->plan.reorder = i ? 1000 : 0;
+        if (CHECK_EQ(play(p, true), ERR_OK))
+            CHECK(i ? inversions() > 3 : inversions() == 0);
+        else
+            printf("  %s\n", p->e.msg);
+        play_destroy(p);
+    }
+}
+
 /* On threads: policies that keep several roles busy. */
 static void faults_on_threads_end(void)
 {
@@ -764,6 +804,7 @@ static const struct unit_test tests[] = {
     {"delays_add_up", delays_add_up},
     {"delayed_runs_play_back", delayed_runs_play_back},
     {"late_jobs_keep_their_order", late_jobs_keep_their_order},
+    {"reorder_reorders", reorder_reorders},
     {"faults_on_threads_end", faults_on_threads_end},
     {"bad_plans_are_refused", bad_plans_are_refused},
     {NULL, NULL},

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "sim/base/json.h"
-#include "sim/exec/jobs.h"
 
 static int written(FILE *f, int rc, struct err *e)
 {
@@ -93,7 +92,7 @@ static int ended(struct jobs *j, const struct log_record *at, const struct job *
         return err_set(e, ERR_CORRUPT,
                        "record %" PRId64 " at byte %zu: job %" PRId64
                        " ends, which is not in flight as a %s",
-                       at->number, at->offset, id, job_kind_name(at->event.done.job_kind));
+                       at->number, at->offset, id, log_job_name(at->event.done.job_kind));
     j->at[from].ended = true;
     *out = &j->at[from].job;
     return ERR_OK;
@@ -213,7 +212,7 @@ static int put_job(struct perfetto *p, const struct job *job, const struct done 
 {
     char name[64];
     p->seen_role[job->role] = true;
-    snprintf(name, sizeof name, "%s%s%s", job_kind_name(job->kind), job->phase ? " " : "",
+    snprintf(name, sizeof name, "%s%s%s", log_job_name(job->kind), job->phase ? " " : "",
              job->phase ? log_phase_name(job->phase) : "");
     begin(p, "X", name, PID_ROLES, job->role);
     json_double(&p->w, "ts", us(d->start_ns));

@@ -115,7 +115,8 @@ int log_next(struct log_reader *r, struct log_record *out, struct err *e);
 
 /* ---- text ------------------------------------------------------------------------------------ */
 
-/* "prefill", "DONE", "SUBMIT", "cancelled"; "?" for a number that has no name. */
+/* "FORWARD", "prefill", "DONE", "SUBMIT", "cancelled"; "?" for a number that has no name. */
+const char *log_job_name(uint8_t job_kind);
 const char *log_phase_name(uint8_t phase);
 const char *log_event_name(uint8_t event_kind);
 const char *log_action_name(uint8_t action_kind);

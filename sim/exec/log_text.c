@@ -6,6 +6,11 @@
 
 #define NAME_OF(list, i) ((size_t)(i) < sizeof(list) / sizeof *(list) ? (list)[i] : "?")
 
+const char *log_job_name(uint8_t job_kind)
+{
+    return job_kind_name(job_kind);
+}
+
 const char *log_phase_name(uint8_t phase)
 {
     static const char *const name[] = {"none", "prefill", "decode", "verify", "draft"};
