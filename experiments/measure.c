@@ -34,6 +34,7 @@ struct bench {
     const struct measure_plan *plan;
     struct samples *out;
     struct err *e;
+    struct exec_caps caps;
     int32_t round;
     int64_t next_id, event_ns; /* of the last delivery */
     int64_t submit_ns[2];      /* by parity of the id: at most two are in flight */
@@ -109,7 +110,7 @@ static int forward(struct bench *b, int32_t pos, int32_t width, int32_t want_fro
     for (int32_t i = 0; i < width; i++)
         b->token[i] = (int32_t)(draw(b) % (uint64_t)b->setup->n_vocab);
     struct job job = {.kind = JOB_FORWARD, .request = 0, .role = ROLE_TARGET};
-    job.forward = (struct job_forward){.b1 = 1,
+    job.forward = (struct job_forward){.b1 = b->caps.blocks,
                                        .width = width,
                                        .pos = pos,
                                        .n = width,
@@ -169,7 +170,7 @@ static int cut(struct bench *b, int32_t pos, bool with_draft)
             break;
         bool drafted = done.job_kind == JOB_DRAFT;
         rc = note(b, (struct sample){.kind = drafted ? SAMPLE_DRAFT : SAMPLE_COMMIT,
-                                     .width = drafter,
+                                     .width = drafted ? drafter : 0,
                                      .ns = done.end_ns - done.start_ns,
                                      .work = done.work});
         if (!rc && i < with_draft)
@@ -217,6 +218,45 @@ static int tails(struct bench *b, int32_t base)
     return rc;
 }
 
+/* A step of two branches of which the second is kept: what a tree's COMMIT takes. */
+static int tree(struct bench *b, int32_t context)
+{
+    enum { ROWS = 5 };
+    static const int32_t parent[ROWS] = {-1, 0, 1, 0, 3}, row[3] = {0, 3, 4};
+    for (int32_t i = 0; i < ROWS; i++)
+        b->token[i] = (int32_t)(draw(b) % (uint64_t)b->setup->n_vocab);
+    struct job step = {.kind = JOB_FORWARD, .request = 0, .role = ROLE_TARGET};
+    step.forward = (struct job_forward){.b1 = b->caps.blocks,
+                                        .width = ROWS,
+                                        .pos = context,
+                                        .n = ROWS,
+                                        .token = b->token,
+                                        .parent = parent,
+                                        .slot_in = -1,
+                                        .slot_out = -1,
+                                        .want = WANT_ARGMAX};
+    struct job commit = {.kind = JOB_COMMIT, .request = 0, .role = ROLE_TARGET};
+    commit.commit = (struct job_commit){.pos = context, .n = 3, .row = row};
+    int64_t now_ns;
+    struct done done;
+    int rc = host(b, 1, &now_ns);
+    if (!rc)
+        rc = submit(b, &step, now_ns);
+    if (!rc)
+        rc = wait_done(b, &done);
+    if (!rc)
+        rc = host(b, 1, &now_ns);
+    if (!rc)
+        rc = submit(b, &commit, now_ns);
+    if (!rc)
+        rc = wait_done(b, &done);
+    if (!rc)
+        rc = note(b, (struct sample){
+                         .kind = SAMPLE_COMMIT, .changed = 1, .ns = done.end_ns - done.start_ns});
+    b->last_width = 0;
+    return rc ? rc : cut(b, context, false);
+}
+
 static int steps(struct bench *b, int32_t context)
 {
     int32_t order[64], n = b->plan->n_widths;
@@ -241,11 +281,7 @@ static int walk(struct bench *b)
     for (int32_t c = 0; c < p->n_contexts && !rc; c++) {
         int32_t context = p->context[c];
         while (base + p->chunk <= context && !rc) {
-            rc = forward(b, base, p->chunk, p->chunk - 1, false);
-            if (!rc)
-                rc = cut(b, base, false);
-            if (!rc)
-                rc = forward(b, base, p->chunk, p->chunk, false);
+            rc = forward(b, base, p->chunk, p->chunk, false);
             base += p->chunk;
         }
         if (!rc)
@@ -254,6 +290,8 @@ static int walk(struct bench *b)
             rc = forward(b, base, context - base, context - base - 1, false);
         if (!rc)
             rc = steps(b, context);
+        if (!rc && (b->caps.features & EXEC_TREES))
+            rc = tree(b, context);
         if (!rc && context > base)
             rc = cut(b, base, false);
     }
@@ -272,6 +310,7 @@ int measure_round(struct exec *x, const struct run_setup *setup, const struct me
     due.arrive.n = 1;
     due.arrive.token = b->token;
     due.arrive.max_tokens = 1;
+    x->ops->caps(x, &b->caps);
     int rc = x->ops->next(x, &due, &ev, e);
     if (!rc) {
         b->event_ns = ev.time_ns;
@@ -288,5 +327,5 @@ int measure_round(struct exec *x, const struct run_setup *setup, const struct me
 int32_t measure_jobs(const struct measure_plan *p)
 {
     int32_t chunks = p->n_contexts ? p->context[p->n_contexts - 1] / p->chunk : 0;
-    return 3 * chunks + p->n_contexts * (2 * p->n_tails + 2 + 3 * p->n_widths * (1 + p->steady));
+    return chunks + p->n_contexts * (2 * p->n_tails + 2 + 3 * p->n_widths * (1 + p->steady));
 }

@@ -8,9 +8,9 @@
 
 enum sample_kind {
     SAMPLE_STEP,     /* width rows, all with outputs, after pos cached tokens */
-    SAMPLE_PREFILL,  /* width rows, outputs of `outputs` of them (0 or the last) */
+    SAMPLE_PREFILL,  /* width rows, with the last one's output, or none */
     SAMPLE_SAMPLING, /* choosing `outputs` tokens: part of a step, not counted in it */
-    SAMPLE_COMMIT,   /* a cut of the cache */
+    SAMPLE_COMMIT,   /* a cut of the cache; changed: a tree's second branch was kept */
     SAMPLE_DRAFT,    /* drafter `width`: work in the counters */
     SAMPLE_DISPATCH, /* submission to start on the worker of role `width` */
     SAMPLE_NOTIFY,   /* end on it to delivery */

@@ -127,6 +127,10 @@ int session_open_toy(uint64_t seed, struct session *out, struct err *e)
     struct toy_options o;
     toy_defaults(&o);
     o.seed = seed;
+    o.blocks = 1; /* whole steps, as a device's step table has them */
+    o.n_graphs = 0;
+    o.max_ctx = 4096;
+    o.max_rows = 512;
     *out = (struct session){.executor = "toy", .n_vocab = o.n_vocab, .n_eos = 1};
     snprintf(out->model, sizeof out->model, "toy");
     snprintf(out->version, sizeof out->version, "toy");

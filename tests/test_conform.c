@@ -7,6 +7,7 @@
 
 #include "sim/base/hash.h"
 #include "sim/exec/shims.h"
+#include "sim/exec/sim.h"
 #include "sim/exec/threads.h"
 #include "tests/policies/policies.h"
 #include "tests/scratch.h"
@@ -65,6 +66,8 @@ struct fixture {
     struct toy_options o;
     int64_t stall_ns;
     struct gate gate;
+    struct world_cost cost;
+    struct world_truth truth;
     struct exec *x;
     struct err e;
     int64_t id; /* of the last job */
@@ -104,10 +107,18 @@ static int make_faultless_toy(struct fixture *f)
     return rc ? rc : fault_create(f->x, &none, &f->x, &f->e);
 }
 
+static int make_sim(struct fixture *f)
+{
+    world_cost_init(&f->cost);
+    world_truth_init(&f->truth, world_language, NULL, world_requests(3, 10), 3, NULL, 0);
+    return sim_create(&f->cost.model, &f->truth.truth, &f->setup, &f->x, &f->e);
+}
+
 static const struct row rows[] = {
     {"toy", make_toy, true, true},
     {"record(toy)", make_recorded_toy, true, false},
     {"fault(toy)", make_faultless_toy, true, false},
+    {"sim", make_sim, false, false},
 };
 
 static const struct row *row; /* whose turn it is */

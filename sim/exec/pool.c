@@ -12,10 +12,13 @@ int pool_init(struct pool *p, struct arena *arena, const struct exec_caps *caps,
     *p = (struct pool){.cap = caps->max_jobs};
     size_t rows = (size_t)caps->max_rows;
     size_t tops = rows * (size_t)(caps->max_topk > 1 ? caps->max_topk : 1);
-    p->record = arena_alloc(arena, (size_t)p->cap, sizeof *p->record);
+    /* One more than may be in flight: a delivered job keeps its arrays while the next is submitted.
+     */
+    int32_t records = p->cap + 1;
+    p->record = arena_alloc(arena, (size_t)records, sizeof *p->record);
     p->flight = arena_alloc(arena, (size_t)p->cap, sizeof *p->flight);
     bool whole = p->record && p->flight && !watch_init(&p->watch, arena, (uint32_t)p->cap * 2);
-    for (int32_t i = 0; whole && i < p->cap; i++) {
+    for (int32_t i = 0; whole && i < records; i++) {
         struct job_record *r = &p->record[i];
         r->words = arena_alloc(arena, job_words(caps), sizeof *r->words);
         r->floats = arena_alloc(arena, job_floats(caps) + 1, sizeof *r->floats);
@@ -34,7 +37,7 @@ int pool_init(struct pool *p, struct arena *arena, const struct exec_caps *caps,
 int pool_submit(struct pool *p, const struct job *job, struct job_record **out)
 {
     struct job_record *r = p->free;
-    if (!r || job->role >= EXEC_MAX_ROLES)
+    if (p->n_flight == p->cap || !r || job->role >= EXEC_MAX_ROLES)
         return ERR_LIMIT;
     job_copy(&r->job, job, r->words, r->floats);
     p->free = r->next;
@@ -126,7 +129,7 @@ struct job_record *pool_find(const struct pool *p, int64_t id)
     return NULL;
 }
 
-void pool_release(struct pool *p, struct job_record *r)
+void pool_deliver(struct pool *p, struct job_record *r)
 {
     assert(r->state == JOB_ENDED);
     int32_t i = 0;
@@ -134,6 +137,10 @@ void pool_release(struct pool *p, struct job_record *r)
         i++;
     p->n_flight--;
     memmove(&p->flight[i], &p->flight[i + 1], (size_t)(p->n_flight - i) * sizeof *p->flight);
+}
+
+void pool_release(struct pool *p, struct job_record *r)
+{
     r->next = p->free;
     p->free = r;
 }

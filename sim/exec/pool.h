@@ -40,7 +40,7 @@ struct pool {
 int pool_init(struct pool *p, struct arena *arena, const struct exec_caps *caps, struct err *e);
 
 /* Copies a job that passed job_check to the end of its role's queue. A wait for a job that is no
- * longer in flight is met. ERR_LIMIT when the pool is full. */
+ * longer in flight is met. ERR_LIMIT when caps.max_jobs are in flight. */
 int pool_submit(struct pool *p, const struct job *job, struct job_record **out);
 
 /* The first job of the role if nothing blocks it, else NULL. */
@@ -58,7 +58,11 @@ bool pool_withdraw(struct pool *p, struct job_record *r);
 
 struct job_record *pool_find(const struct pool *p, int64_t id);
 
-/* Gives the record back after its DONE was delivered. */
+/* Takes an ended job out of flight: its DONE is delivered, so waits for it are met. The record and
+ * its arrays stay until pool_release. */
+void pool_deliver(struct pool *p, struct job_record *r);
+
+/* Gives the record of a delivered job back. */
 void pool_release(struct pool *p, struct job_record *r);
 
 /* Who waits for whom, as watch.h writes it: "job 7 (FORWARD on target) waits for job 5 (LOAD on

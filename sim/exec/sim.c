@@ -18,6 +18,9 @@ enum { SIM_END, SIM_START, SIM_DELIVER };
 
 enum { MAX_BLOCKS = BELIEF_MAX_BLOCKS };
 
+/* A job of more than eleven days is a mistake in a device file. */
+#define SIM_MAX_JOB_NS INT64_C(1000000000000000)
+
 struct sim {
     struct exec exec; /* must be first */
     const struct run_setup *setup;
@@ -116,8 +119,16 @@ static void begin_job(struct sim *s, struct job_record *r)
     bool drafts = r->job.kind == JOB_DRAFT || r->job.kind == JOB_CALIBRATE;
     int rc = s->cost->ops->job(s->cost, &r->job, &s->state[role], drafts ? &r->done.work : NULL, &c,
                                &s->error);
-    if (rc)
+    bool sane = c.alone_ns >= 0 && c.alone_ns <= SIM_MAX_JOB_NS && c.bytes <= FLUID_MAX_BYTES;
+    if (!rc && !sane)
+        rc = err_set(&s->error, ERR_RANGE,
+                     "job %" PRId64 " would take %" PRId64 " ns and move %" PRId64
+                     " bytes: the device file is wrong",
+                     r->job.id, c.alone_ns, c.bytes);
+    if (rc) {
         s->error.code = rc;
+        c = (struct cost){0};
+    }
     r->done.sample_ns = c.sample_ns;
     r->done.bytes = c.bytes;
     s->resident_bytes += c.resident_delta_bytes;
@@ -244,6 +255,7 @@ static int deliver(struct sim *s, int64_t time_ns, struct event *out)
     memmove(s->ready, s->ready + 1, (size_t)s->n_ready * sizeof *s->ready);
     *out = (struct event){.time_ns = time_ns, .kind = EV_DONE, .request = r->job.request};
     out->done = r->done;
+    pool_deliver(&s->pool, r);
     s->delivered = r;
     s->host_free_ns = time_ns;
     return ERR_OK;

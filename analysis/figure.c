@@ -1,0 +1,65 @@
+#include "analysis/figure.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Text between double quotes in gnuplot: no quotes, backslashes or line ends. */
+static void quoted(FILE *f, const char *s)
+{
+    fputc('"', f);
+    for (; *s; s++)
+        fputc(*s == '"' || *s == '\\' || *s < ' ' ? ' ' : *s, f);
+    fputc('"', f);
+}
+
+static void write_script(FILE *f, const struct figure_point *p, int32_t n, const char *const *label,
+                         int32_t n_labels, const char *title, const char *part)
+{
+    static const char *const colour[] = {"#1b6ca8", "#d1495b", "#3a7d44", "#edae49", "#6a4c93",
+                                         "#00798c", "#8d6a4f", "#b5179e", "#588157", "#5f6c7b"};
+    fprintf(f, "set terminal svg size 720,640 font 'Helvetica,13' background '#ffffff'\n");
+    fprintf(f, "set output ");
+    quoted(f, part);
+    fprintf(f, "\nset title ");
+    quoted(f, title);
+    fprintf(f, " noenhanced\nset xlabel 'measured, end to end, ms'\n"
+               "set ylabel 'predicted, ms'\nset logscale xy\nset grid lc rgb '#dddddd'\n"
+               "set key bottom right box lc rgb '#cccccc' noenhanced\nset size ratio -1\n");
+    for (int32_t g = 0; g < n_labels; g++) {
+        fprintf(f, "$g%d << EOD\n", g);
+        for (int32_t i = 0; i < n; i++)
+            if (p[i].group == g)
+                fprintf(f, "%.6f %.6f\n", p[i].x, p[i].y);
+        fprintf(f, "EOD\n");
+    }
+    fprintf(f, "plot x title 'equal' lc rgb '#222222' lw 1, "
+               "1.05*x title '+-5 %%' lc rgb '#999999' dt 2, 0.95*x notitle lc rgb '#999999' dt 2");
+    for (int32_t g = 0; g < n_labels; g++) {
+        fprintf(f, ", $g%d with points pt %d ps 0.6 lc rgb '%s' title ", g, 5 + 2 * (g % 4),
+                colour[(size_t)g % (sizeof colour / sizeof *colour)]);
+        quoted(f, label[g]);
+    }
+    fprintf(f, "\n");
+}
+
+int figure_predicted(const struct figure_point *p, int32_t n, const char *const *label,
+                     int32_t n_labels, const char *title, const char *path, struct err *e)
+{
+    char part[4096];
+    if (snprintf(part, sizeof part, "%s.part", path) >= (int)sizeof part)
+        return err_at(e, ERR_USAGE, path, 0, 0, "the path is too long");
+    FILE *f = popen("gnuplot", "w");
+    if (!f)
+        return err_set(e, ERR_DEVICE, "gnuplot could not be started: install gnuplot-nox");
+    write_script(f, p, n, label, n_labels, title, part);
+    int status = pclose(f);
+    if (status != 0 || rename(part, path)) {
+        remove(part);
+        return err_at(
+            e, ERR_DEVICE, path, 0, 0,
+            "gnuplot drew no picture (status %d): install gnuplot-nox, or see whether the "
+            "folder can be written",
+            status);
+    }
+    return ERR_OK;
+}

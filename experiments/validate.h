@@ -1,0 +1,142 @@
+/* validate: run for real, simulate the same, print the error between them.
+ *
+ *   validate_measure   calibration rounds and real runs, interleaved; each is one transaction in
+ *                      the store, so that a killed run loses at most itself
+ *   validate_compare   readings of the prediction error, controls, floors, order, regret
+ *   validate_print     the table or the JSON object
+ */
+#ifndef TANDEM_EXPERIMENTS_VALIDATE_H
+#define TANDEM_EXPERIMENTS_VALIDATE_H
+
+#include <stdio.h>
+
+#include "experiments/profile.h"
+#include "sim/exec/cost.h"
+#include "sim/exec/metrics.h"
+#include "traces/workload.h"
+
+enum { VAL_MAX_POLICIES = 16, VAL_MAX_PROMPTS = 512, VAL_MAX_REPS = 32, VAL_CONTROLS = 4 };
+
+struct val_options {
+    const char *model;        /* path of a GGUF; NULL: the toy engine */
+    const char *store;        /* SQLite file of this validation */
+    const char *device_in;    /* the frozen device; NULL: profiled first and saved */
+    const char *device_out;   /* where it is saved */
+    const char *workload[16]; /* held-out prompts come from these files */
+    int32_t n_workloads;
+    bool all_held_out; /* --workload: the whole files are held out */
+    struct role_map roles;
+    double budget_s;
+    int32_t repetitions, max_prompts;
+    int32_t max_ctx;
+    bool resume;
+    uint64_t seed;
+    bool progress; /* lines on stderr */
+};
+
+struct val_policy {
+    char label[24];
+    struct run_setup setup;
+    bool lossless;
+};
+
+struct val_prompt {
+    const char *id, *task;
+    int32_t n, max_tokens;
+    const int32_t *token;
+    bool degenerate; /* the target's own text repeats itself */
+};
+
+/* One real run of one prompt by one policy. */
+struct val_run {
+    bool done;
+    int32_t n_steps, n_output;
+    struct step *step;
+    int32_t *output;
+    int64_t arrive_ns, first_ns, last_ns, n_verify;
+    int64_t part_ns[PARTS];
+    uint64_t actions_hash;
+};
+
+struct val_round {
+    int32_t after_prompt; /* prompts finished before it */
+};
+
+struct validation {
+    const struct val_options *o;
+    struct session session;
+    struct arena arena;
+    struct workload workload;
+    int32_t n_policies, n_prompts, n_rounds, n_frozen_rounds;
+    struct val_policy policy[VAL_MAX_POLICIES];
+    struct val_prompt prompt[VAL_MAX_PROMPTS]; /* in the order in which they run */
+    int32_t n_done;                            /* prompts of which every run is there */
+    struct val_run *run;                       /* [VAL_MAX_PROMPTS][n_policies][repetitions] */
+    struct val_round round[4096];
+    struct measure_plan plan;
+    struct samples samples;
+    struct device frozen; /* what a user has: saved before the runs */
+    int64_t started_ns;
+    struct sqlite3 *db;
+};
+
+struct val_run *val_run_at(const struct validation *v, int32_t prompt, int32_t policy,
+                           int32_t repetition);
+
+/* Opens model, store and workload, measures within the budget. The caller closes, also on error. */
+int validate_measure(const struct val_options *o, struct validation *v, struct err *e);
+void validate_close(struct validation *v);
+
+/* ---- comparing ---------------------------------------------------------------------------------
+ */
+
+/* One way to compare, over all (prompt, policy) pairs. */
+struct val_reading {
+    struct error_pct e2e, ttft, tpot;
+};
+
+struct val_report {
+    int32_t prompts, policies, repetitions, degenerate;
+    /* Noise floor: the expected minimum of as many samples on both sides. Raw: medians. Each with
+     * the rounds beside the runs and with the frozen device. */
+    struct val_reading noise, noise_frozen, raw, raw_frozen;
+    double floor_median_pct, floor_p90_pct; /* one repetition against the median of the others */
+    double tau, resolved_pairs, regret_pct;
+    /* Noise floor by source, percent of the pair's end to end: median and 90 % quantile. */
+    struct {
+        double median, p90;
+    } source[PARTS], source_sum;
+    struct {
+        const char *name;
+        struct val_reading reading;
+        double tau, regret_pct;
+        bool missed;
+    } control[VAL_CONTROLS];
+    struct error_pct left_out_width,
+        left_out_bucket;  /* cells of the table, predicted without them */
+    double tokens_equal;  /* share of requests where every lossless policy gave the same text */
+    double actions_equal; /* share of runs whose simulated actions are the real ones */
+    bool replay_equal;
+    int64_t extrapolated, jobs; /* simulated jobs outside what was measured, and all */
+    struct profile_noise noise_of_machine;
+    const char *verdict; /* passed, failed, inconclusive */
+    char why[512];
+    /* By policy: predicted and measured noise-floor end-to-end time, summed over prompts. */
+    struct {
+        double predicted_ns, measured_ns, tokens_per_verify, error_median_pct;
+    } by_policy[VAL_MAX_POLICIES];
+    /* Pairs, for the picture. */
+    int32_t n_pairs;
+    struct val_pair {
+        int32_t prompt, policy;
+        double predicted_ns, measured_ns;
+    } * pair;
+};
+
+int validate_compare(struct validation *v, struct val_report *r, struct err *e);
+
+enum val_format { VAL_TABLE, VAL_CSV, VAL_JSON };
+int validate_print(const struct validation *v, const struct val_report *r, enum val_format format,
+                   FILE *out);
+
+#endif

@@ -1,0 +1,633 @@
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "experiments/validate.h"
+#include "hwmodels/steps.h"
+#include "sim/exec/shims.h"
+#include "sim/exec/sim.h"
+
+/* ---- a truth in memory: one request's own text --------------------------------------------------
+ */
+
+struct own_text {
+    struct truth truth; /* must be first */
+    const int32_t *token;
+    int32_t n;
+};
+
+static int32_t text_choice(struct truth *t, int32_t request, int32_t n_true, const int32_t *wrong,
+                           int32_t n_wrong)
+{
+    const struct own_text *o = (const struct own_text *)t;
+    (void)request;
+    (void)wrong;
+    return !n_wrong && n_true < o->n ? o->token[n_true] : -1;
+}
+
+static int32_t text_length(struct truth *t, int32_t request)
+{
+    (void)request;
+    return ((const struct own_text *)t)->n;
+}
+
+static int32_t text_top(struct truth *t, int32_t request, int32_t pos, int32_t k, int32_t *token,
+                        float *logit)
+{
+    (void)t;
+    (void)request;
+    (void)pos;
+    (void)k;
+    (void)token;
+    (void)logit;
+    return 0;
+}
+
+static const struct truth_ops text_ops = {text_choice, text_length, text_top};
+
+/* ---- times of a run, split where it can be compared
+ * ---------------------------------------------- */
+
+/* A pair's time under one reading. Pieces end where steps end, so that repetitions of a run that
+ * took the same actions can be compared piece by piece. */
+struct timing {
+    double e2e, ttft, tpot;
+    double part[PARTS];
+};
+
+static int32_t n_prefill(const struct step *s, int32_t n)
+{
+    int32_t k = 0;
+    while (k < n && s[k].phase == PHASE_PREFILL)
+        k++;
+    return k;
+}
+
+/* End of piece k of a run; pieces 0 .. n_steps - 1 end with a step, the last with the last EMIT,
+ * and the one that holds the first EMIT is split there. */
+static int64_t piece_end(const struct val_run *r, int32_t k)
+{
+    int32_t first = n_prefill(r->step, r->n_steps);
+    if (k < first)
+        return r->step[k].end_ns;
+    if (k == first)
+        return r->first_ns;
+    return k <= r->n_steps ? r->step[k - 1].end_ns : r->last_ns;
+}
+
+static double smallest(const struct val_run *const *run, int32_t n, int32_t k)
+{
+    double best = INFINITY;
+    for (int32_t i = 0; i < n; i++) {
+        int64_t from = k ? piece_end(run[i], k - 1) : run[i]->arrive_ns;
+        best = fmin(best, (double)(piece_end(run[i], k) - from));
+    }
+    return best;
+}
+
+static void smallest_parts(const struct val_run *const *run, int32_t n, struct timing *t)
+{
+    memset(t->part, 0, sizeof t->part);
+    for (int32_t k = 0; k < run[0]->n_steps; k++) {
+        double step = INFINITY, sample = INFINITY;
+        for (int32_t i = 0; i < n; i++) {
+            const struct step *s = &run[i]->step[k];
+            step = fmin(step, (double)(s->end_ns - s->start_ns - s->sample_ns));
+            sample = fmin(sample, (double)s->sample_ns);
+        }
+        t->part[run[0]->step[k].phase == PHASE_PREFILL ? PART_PREFILL : PART_STEP] += step;
+        t->part[PART_SAMPLE] += sample;
+    }
+    double draft = INFINITY;
+    for (int32_t i = 0; i < n; i++)
+        draft = fmin(draft, (double)run[i]->part_ns[PART_DRAFT]);
+    t->part[PART_DRAFT] = draft;
+    double known = t->part[PART_PREFILL] + t->part[PART_STEP] + t->part[PART_SAMPLE] + draft;
+    t->part[PART_HOST] = t->e2e - known; /* hand-overs, policy, driver, commits */
+}
+
+/* Piece by piece the smallest of n runs with the same actions: the noise floor's time. */
+static void noise_floor(const struct val_run *const *run, int32_t n, struct timing *t)
+{
+    int32_t first = n_prefill(run[0]->step, run[0]->n_steps), last = run[0]->n_steps + 1;
+    *t = (struct timing){0};
+    for (int32_t k = 0; k <= last; k++) {
+        double ns = smallest(run, n, k);
+        t->e2e += ns;
+        t->ttft += k <= first ? ns : 0;
+    }
+    int32_t tokens = run[0]->n_output;
+    t->tpot = tokens > 1 ? (t->e2e - t->ttft) / (tokens - 1) : NAN;
+    smallest_parts(run, n, t);
+}
+
+static void medians(const struct val_run *const *run, int32_t n, struct timing *t)
+{
+    double e2e[VAL_MAX_REPS], ttft[VAL_MAX_REPS], tpot[VAL_MAX_REPS];
+    for (int32_t i = 0; i < n; i++) {
+        const struct val_run *r = run[i];
+        e2e[i] = (double)(r->last_ns - r->arrive_ns);
+        ttft[i] = (double)(r->first_ns - r->arrive_ns);
+        tpot[i] = (double)(r->last_ns - r->first_ns) / (r->n_output > 1 ? r->n_output - 1 : 1);
+    }
+    *t = (struct timing){metrics_quantile(e2e, n, 0.5),
+                         metrics_quantile(ttft, n, 0.5),
+                         metrics_quantile(tpot, n, 0.5),
+                         {0}};
+}
+
+/* ---- simulating ---------------------------------------------------------------------------------
+ */
+
+struct compare {
+    struct validation *v;
+    struct val_report *r;
+    struct err *e;
+    struct arena arena;
+    int32_t n;                                                /* pairs */
+    struct timing *measured_floor, *measured_raw, *predicted; /* [n] */
+    double *x, *y;                                            /* [n] scratch */
+    double *level;                                            /* [prompts]: drift beside each */
+    int64_t actions_same;
+};
+
+/* Simulates one pair on a cost model and times it as a real run is timed. */
+static int simulate(struct compare *c, const struct cost_model *cost, int32_t prompt,
+                    int32_t policy, struct timing *out)
+{
+    struct validation *v = c->v;
+    const struct val_prompt *p = &v->prompt[prompt];
+    const struct val_run *alone = val_run_at(v, prompt, 0, 0);
+    const struct run_setup *setup = &v->policy[policy].setup;
+    struct own_text text = {{&text_ops}, alone->output, alone->n_output};
+    struct request request = {.n = p->n,
+                              .token = p->token,
+                              .max_tokens = p->max_tokens,
+                              .arrival_ns = REQUEST_AFTER_PREVIOUS,
+                              .cancel_ns = EXEC_NEVER};
+    struct arena arena;
+    struct run_result result;
+    struct exec *x;
+    struct sim_stats stats;
+    int rc = sim_create(cost, &text.truth, setup, &x, c->e);
+    if (rc)
+        return rc;
+    arena_init(&arena);
+    rc = driver_run(setup, x, &request, 1, &arena, &result, c->e);
+    if (!rc) {
+        const struct request_result *q = &result.request[0];
+        struct val_run run = {.n_steps = q->n_steps,
+                              .step = q->step,
+                              .n_output = q->n_output,
+                              .arrive_ns = q->arrive_ns,
+                              .first_ns = q->first_ns,
+                              .last_ns = q->last_ns};
+        memcpy(run.part_ns, q->part_ns, sizeof run.part_ns);
+        const struct val_run *one = &run;
+        noise_floor(&one, 1, out);
+        sim_stats(x, &stats);
+        c->r->extrapolated += stats.n_extrapolated;
+        c->r->jobs += stats.n_jobs;
+        c->actions_same += result.actions_hash == val_run_at(v, prompt, policy, 0)->actions_hash;
+    }
+    x->ops->destroy(x);
+    arena_fini(&arena);
+    return rc;
+}
+
+static int make_cost(struct compare *c, const struct device *d, const struct device_options *opt,
+                     const struct run_setup *setup, struct arena *arena,
+                     const struct cost_model **out)
+{
+    int32_t processor[EXEC_MAX_ROLES], roles = 0;
+    struct device_options own = *opt;
+    for (int32_t i = 0; i < setup->n_drafters; i++)
+        own.drafter[i] = setup->drafter[i].type->name;
+    while (setup->policy->role[roles])
+        roles++;
+    int rc = device_roles(d, setup->policy->role, NULL, processor, c->e);
+    return rc ? rc : device_cost_create(d, processor, roles, &own, arena, out, c->e);
+}
+
+/* Fills c->predicted for every pair. */
+static int predict(struct compare *c, const struct device *d, const struct device_options *opt)
+{
+    struct validation *v = c->v;
+    int rc = ERR_OK;
+    for (int32_t policy = 0; policy < v->n_policies && !rc; policy++) {
+        struct arena arena;
+        const struct cost_model *cost;
+        arena_init(&arena);
+        rc = make_cost(c, d, opt, &v->policy[policy].setup, &arena, &cost);
+        for (int32_t prompt = 0; prompt < v->n_done && !rc; prompt++)
+            rc = simulate(c, cost, prompt, policy, &c->predicted[prompt * v->n_policies + policy]);
+        arena_fini(&arena);
+    }
+    return rc;
+}
+
+/* ---- readings -----------------------------------------------------------------------------------
+ */
+
+static struct error_pct error_of(struct compare *c, const struct timing *measured, size_t field,
+                                 bool drift)
+{
+    int32_t n = 0;
+    for (int32_t i = 0; i < c->n; i++) {
+        double x = *(const double *)(const void *)((const char *)&c->predicted[i] + field);
+        double y = *(const double *)(const void *)((const char *)&measured[i] + field);
+        if (isnan(x) || isnan(y) || y <= 0)
+            continue;
+        c->x[n] = x * (drift ? c->level[i / c->v->n_policies] : 1);
+        c->y[n++] = y;
+    }
+    return n ? metrics_error_pct(c->x, c->y, n) : (struct error_pct){NAN, NAN, NAN, NAN};
+}
+
+static void read_errors(struct compare *c, const struct timing *measured, bool drift,
+                        struct val_reading *out)
+{
+    out->e2e = error_of(c, measured, offsetof(struct timing, e2e), drift);
+    out->ttft = error_of(c, measured, offsetof(struct timing, ttft), drift);
+    out->tpot = error_of(c, measured, offsetof(struct timing, tpot), drift);
+}
+
+/* Order of policies, and what following the prediction costs. */
+static void read_decisions(struct compare *c, double *tau, double *resolved, double *regret)
+{
+    struct validation *v = c->v;
+    struct tau t = {0};
+    int32_t n = v->n_policies, reps = v->o->repetitions;
+    double x[VAL_MAX_POLICIES], y[VAL_MAX_POLICIES], time[VAL_MAX_POLICIES * VAL_MAX_REPS];
+    *regret = 0;
+    for (int32_t p = 0; p < v->n_done; p++) {
+        int32_t choice = 0;
+        for (int32_t i = 0; i < n; i++) {
+            x[i] = c->measured_floor[p * n + i].e2e;
+            y[i] = c->predicted[p * n + i].e2e;
+            choice = y[i] < y[choice] ? i : choice;
+            for (int32_t r = 0; r < reps; r++) {
+                const struct val_run *run = val_run_at(v, p, i, r);
+                time[i * reps + r] = (double)(run->last_ns - run->arrive_ns);
+            }
+        }
+        metrics_tau_add(&t, x, y, n, c->r->floor_p90_pct / 100);
+        *regret += 100 * metrics_regret(time, n, reps, choice) / v->n_done;
+    }
+    *tau = metrics_tau_b(&t);
+    *resolved = t.pairs ? (double)t.used / (double)t.pairs : NAN;
+}
+
+static void read_sources(struct compare *c)
+{
+    for (int32_t part = 0; part <= PARTS; part++) {
+        for (int32_t i = 0; i < c->n; i++) {
+            double sum = 0;
+            for (int32_t k = 0; k < PARTS; k++)
+                if (part == PARTS || k == part)
+                    sum += fabs(c->predicted[i].part[k] - c->measured_floor[i].part[k]);
+            c->x[i] = 100 * sum / c->measured_floor[i].e2e;
+        }
+        double median = metrics_quantile(c->x, c->n, 0.5), p90 = metrics_quantile(c->x, c->n, 0.9);
+        if (part < PARTS) {
+            c->r->source[part].median = median;
+            c->r->source[part].p90 = p90;
+        } else {
+            c->r->source_sum.median = median;
+            c->r->source_sum.p90 = p90;
+        }
+    }
+}
+
+static void read_policies(struct compare *c)
+{
+    struct validation *v = c->v;
+    int32_t n = v->n_policies;
+    for (int32_t i = 0; i < n; i++) {
+        double predicted = 0, measured = 0, tokens = 0, verifies = 0;
+        for (int32_t p = 0; p < v->n_done; p++) {
+            const struct val_run *r = val_run_at(v, p, i, 0);
+            double a = c->predicted[p * n + i].e2e, b = c->measured_floor[p * n + i].e2e;
+            predicted += a;
+            measured += b;
+            tokens += r->n_output - 1;
+            verifies += (double)r->n_verify;
+            c->x[p] = fabs(a / b - 1) * 100;
+            c->r->pair[p * n + i] = (struct val_pair){p, i, a, b};
+        }
+        c->r->by_policy[i].predicted_ns = predicted;
+        c->r->by_policy[i].measured_ns = measured;
+        c->r->by_policy[i].tokens_per_verify = verifies > 0 ? tokens / verifies : NAN;
+        c->r->by_policy[i].error_median_pct = metrics_quantile(c->x, v->n_done, 0.5);
+    }
+    c->r->n_pairs = c->n;
+}
+
+/* ---- what the real runs say alone
+ * ---------------------------------------------------------------- */
+
+static int time_measured(struct compare *c)
+{
+    struct validation *v = c->v;
+    int32_t reps = v->o->repetitions, n_floor = 0;
+    double *floor = arena_alloc(&c->arena, (size_t)(c->n * reps), sizeof *floor);
+    if (!floor)
+        return err_set(c->e, ERR_NOMEM, "out of memory");
+    for (int32_t i = 0; i < c->n; i++) {
+        const struct val_run *run[VAL_MAX_REPS];
+        double e2e[VAL_MAX_REPS];
+        for (int32_t r = 0; r < reps; r++) {
+            run[r] = val_run_at(v, i / v->n_policies, i % v->n_policies, r);
+            e2e[r] = (double)(run[r]->last_ns - run[r]->arrive_ns);
+            if (run[r]->actions_hash != run[0]->actions_hash)
+                return err_set(c->e, ERR_MISMATCH,
+                               "two repetitions of prompt %s by %s took different actions: the "
+                               "engine is not deterministic, so that runs cannot be compared",
+                               v->prompt[i / v->n_policies].id, v->policy[i % v->n_policies].label);
+        }
+        noise_floor(run, reps, &c->measured_floor[i]);
+        medians(run, reps, &c->measured_raw[i]);
+        metrics_repetition_floor(e2e, reps, floor + n_floor);
+        n_floor += reps;
+    }
+    c->r->floor_median_pct = 100 * metrics_quantile(floor, n_floor, 0.5);
+    c->r->floor_p90_pct = 100 * metrics_quantile(floor, n_floor, 0.9);
+    return ERR_OK;
+}
+
+static void compare_texts(struct compare *c)
+{
+    struct validation *v = c->v;
+    int32_t equal = 0;
+    for (int32_t p = 0; p < v->n_done; p++) {
+        const struct val_run *a = val_run_at(v, p, 0, 0);
+        bool same = true;
+        for (int32_t i = 0; i < v->n_policies; i++)
+            for (int32_t r = 0; r < v->o->repetitions && v->policy[i].lossless; r++) {
+                const struct val_run *b = val_run_at(v, p, i, r);
+                same = same && a->n_output == b->n_output &&
+                       !memcmp(a->output, b->output, (size_t)a->n_output * sizeof *a->output);
+            }
+        equal += same;
+        v->prompt[p].degenerate =
+            metrics_distinct_4grams(a->output, a->n_output) < METRICS_DEGENERATE;
+        c->r->degenerate += v->prompt[p].degenerate;
+    }
+    c->r->tokens_equal = (double)equal / v->n_done;
+}
+
+/* Each prompt's level of the machine: the mean of the calibration rounds before and after it. */
+static void find_levels(struct compare *c)
+{
+    struct validation *v = c->v;
+    for (int32_t p = 0; p < v->n_done; p++) {
+        int32_t before = 0, after = v->n_rounds - 1;
+        for (int32_t r = 0; r < v->n_rounds; r++)
+            before = v->round[r].after_prompt <= p ? r : before;
+        for (int32_t r = v->n_rounds - 1; r >= 0; r--)
+            after = v->round[r].after_prompt > p ? r : after;
+        c->level[p] = (profile_level(&v->samples, &v->plan, before) +
+                       profile_level(&v->samples, &v->plan, after)) /
+                      2;
+    }
+}
+
+/* ---- the table without a part of itself
+ * ---------------------------------------------------------- */
+
+/* Predicts the cells of `t` that a mask takes away; appends (predicted, measured) pairs. */
+static int predict_cells(struct compare *c, const struct device_table *t,
+                         const struct device_options *opt, int32_t width, int32_t bucket,
+                         double *predicted, double *measured, int32_t *n)
+{
+    struct arena arena;
+    struct table_grid grid;
+    arena_init(&arena);
+    int rc = table_grid_build(t, opt, true, "step", &arena, &grid, c->e);
+    for (int32_t i = 0; i < t->n_cells && !rc; i++) {
+        const struct device_cell *cell = &t->cell[i];
+        bool unsure = false;
+        if (cell->changed || (cell->width != width && cell->bucket != bucket))
+            continue;
+        predicted[*n] = table_grid_ns(&grid, cell->width, cell->bucket, false, &unsure);
+        measured[(*n)++] = device_estimate(cell, opt);
+    }
+    arena_fini(&arena);
+    return rc;
+}
+
+static int leave_out(struct compare *c, const struct device *d, const struct device_options *base)
+{
+    const struct device_table *t = &d->processor[0].step;
+    double *a = arena_alloc(&c->arena, (size_t)t->n_cells + 1, sizeof *a);
+    double *b = arena_alloc(&c->arena, (size_t)t->n_cells + 1, sizeof *b);
+    int rc = a && b ? ERR_OK : err_set(c->e, ERR_NOMEM, "out of memory");
+    int32_t n = 0;
+    for (int32_t w = 1; w + 1 < c->v->plan.n_widths && !rc; w++) {
+        struct device_options opt = *base;
+        opt.n_mask_widths = 1;
+        opt.mask_width[0] = c->v->plan.width[w];
+        rc = predict_cells(c, t, &opt, opt.mask_width[0], -1, a, b, &n);
+    }
+    if (!rc && n)
+        c->r->left_out_width = metrics_error_pct(a, b, n);
+    n = 0;
+    for (int32_t k = 2; k < c->v->plan.n_contexts && !rc; k++) {
+        struct device_options opt = *base;
+        opt.n_mask_buckets = 1;
+        opt.mask_bucket[0] = k;
+        rc = predict_cells(c, t, &opt, -1, k, a, b, &n);
+    }
+    c->r->left_out_bucket = n ? metrics_error_pct(a, b, n) : (struct error_pct){NAN, NAN, NAN, NAN};
+    return rc;
+}
+
+/* ---- controls, replay, verdict
+ * ------------------------------------------------------------------- */
+
+static bool meets(const struct val_reading *x, double tau, double regret_pct)
+{
+    return x->e2e.median <= 2 && x->e2e.p90 <= 5 && x->ttft.p90 <= 5 && x->tpot.p90 <= 5 &&
+           tau >= 0.95 && regret_pct <= 1;
+}
+
+static int run_controls(struct compare *c, const struct device *d, const struct device_options *opt)
+{
+    static const struct {
+        const char *name;
+        enum device_degrade degrade;
+    } control[VAL_CONTROLS] = {{"constant_step", DEVICE_CONSTANT_STEP},
+                               {"width_without_context", DEVICE_NO_CONTEXT},
+                               {"context_without_width", DEVICE_NO_WIDTH},
+                               {"permuted_width", DEVICE_PERMUTED_WIDTH}};
+    int rc = ERR_OK;
+    for (int32_t i = 0; i < VAL_CONTROLS && !rc; i++) {
+        struct device_options bad = *opt;
+        double resolved;
+        bad.degrade = control[i].degrade;
+        bad.seed = c->v->o->seed;
+        rc = predict(c, d, &bad);
+        if (rc)
+            break;
+        c->r->control[i].name = control[i].name;
+        read_errors(c, c->measured_floor, false, &c->r->control[i].reading);
+        read_decisions(c, &c->r->control[i].tau, &resolved, &c->r->control[i].regret_pct);
+        c->r->control[i].missed =
+            !meets(&c->r->control[i].reading, c->r->control[i].tau, c->r->control[i].regret_pct);
+    }
+    return rc;
+}
+
+/* Runs each policy once more on the first prompt, with a log, and plays the log back. */
+static int replay_all(struct compare *c)
+{
+    struct validation *v = c->v;
+    const struct val_prompt *p = &v->prompt[0];
+    struct request request = {.n = p->n,
+                              .token = p->token,
+                              .max_tokens = p->max_tokens,
+                              .arrival_ns = REQUEST_AFTER_PREVIOUS,
+                              .cancel_ns = EXEC_NEVER};
+    char path[4096];
+    c->r->replay_equal = true;
+    snprintf(path, sizeof path, "%s.replay", v->o->store);
+    for (int32_t i = 0; i < v->n_policies; i++) {
+        const struct run_setup *setup = &v->policy[i].setup;
+        struct arena arena;
+        struct run_result result;
+        struct exec *x;
+        int rc = session_exec(&v->session, setup, &x, c->e);
+        if (!rc)
+            rc = record_create(x, setup, path, &x, c->e);
+        if (rc)
+            return rc;
+        arena_init(&arena);
+        rc = driver_run(setup, x, &request, 1, &arena, &result, c->e);
+        if (!rc)
+            rc = record_finish(x, c->e);
+        x->ops->destroy(x);
+        arena_fini(&arena);
+        uint64_t hash = result.actions_hash;
+        struct err why = {0};
+        if (!rc)
+            rc = replay_create(path, setup, &x, c->e);
+        if (rc)
+            return rc;
+        arena_init(&arena);
+        rc = driver_run(setup, x, &request, 1, &arena, &result, &why);
+        if (!rc)
+            rc = replay_finish(x, &why);
+        c->r->replay_equal = c->r->replay_equal && !rc && result.actions_hash == hash;
+        x->ops->destroy(x);
+        arena_fini(&arena);
+        remove(path);
+    }
+    return ERR_OK;
+}
+
+static void add_why(struct val_report *r, bool bad, const char *what)
+{
+    if (!bad)
+        return;
+    size_t at = strlen(r->why);
+    snprintf(r->why + at, sizeof r->why - at, "%s%s", at ? "; " : "", what);
+}
+
+static void judge(struct val_report *r)
+{
+    bool passes = false;
+    for (int32_t i = 0; i < VAL_CONTROLS; i++)
+        passes = passes || !r->control[i].missed;
+    bool high = r->floor_median_pct > 3 || r->floor_p90_pct > 10;
+    add_why(r, r->noise.e2e.median > 2 || r->noise.e2e.p90 > 5, "end-to-end error above 2 / 5 %");
+    add_why(r, r->noise.ttft.p90 > 5, "TTFT error P90 above 5 %");
+    add_why(r, r->noise.tpot.p90 > 5, "TPOT error P90 above 5 %");
+    add_why(r, r->source_sum.median > 4 || r->source_sum.p90 > 10,
+            "errors by source add up to more than twice the bar");
+    add_why(r, !high && r->raw.e2e.median > 1.5 * r->floor_median_pct,
+            "raw median above 1.5 times the repetition floor");
+    add_why(r, !(r->tau >= 0.95), "tau below 0.95");
+    add_why(r, r->regret_pct > 1, "regret above 1 %");
+    add_why(r, r->tokens_equal < 1, "a lossless policy changed a text");
+    add_why(r, !r->replay_equal, "a replay differs");
+    r->verdict = r->why[0] ? "failed" : "passed";
+    if (passes || high) {
+        r->verdict = "inconclusive";
+        add_why(r, passes, "a negative control passes");
+        add_why(r, high, "the repetition floor is above 3 / 10 %");
+    }
+}
+
+/* ---- all of it
+ * ----------------------------------------------------------------------------------- */
+
+static int read_all(struct compare *c)
+{
+    struct validation *v = c->v;
+    struct val_report *r = c->r;
+    struct device beside;
+    struct device_options floor = {.estimator = DEVICE_EXPECTED_MINIMUM,
+                                   .estimator_n = v->o->repetitions};
+    struct device_options raw = {.estimator = DEVICE_MEDIAN};
+    int rc = profile_device(&v->session, &v->plan, &v->samples, -1, "calibration rounds", &c->arena,
+                            &beside, c->e);
+    if (!rc)
+        rc = predict(c, &v->frozen, &raw);
+    if (!rc) {
+        read_errors(c, c->measured_raw, false, &r->raw_frozen);
+        rc = predict(c, &beside, &raw);
+    }
+    if (!rc) {
+        read_errors(c, c->measured_raw, true, &r->raw);
+        rc = predict(c, &v->frozen, &floor);
+    }
+    if (!rc) {
+        read_errors(c, c->measured_floor, false, &r->noise_frozen);
+        rc = run_controls(c, &beside, &floor);
+    }
+    if (!rc)
+        rc = leave_out(c, &beside, &floor);
+    c->actions_same = r->extrapolated = r->jobs = 0;
+    if (!rc)
+        rc = predict(c, &beside, &floor);
+    if (rc)
+        return rc;
+    read_errors(c, c->measured_floor, false, &r->noise);
+    read_decisions(c, &r->tau, &r->resolved_pairs, &r->regret_pct);
+    read_sources(c);
+    read_policies(c);
+    r->actions_equal = (double)c->actions_same / c->n;
+    profile_noise(&v->samples, &v->plan, &beside, v->n_rounds, &r->noise_of_machine);
+    return ERR_OK;
+}
+
+int validate_compare(struct validation *v, struct val_report *r, struct err *e)
+{
+    struct compare c = {.v = v, .r = r, .e = e};
+    *r = (struct val_report){
+        .prompts = v->n_done, .policies = v->n_policies, .repetitions = v->o->repetitions};
+    c.n = v->n_done * v->n_policies;
+    size_t n = (size_t)c.n + (size_t)v->n_done;
+    arena_init(&c.arena);
+    c.measured_floor = arena_alloc(&c.arena, n, sizeof *c.measured_floor);
+    c.measured_raw = arena_alloc(&c.arena, n, sizeof *c.measured_raw);
+    c.predicted = arena_alloc(&c.arena, n, sizeof *c.predicted);
+    c.x = arena_alloc(&c.arena, n, sizeof *c.x);
+    c.y = arena_alloc(&c.arena, n, sizeof *c.y);
+    c.level = arena_alloc(&c.arena, n, sizeof *c.level);
+    r->pair = arena_alloc(&v->arena, n, sizeof *r->pair);
+    int rc = r->pair && c.level ? ERR_OK : err_set(e, ERR_NOMEM, "out of memory");
+    if (!rc)
+        rc = time_measured(&c);
+    if (!rc) {
+        compare_texts(&c);
+        find_levels(&c);
+        rc = read_all(&c);
+    }
+    if (!rc)
+        rc = replay_all(&c);
+    if (!rc)
+        judge(r);
+    arena_fini(&c.arena);
+    return rc;
+}

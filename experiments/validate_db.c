@@ -1,0 +1,246 @@
+#include "experiments/validate_db.h"
+
+#include <sqlite3.h>
+#include <string.h>
+
+#include "experiments/spec.h"
+
+/* Version 1. Samples and steps are arrays of this program's structs, told apart by `layout`: they
+ * are for going on with, not for other programs; the columns and v_run are for those. */
+static const char schema[] =
+    "PRAGMA journal_mode = WAL;"
+    "PRAGMA foreign_keys = ON;"
+    "BEGIN;"
+    "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;"
+    "CREATE TABLE IF NOT EXISTS policy (policy INTEGER PRIMARY KEY, label TEXT NOT NULL UNIQUE,"
+    " spec TEXT NOT NULL) STRICT;"
+    "CREATE TABLE IF NOT EXISTS round (round INTEGER PRIMARY KEY, after_prompt INTEGER NOT NULL,"
+    " layout INTEGER NOT NULL, samples BLOB NOT NULL) STRICT;"
+    "CREATE TABLE IF NOT EXISTS run (prompt TEXT NOT NULL, policy INTEGER NOT NULL REFERENCES"
+    " policy, repetition INTEGER NOT NULL, arrive_ns INTEGER NOT NULL, first_ns INTEGER NOT NULL,"
+    " last_ns INTEGER NOT NULL, verifies INTEGER NOT NULL, actions_hash INTEGER NOT NULL,"
+    " layout INTEGER NOT NULL, parts BLOB NOT NULL, steps BLOB NOT NULL, output BLOB NOT NULL,"
+    " PRIMARY KEY (prompt, policy, repetition)) STRICT;"
+    "CREATE VIEW IF NOT EXISTS v_run AS SELECT prompt, label, repetition, first_ns - arrive_ns AS"
+    " ttft_ns, last_ns - arrive_ns AS e2e_ns, length(output) / 4 AS tokens, verifies"
+    " FROM run JOIN policy USING (policy);"
+    "PRAGMA user_version = 1;"
+    "COMMIT;";
+
+static int failed(struct validation *v, struct err *e)
+{
+    return err_at(e, ERR_IO, v->o->store, 0, 0, "%s", sqlite3_errmsg(v->db));
+}
+
+/* Prepares, or returns NULL with *e filled. */
+static sqlite3_stmt *prepare(struct validation *v, const char *sql, struct err *e)
+{
+    sqlite3_stmt *s = NULL;
+    if (sqlite3_prepare_v2(v->db, sql, -1, &s, NULL) != SQLITE_OK)
+        failed(v, e);
+    return s;
+}
+
+/* Runs a statement that gives no rows, and finishes it. */
+static int finish(struct validation *v, sqlite3_stmt *s, struct err *e)
+{
+    int rc = sqlite3_step(s);
+    sqlite3_finalize(s);
+    return rc == SQLITE_DONE ? ERR_OK : failed(v, e);
+}
+
+/* ---- identity ----------------------------------------------------------------------------------
+ */
+
+/* Puts the value in, or compares it with the one that is there. */
+static int same(struct validation *v, const char *key, const char *value, struct err *e)
+{
+    sqlite3_stmt *s = prepare(v, "INSERT OR IGNORE INTO meta VALUES (?, ?)", e);
+    if (!s)
+        return ERR_IO;
+    sqlite3_bind_text(s, 1, key, -1, SQLITE_STATIC);
+    sqlite3_bind_text(s, 2, value, -1, SQLITE_STATIC);
+    int rc = finish(v, s, e);
+    s = rc ? NULL : prepare(v, "SELECT value FROM meta WHERE key = ?", e);
+    if (!s)
+        return ERR_IO;
+    sqlite3_bind_text(s, 1, key, -1, SQLITE_STATIC);
+    if (sqlite3_step(s) == SQLITE_ROW && strcmp((const char *)sqlite3_column_text(s, 0), value))
+        rc = err_at(e, ERR_MISMATCH, v->o->store, 0, 0,
+                    "this validation has %s '%s', the file's has '%s': name another --store", key,
+                    value, (const char *)sqlite3_column_text(s, 0));
+    sqlite3_finalize(s);
+    return rc;
+}
+
+static int put_policies(struct validation *v, struct err *e)
+{
+    char all[8192] = "", spec[700];
+    size_t at = 0;
+    int rc = ERR_OK;
+    for (int32_t p = 0; p < v->n_policies && !rc; p++) {
+        sqlite3_stmt *s = prepare(v, "INSERT OR IGNORE INTO policy VALUES (?, ?, ?)", e);
+        if (!s)
+            return ERR_IO;
+        spec_format(&v->policy[p].setup, spec, sizeof spec);
+        sqlite3_bind_int(s, 1, p);
+        sqlite3_bind_text(s, 2, v->policy[p].label, -1, SQLITE_STATIC);
+        sqlite3_bind_text(s, 3, spec, -1, SQLITE_TRANSIENT);
+        rc = finish(v, s, e);
+        if (at < sizeof all)
+            at += (size_t)snprintf(all + at, sizeof all - at, "%s; ", spec);
+    }
+    return rc ? rc : same(v, "policies", all, e);
+}
+
+/* ---- loading -----------------------------------------------------------------------------------
+ */
+
+static int load_rounds(struct validation *v, struct err *e)
+{
+    sqlite3_stmt *s =
+        prepare(v, "SELECT round, after_prompt, samples, layout FROM round ORDER BY round", e);
+    if (!s)
+        return ERR_IO;
+    int rc = ERR_OK;
+    while (!rc && sqlite3_step(s) == SQLITE_ROW) {
+        const struct sample *x = sqlite3_column_blob(s, 2);
+        int32_t n = sqlite3_column_bytes(s, 2) / (int32_t)sizeof *x;
+        if (sqlite3_column_int(s, 3) != (int)sizeof *x || sqlite3_column_int(s, 0) != v->n_rounds)
+            rc = err_at(e, ERR_MISMATCH, v->o->store, 0, 0,
+                        "was written by another version: name another --store");
+        for (int32_t i = 0; i < n && !rc; i++)
+            rc = samples_add(&v->samples, &x[i]);
+        v->round[v->n_rounds++].after_prompt = sqlite3_column_int(s, 1);
+    }
+    sqlite3_finalize(s);
+    return rc;
+}
+
+static void *copy_blob(struct validation *v, sqlite3_stmt *s, int column, size_t size, int32_t *n)
+{
+    *n = sqlite3_column_bytes(s, column) / (int32_t)size;
+    void *to = arena_alloc(&v->arena, (size_t)*n + 1, size);
+    if (to && *n)
+        memcpy(to, sqlite3_column_blob(s, column), (size_t)*n * size);
+    return to;
+}
+
+static int load_run(struct validation *v, sqlite3_stmt *s, struct err *e)
+{
+    const char *id = (const char *)sqlite3_column_text(s, 0);
+    int32_t p = 0, parts;
+    while (p < v->n_prompts && strcmp(v->prompt[p].id, id))
+        p++;
+    int32_t policy = sqlite3_column_int(s, 1), rep = sqlite3_column_int(s, 2);
+    if (p == v->n_prompts || policy >= v->n_policies || rep >= v->o->repetitions ||
+        sqlite3_column_int(s, 8) != (int)sizeof(struct step))
+        return err_at(e, ERR_MISMATCH, v->o->store, 0, 0,
+                      "holds a run of prompt %s that this validation does not have: name another "
+                      "--store",
+                      id);
+    struct val_run *r = val_run_at(v, p, policy, rep);
+    r->arrive_ns = sqlite3_column_int64(s, 3);
+    r->first_ns = sqlite3_column_int64(s, 4);
+    r->last_ns = sqlite3_column_int64(s, 5);
+    r->n_verify = sqlite3_column_int64(s, 6);
+    r->actions_hash = (uint64_t)sqlite3_column_int64(s, 7);
+    const int64_t *part = copy_blob(v, s, 9, sizeof *part, &parts);
+    r->step = copy_blob(v, s, 10, sizeof *r->step, &r->n_steps);
+    r->output = copy_blob(v, s, 11, sizeof *r->output, &r->n_output);
+    if (!part || !r->step || !r->output)
+        return err_set(e, ERR_NOMEM, "out of memory for runs");
+    for (int32_t i = 0; i < parts && i < PARTS; i++)
+        r->part_ns[i] = part[i];
+    r->done = true;
+    return ERR_OK;
+}
+
+static int load_runs(struct validation *v, struct err *e)
+{
+    sqlite3_stmt *s = prepare(v,
+                              "SELECT prompt, policy, repetition, arrive_ns, first_ns, last_ns,"
+                              " verifies, actions_hash, layout, parts, steps, output FROM run",
+                              e);
+    if (!s)
+        return ERR_IO;
+    int rc = ERR_OK, n = 0;
+    while (!rc && sqlite3_step(s) == SQLITE_ROW) {
+        rc = load_run(v, s, e);
+        n++;
+    }
+    sqlite3_finalize(s);
+    if (!rc && n && !v->o->resume)
+        return err_at(e, ERR_USAGE, v->o->store, 0, 0,
+                      "holds %d runs already: --resume goes on with them, or name another --store",
+                      n);
+    return rc;
+}
+
+int val_db_open(struct validation *v, struct err *e)
+{
+    char *text = NULL;
+    if (sqlite3_open(v->o->store, &v->db) != SQLITE_OK)
+        return failed(v, e);
+    sqlite3_busy_timeout(v->db, 5000);
+    if (sqlite3_exec(v->db, schema, NULL, NULL, &text) != SQLITE_OK) {
+        int rc = err_at(e, ERR_IO, v->o->store, 0, 0, "%s", text);
+        sqlite3_free(text);
+        return rc;
+    }
+    char roles[256];
+    role_map_format(&v->session.roles, roles, sizeof roles);
+    int rc = same(v, "numerics_id", v->session.numerics, e);
+    if (!rc)
+        rc = same(v, "model", v->session.model, e);
+    if (!rc)
+        rc = same(v, "roles", roles, e);
+    if (!rc)
+        rc = put_policies(v, e);
+    if (!rc)
+        rc = load_rounds(v, e);
+    return rc ? rc : load_runs(v, e);
+}
+
+void val_db_close(struct validation *v)
+{
+    sqlite3_close(v->db);
+    v->db = NULL;
+}
+
+/* ---- writing -----------------------------------------------------------------------------------
+ */
+
+int val_db_put_round(struct validation *v, int32_t round, int32_t first_sample, struct err *e)
+{
+    sqlite3_stmt *s = prepare(v, "INSERT INTO round VALUES (?, ?, ?, ?)", e);
+    if (!s)
+        return ERR_IO;
+    const struct sample *x = v->samples.item + first_sample;
+    sqlite3_bind_int(s, 1, round);
+    sqlite3_bind_int(s, 2, v->round[round].after_prompt);
+    sqlite3_bind_int(s, 3, (int)sizeof *x);
+    sqlite3_bind_blob(s, 4, x, (v->samples.n - first_sample) * (int)sizeof *x, SQLITE_STATIC);
+    return finish(v, s, e);
+}
+
+int val_db_put_run(struct validation *v, int32_t prompt, int32_t policy, int32_t rep, struct err *e)
+{
+    sqlite3_stmt *s = prepare(v, "INSERT INTO run VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", e);
+    if (!s)
+        return ERR_IO;
+    const struct val_run *r = val_run_at(v, prompt, policy, rep);
+    sqlite3_bind_text(s, 1, v->prompt[prompt].id, -1, SQLITE_STATIC);
+    sqlite3_bind_int(s, 2, policy);
+    sqlite3_bind_int(s, 3, rep);
+    sqlite3_bind_int64(s, 4, r->arrive_ns);
+    sqlite3_bind_int64(s, 5, r->first_ns);
+    sqlite3_bind_int64(s, 6, r->last_ns);
+    sqlite3_bind_int64(s, 7, r->n_verify);
+    sqlite3_bind_int64(s, 8, (int64_t)r->actions_hash);
+    sqlite3_bind_int(s, 9, (int)sizeof *r->step);
+    sqlite3_bind_blob(s, 10, r->part_ns, (int)sizeof r->part_ns, SQLITE_STATIC);
+    sqlite3_bind_blob(s, 11, r->step, r->n_steps * (int)sizeof *r->step, SQLITE_STATIC);
+    sqlite3_bind_blob(s, 12, r->output, r->n_output * (int)sizeof *r->output, SQLITE_STATIC);
+    return finish(v, s, e);
+}

@@ -1,0 +1,294 @@
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "experiments/spec.h"
+#include "experiments/validate.h"
+#include "experiments/validate_db.h"
+#include "hwmodels/belief.h"
+
+/* Widths on and off the device's steps of four, chains and trees, both drafters. */
+static const struct {
+    const char *label, *spec;
+} shipped[] = {
+    {"autoregressive", "autoregressive"},
+    {"lookup-1", "speculative:max_draft=1+lookup"},
+    {"lookup-3", "speculative:max_draft=3+lookup"},
+    {"lookup-3-of-4", "speculative:max_draft=3,width=4+lookup"},
+    {"lookup-6", "speculative:max_draft=6+lookup"},
+    {"suffix-4", "speculative:max_draft=4+suffix"},
+    {"suffix-7-of-8", "speculative:max_draft=7,width=8+suffix"},
+    {"suffix-11-of-12", "speculative:max_draft=11,width=12+suffix"},
+    {"suffix-auto", "speculative:max_draft=15,width=auto+suffix"},
+    {"lookup-tree-7", "speculative:max_draft=7+lookup:branches=3"},
+};
+
+enum { MAX_WIDTH = 16, FROZEN_ROUNDS = 3, MIN_ROUNDS = 7, ROUND_EVERY = 2 };
+
+struct val_run *val_run_at(const struct validation *v, int32_t prompt, int32_t policy,
+                           int32_t repetition)
+{
+    return &v->run[(prompt * v->n_policies + policy) * v->o->repetitions + repetition];
+}
+
+static double seconds(const struct validation *v)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return ((double)t.tv_sec * 1e9 + (double)t.tv_nsec - (double)v->started_ns) / 1e9;
+}
+
+static void progress(const struct validation *v, const char *what, double left_s)
+{
+    if (v->o->progress)
+        fprintf(stderr, "\r%5.0f s  %-44s about %4.0f s left ", seconds(v), what,
+                left_s > 0 ? left_s : 0);
+}
+
+/* ---- workload ----------------------------------------------------------------------------------
+ */
+
+static int merge(struct validation *v, struct err *e)
+{
+    enum split_rule rule = v->o->all_held_out ? SPLIT_ALL_HELD_OUT : SPLIT_ALTERNATE;
+    workload_init(&v->workload);
+    for (int32_t i = 0; i < v->o->n_workloads; i++) {
+        struct workload w;
+        int rc = workload_load(v->o->workload[i], rule, &w, e);
+        for (int32_t k = 0; k < (rc ? 0 : w.n) && !rc; k++)
+            rc = workload_add(&v->workload, &w.item[k], w.task[w.item[k].task], e);
+        workload_fini(&w);
+        if (rc)
+            return rc;
+    }
+    return workload_finish(&v->workload, rule, v->o->workload[0], e);
+}
+
+static int add_prompt(struct validation *v, const struct workload_item *item, struct err *e)
+{
+    int32_t cap = v->o->max_ctx;
+    int32_t *token = arena_alloc(&v->arena, (size_t)cap, sizeof *token);
+    if (!token)
+        return err_set(e, ERR_NOMEM, "out of memory for prompts");
+    int32_t n = session_tokenize(&v->session, item->prompt, strlen(item->prompt), token, cap);
+    if (n < 1 || n + item->max_tokens + MAX_WIDTH > cap)
+        return err_at(e, ERR_LIMIT, item->file, item->line, item->col,
+                      "prompt %s and its %d output tokens do not fit a context of %d tokens: raise "
+                      "--ctx or leave the prompt out",
+                      item->id, item->max_tokens, cap);
+    v->prompt[v->n_prompts++] = (struct val_prompt){.id = item->id,
+                                                    .task = v->workload.task[item->task],
+                                                    .n = n,
+                                                    .max_tokens = item->max_tokens,
+                                                    .token = token};
+    return ERR_OK;
+}
+
+static int load_prompts(struct validation *v, struct err *e)
+{
+    int rc = merge(v, e);
+    if (rc)
+        return rc;
+    int32_t *index = arena_alloc(&v->arena, (size_t)v->workload.n + 1, sizeof *index);
+    int32_t max = v->o->max_prompts < VAL_MAX_PROMPTS ? v->o->max_prompts : VAL_MAX_PROMPTS;
+    int32_t n = index ? workload_choose(&v->workload, SPLIT_HELD_OUT, max, index) : 0;
+    if (!n)
+        return err_set(e, ERR_USAGE, "the workload has no held-out prompt");
+    for (int32_t i = 0; i < n && !rc; i++)
+        rc = add_prompt(v, &v->workload.item[index[i]], e);
+    return rc;
+}
+
+static int load_policies(struct validation *v, struct err *e)
+{
+    int rc = ERR_OK;
+    for (size_t i = 0; i < sizeof shipped / sizeof *shipped && !rc; i++) {
+        struct val_policy *p = &v->policy[v->n_policies++];
+        snprintf(p->label, sizeof p->label, "%s", shipped[i].label);
+        p->setup.max_requests = 1;
+        session_setup(&v->session, &p->setup);
+        rc = spec_parse(shipped[i].spec, &p->setup, e);
+        p->lossless = !rc && spec_lossless(&p->setup);
+    }
+    return rc;
+}
+
+/* ---- calibration -------------------------------------------------------------------------------
+ */
+
+static int calibrate(struct validation *v, struct err *e)
+{
+    int32_t first = v->samples.n, round = v->n_rounds;
+    int rc = profile_round(&v->session, &v->plan, round, &v->samples, e);
+    if (rc)
+        return rc;
+    v->round[round].after_prompt = v->n_done;
+    v->n_rounds++;
+    return val_db_put_round(v, round, first, e);
+}
+
+/* The device that a user has: its file, or the first rounds; then every policy's belief from it. */
+static int freeze(struct validation *v, struct err *e)
+{
+    int rc = ERR_OK;
+    if (v->o->device_in) {
+        rc = device_load(v->o->device_in, NULL, 0, &v->arena, &v->frozen, e);
+    } else {
+        while (v->n_rounds < FROZEN_ROUNDS && !rc) {
+            progress(v, "profiling", 0);
+            rc = calibrate(v, e);
+        }
+        v->n_frozen_rounds = FROZEN_ROUNDS;
+        if (!rc)
+            rc = profile_device(&v->session, &v->plan, &v->samples, FROZEN_ROUNDS,
+                                "tandem validate, first rounds", &v->arena, &v->frozen, e);
+        if (!rc && v->o->device_out)
+            rc = device_save(&v->frozen, v->o->device_out, e);
+    }
+    struct device_options opt = {.estimator = DEVICE_MEDIAN};
+    struct belief_options how = {0};
+    struct belief belief;
+    if (!rc)
+        rc = device_belief(&v->frozen, 0, &opt, &how, &v->arena, &belief, e);
+    for (int32_t p = 0; p < v->n_policies && !rc; p++)
+        v->policy[p].setup.belief = belief;
+    return rc;
+}
+
+/* ---- runs --------------------------------------------------------------------------------------
+ */
+
+static int keep_run(struct validation *v, const struct request_result *q, uint64_t actions_hash,
+                    struct val_run *r, struct err *e)
+{
+    r->step = arena_alloc(&v->arena, (size_t)q->n_steps, sizeof *r->step);
+    r->output = arena_alloc(&v->arena, (size_t)q->n_output, sizeof *r->output);
+    if (!r->step || !r->output)
+        return err_set(e, ERR_NOMEM, "out of memory for runs");
+    memcpy(r->step, q->step, (size_t)q->n_steps * sizeof *r->step);
+    memcpy(r->output, q->output, (size_t)q->n_output * sizeof *r->output);
+    r->n_steps = q->n_steps;
+    r->n_output = q->n_output;
+    r->arrive_ns = q->arrive_ns;
+    r->first_ns = q->first_ns;
+    r->last_ns = q->last_ns;
+    r->n_verify = q->n_verify;
+    memcpy(r->part_ns, q->part_ns, sizeof r->part_ns);
+    r->actions_hash = actions_hash;
+    r->done = true;
+    return ERR_OK;
+}
+
+static int run_once(struct validation *v, int32_t prompt, int32_t policy, int32_t rep,
+                    struct err *e)
+{
+    struct val_run *r = val_run_at(v, prompt, policy, rep);
+    if (r->done)
+        return ERR_OK;
+    const struct val_prompt *p = &v->prompt[prompt];
+    struct request request = {.n = p->n,
+                              .token = p->token,
+                              .max_tokens = p->max_tokens,
+                              .arrival_ns = REQUEST_AFTER_PREVIOUS,
+                              .cancel_ns = EXEC_NEVER};
+    struct exec *x;
+    int rc = session_exec(&v->session, &v->policy[policy].setup, &x, e);
+    if (rc)
+        return rc;
+    struct arena arena;
+    struct run_result result;
+    arena_init(&arena);
+    rc = driver_run(&v->policy[policy].setup, x, &request, 1, &arena, &result, e);
+    x->ops->destroy(x);
+    if (!rc)
+        rc = keep_run(v, &result.request[0], result.actions_hash, r, e);
+    if (!rc)
+        rc = val_db_put_run(v, prompt, policy, rep, e);
+    arena_fini(&arena);
+    return rc;
+}
+
+/* All policies and repetitions of one prompt; policies rotate, so that none is always first. */
+static int run_prompt(struct validation *v, int32_t prompt, double left_s, struct err *e)
+{
+    char what[80];
+    int rc = ERR_OK;
+    for (int32_t rep = 0; rep < v->o->repetitions && !rc; rep++)
+        for (int32_t i = 0; i < v->n_policies && !rc; i++) {
+            int32_t policy = (i + rep + prompt) % v->n_policies;
+            snprintf(what, sizeof what, "prompt %d %s %s %d", prompt + 1, v->prompt[prompt].id,
+                     v->policy[policy].label, rep + 1);
+            progress(v, what, left_s);
+            rc = run_once(v, prompt, policy, rep, e);
+        }
+    return rc;
+}
+
+/* Prompts in their order until the budget does not hold another one. */
+static int run_all(struct validation *v, struct err *e)
+{
+    int rc = ERR_OK;
+    double longest_s = 0, round_s = 0;
+    while (v->n_done < v->n_prompts && !rc) {
+        double from_s = seconds(v);
+        double need_s = 1.1 * longest_s + 2 * round_s;
+        if (v->n_done >= v->workload.n_tasks && from_s + need_s > v->o->budget_s)
+            break;
+        rc = run_prompt(v, v->n_done, v->o->budget_s - from_s, e);
+        v->n_done += !rc;
+        double took_s = seconds(v) - from_s;
+        longest_s = took_s > longest_s ? took_s : longest_s;
+        int32_t due = FROZEN_ROUNDS + v->n_done / ROUND_EVERY;
+        if (!rc && v->n_rounds < due) {
+            from_s = seconds(v);
+            progress(v, "calibrating", v->o->budget_s - from_s);
+            rc = calibrate(v, e);
+            round_s = seconds(v) - from_s;
+        }
+    }
+    while (!rc && v->n_rounds < MIN_ROUNDS)
+        rc = calibrate(v, e);
+    if (v->o->progress)
+        fprintf(stderr, "\r%78s\r", "");
+    return rc;
+}
+
+int validate_measure(const struct val_options *o, struct validation *v, struct err *e)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    v->o = o;
+    v->started_ns = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+    arena_init(&v->arena);
+    int rc = o->model ? session_open_model(o->model, &o->roles, o->max_ctx, &v->session, e)
+                      : session_open_toy(o->seed, &v->session, e);
+    if (!rc)
+        rc = load_prompts(v, e);
+    if (!rc)
+        rc = load_policies(v, e);
+    if (rc)
+        return rc;
+    int32_t longest = 0;
+    for (int32_t i = 0; i < v->n_prompts; i++) {
+        int32_t end = v->prompt[i].n + v->prompt[i].max_tokens + MAX_WIDTH;
+        longest = end > longest ? end : longest;
+    }
+    profile_plan(MAX_WIDTH, (longest + 255) / 256 * 256, o->seed, &v->plan);
+    size_t runs = (size_t)VAL_MAX_PROMPTS * (size_t)v->n_policies * (size_t)o->repetitions;
+    v->run = arena_alloc(&v->arena, runs, sizeof *v->run);
+    if (!v->run)
+        return err_set(e, ERR_NOMEM, "out of memory for runs");
+    rc = val_db_open(v, e);
+    if (!rc)
+        rc = freeze(v, e);
+    return rc ? rc : run_all(v, e);
+}
+
+void validate_close(struct validation *v)
+{
+    val_db_close(v);
+    session_close(&v->session);
+    samples_free(&v->samples);
+    workload_fini(&v->workload);
+    arena_fini(&v->arena);
+}

@@ -1,0 +1,198 @@
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+#include "experiments/validate.h"
+#include "sim/base/json.h"
+
+static const char *const part_name[PARTS] = {"prefill", "step", "sampling",
+                                             "draft",   "host", "other"};
+
+/* ---- table --------------------------------------------------------------------------------------
+ */
+
+static void row(FILE *f, const char *name, const struct val_reading *x)
+{
+    fprintf(f, "  %-24s %6.2f %6.2f %6.2f %+6.2f   %6.2f %6.2f   %6.2f %6.2f\n", name,
+            x->e2e.median, x->e2e.p90, x->e2e.max, x->e2e.bias, x->ttft.median, x->ttft.p90,
+            x->tpot.median, x->tpot.p90);
+}
+
+static void print_policies(const struct validation *v, const struct val_report *r, FILE *f)
+{
+    fprintf(f, "\npredicted vs measured, end to end, noise-floor time, summed over %d prompts\n",
+            r->prompts);
+    fprintf(f, "  %-16s %12s %12s %8s %10s %9s %8s\n", "policy", "predicted ms", "measured ms",
+            "error %", "|error| %", "tokens/v", "speed-up");
+    double base = r->by_policy[0].measured_ns;
+    for (int32_t i = 0; i < r->policies; i++) {
+        double a = r->by_policy[i].predicted_ns, b = r->by_policy[i].measured_ns;
+        fprintf(f, "  %-16s %12.1f %12.1f %+8.2f %10.2f %9.2f %7.2fx%s\n", v->policy[i].label,
+                a / 1e6, b / 1e6, 100 * (a / b - 1), r->by_policy[i].error_median_pct,
+                r->by_policy[i].tokens_per_verify, base / b,
+                v->policy[i].lossless ? "" : " (not lossless)");
+    }
+}
+
+static void print_table(const struct validation *v, const struct val_report *r, FILE *f)
+{
+    fprintf(f, "engine %s, model %s, %s\n", v->session.version, v->session.model,
+            v->session.numerics);
+    fprintf(f, "%d prompts (%d degenerate), %d policies, %d repetitions, %d calibration rounds\n",
+            r->prompts, r->degenerate, r->policies, r->repetitions, v->n_rounds);
+    print_policies(v, r, f);
+    fprintf(
+        f, "\nerror of the prediction, percent    end to end               TTFT            TPOT\n");
+    fprintf(f, "  %-24s %6s %6s %6s %6s   %6s %6s   %6s %6s\n", "reading", "median", "P90", "max",
+            "bias", "median", "P90", "median", "P90");
+    row(f, "noise floor, interleaved", &r->noise);
+    row(f, "noise floor, frozen", &r->noise_frozen);
+    row(f, "raw, interleaved", &r->raw);
+    row(f, "raw, frozen", &r->raw_frozen);
+    fprintf(f, "  %-24s %6.2f %6.2f\n", "repetition floor", r->floor_median_pct, r->floor_p90_pct);
+    fprintf(f, "\nby source, percent of end to end: median (P90)\n ");
+    for (int32_t i = 0; i < PART_OTHER; i++)
+        fprintf(f, " %s %.2f (%.2f)", part_name[i], r->source[i].median, r->source[i].p90);
+    fprintf(f, "  sum %.2f (%.2f)\n", r->source_sum.median, r->source_sum.p90);
+    fprintf(f, "\nnegative controls, each must miss a bar\n");
+    for (int32_t i = 0; i < VAL_CONTROLS; i++)
+        fprintf(f, "  %-22s %-7s median %.2f %%, P90 %.2f %%, tau %.3f, regret %.2f %%\n",
+                r->control[i].name, r->control[i].missed ? "missed" : "PASSED",
+                r->control[i].reading.e2e.median, r->control[i].reading.e2e.p90, r->control[i].tau,
+                r->control[i].regret_pct);
+    fprintf(f,
+            "\nleft out of the step table: widths %.2f %% (P90 %.2f), context buckets %.2f %% "
+            "(P90 %.2f)\n",
+            r->left_out_width.median, r->left_out_width.p90, r->left_out_bucket.median,
+            r->left_out_bucket.p90);
+    fprintf(f, "order: tau-b %.3f over %.0f %% of pairs resolved; regret %.2f %%\n", r->tau,
+            100 * r->resolved_pairs, r->regret_pct);
+    fprintf(f,
+            "texts equal %.3f, replay %s, simulated actions equal %.3f, extrapolated jobs "
+            "%" PRId64 " of %" PRId64 "\n",
+            r->tokens_equal, r->replay_equal ? "equal" : "DIFFERS", r->actions_equal,
+            r->extrapolated, r->jobs);
+    fprintf(f, "machine: cell spread %.1f %%, drift up to %.1f %%, serial correlation %.2f\n",
+            r->noise_of_machine.spread_pct, r->noise_of_machine.drift_pct,
+            r->noise_of_machine.serial);
+    fprintf(f, "verdict: %s%s%s\n", r->verdict, r->why[0] ? ": " : "", r->why);
+}
+
+/* ---- CSV: a row per pair ------------------------------------------------------------------------
+ */
+
+static void print_csv(const struct validation *v, const struct val_report *r, FILE *f)
+{
+    fprintf(f, "prompt,task,policy,degenerate,predicted_ns,measured_ns\n");
+    for (int32_t i = 0; i < r->n_pairs; i++) {
+        const struct val_pair *p = &r->pair[i];
+        const struct val_prompt *q = &v->prompt[p->prompt];
+        fprintf(f, "%s,%s,%s,%d,%.0f,%.0f\n", q->id, q->task, v->policy[p->policy].label,
+                q->degenerate, p->predicted_ns, p->measured_ns);
+    }
+}
+
+/* ---- JSON ---------------------------------------------------------------------------------------
+ */
+
+static void put_error(struct json_writer *w, const char *key, const struct error_pct *x)
+{
+    json_object(w, key);
+    json_double(w, "median", x->median);
+    json_double(w, "p90", x->p90);
+    json_double(w, "max", x->max);
+    json_double(w, "bias", x->bias);
+    json_close(w);
+}
+
+static void put_errors(struct json_writer *w, const struct val_report *r)
+{
+    put_error(w, "e2e_error_pct", &r->noise.e2e);
+    put_error(w, "e2e_error_raw_pct", &r->raw.e2e);
+    put_error(w, "e2e_error_frozen_pct", &r->noise_frozen.e2e);
+    put_error(w, "e2e_error_raw_frozen_pct", &r->raw_frozen.e2e);
+    put_error(w, "ttft_error_pct", &r->noise.ttft);
+    put_error(w, "ttft_error_raw_pct", &r->raw.ttft);
+    put_error(w, "ttft_error_frozen_pct", &r->noise_frozen.ttft);
+    put_error(w, "tpot_error_pct", &r->noise.tpot);
+    put_error(w, "tpot_error_raw_pct", &r->raw.tpot);
+    put_error(w, "tpot_error_frozen_pct", &r->noise_frozen.tpot);
+    json_object(w, "floor_pct");
+    json_double(w, "median", r->floor_median_pct);
+    json_double(w, "p90", r->floor_p90_pct);
+    json_close(w);
+    json_object(w, "source_error_pct");
+    for (int32_t i = 0; i < PART_OTHER; i++)
+        json_double(w, part_name[i], r->source[i].median);
+    json_double(w, "sum_median", r->source_sum.median);
+    json_double(w, "sum_p90", r->source_sum.p90);
+    json_close(w);
+    put_error(w, "left_out_width_error_pct", &r->left_out_width);
+    put_error(w, "left_out_bucket_error_pct", &r->left_out_bucket);
+}
+
+static int print_json(const struct validation *v, const struct val_report *r, FILE *f)
+{
+    struct json_writer w;
+    char roles[256];
+    json_writer_init(&w, f, 2);
+    json_object(&w, NULL);
+    json_string(&w, "engine", v->session.version);
+    json_string(&w, "device", role_map_format(&v->session.roles, roles, sizeof roles));
+    json_string(&w, "model", v->session.model);
+    json_string(&w, "numerics_id", v->session.numerics);
+    json_int(&w, "prompts", r->prompts);
+    json_int(&w, "prompts_degenerate", r->degenerate);
+    json_array(&w, "policies");
+    for (int32_t i = 0; i < r->policies; i++)
+        json_string(&w, NULL, v->policy[i].label);
+    json_close(&w);
+    json_int(&w, "repetitions", r->repetitions);
+    json_int(&w, "calibration_rounds", v->n_rounds);
+    put_errors(&w, r);
+    json_double(&w, "kendall_tau", r->tau);
+    json_double(&w, "resolved_pairs", r->resolved_pairs);
+    json_double(&w, "regret_pct", r->regret_pct);
+    json_object(&w, "controls");
+    for (int32_t i = 0; i < VAL_CONTROLS; i++)
+        json_string(&w, r->control[i].name, r->control[i].missed ? "missed" : "passed");
+    json_close(&w);
+    json_double(&w, "tokens_equal", r->tokens_equal);
+    json_double(&w, "actions_equal", r->actions_equal);
+    json_bool(&w, "replay_equal", r->replay_equal);
+    json_int(&w, "extrapolated", r->extrapolated);
+    json_int(&w, "simulated_jobs", r->jobs);
+    json_object(&w, "machine");
+    json_double(&w, "cell_spread_pct", r->noise_of_machine.spread_pct);
+    json_double(&w, "drift_pct", r->noise_of_machine.drift_pct);
+    json_double(&w, "serial_correlation", r->noise_of_machine.serial);
+    json_close(&w);
+    json_array(&w, "by_policy");
+    for (int32_t i = 0; i < r->policies; i++) {
+        json_object(&w, NULL);
+        json_string(&w, "policy", v->policy[i].label);
+        json_double(&w, "predicted_ns", r->by_policy[i].predicted_ns);
+        json_double(&w, "measured_ns", r->by_policy[i].measured_ns);
+        json_double(&w, "tokens_per_verification", r->by_policy[i].tokens_per_verify);
+        json_close(&w);
+    }
+    json_close(&w);
+    json_string(&w, "verdict", r->verdict);
+    json_string(&w, "why", r->why);
+    json_close(&w);
+    int rc = json_line(&w);
+    json_writer_fini(&w);
+    return rc;
+}
+
+int validate_print(const struct validation *v, const struct val_report *r, enum val_format format,
+                   FILE *out)
+{
+    if (format == VAL_JSON)
+        return print_json(v, r, out);
+    if (format == VAL_CSV)
+        print_csv(v, r, out);
+    else
+        print_table(v, r, out);
+    return ferror(out) ? ERR_IO : ERR_OK;
+}
