@@ -1,0 +1,114 @@
+/* tandem list: what there is to choose from. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "experiments/command.h"
+#include "experiments/output.h"
+
+/* A line for each policy, drafter or executor, and for each parameter. */
+static const char *const columns[] = {"kind",  "name", "parameter", "default",
+                                      "range", "what", NULL};
+
+static void put_params(struct output *o, const char *kind, const char *name,
+                       const struct param *spec)
+{
+    for (int32_t i = 0, n = param_count(spec); i < n; i++) {
+        const struct param *p = &spec[i];
+        struct param each[2] = {*p, {.name = NULL}};
+        char text[200], range[200];
+        size_t at = 0;
+        param_format(each, &p->def, text, sizeof text);
+        for (int c = 0; p->choice && p->choice[c] && at < sizeof range; c++)
+            at +=
+                (size_t)snprintf(range + at, sizeof range - at, "%s%s", c ? "|" : "", p->choice[c]);
+        if (!p->choice)
+            at = (size_t)snprintf(range, sizeof range, "%" PRId64 "..%" PRId64, p->min, p->max);
+        if (p->allow_auto && at < sizeof range)
+            snprintf(range + at, sizeof range - at, "|auto");
+        output_text(o, kind);
+        output_text(o, name);
+        output_text(o, p->name);
+        output_text(o, strchr(text, '=') + 1);
+        output_text(o, range);
+        output_text(o, p->help);
+        output_end(o);
+    }
+}
+
+static void put_head(struct output *o, const char *kind, const char *name, const char *what,
+                     bool truth, bool drafter)
+{
+    output_text(o, kind);
+    output_text(o, name);
+    output_text(o, "");
+    output_text(o, "");
+    output_text(o, "");
+    output_cell(o, "%s%s%s", what, drafter ? " (needs a drafter)" : "",
+                truth ? " (knows the truth: simulation only)" : "");
+    output_end(o);
+}
+
+static void put_executors(struct output *o)
+{
+    static const struct {
+        const char *name, *what;
+    } list[] = {
+        {"sim", "a virtual clock, a device file and a token trace"},
+        {"real", "llama.cpp on a device of this machine"},
+        {"toy", "a hash language model in wall-clock time on real threads"},
+        {"replay:LOG", "a recorded log, whose actions must come again"},
+    };
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+        bool here = strcmp(list[i].name, "real") != 0;
+#ifdef TANDEM_REAL
+        here = true;
+#endif
+        char what[160];
+        snprintf(what, sizeof what, "%s%s", list[i].what, here ? "" : " (not in this build)");
+        put_head(o, "executor", list[i].name, what, false, false);
+    }
+}
+
+static int run(int argc, char **argv)
+{
+    static struct args a;
+    struct output o;
+    struct arena arena;
+    struct err e = {0};
+    int format, rc = args_parse(&command_list, argc, argv, &a);
+    static const char *const formats[] = {"table", "csv", NULL};
+    if (rc != ARGS_GO_ON)
+        return rc;
+    if (arg_word(&a, "--format", formats, &format, &e))
+        return command_fail(&e);
+    arena_init(&arena);
+    output_init(&o, &arena, columns);
+    for (int i = 0; policy_registry[i]; i++) {
+        const struct policy_type *t = policy_registry[i];
+        put_head(&o, "policy", t->name, t->summary, t->flags & POLICY_NEEDS_TRUTH,
+                 t->flags & POLICY_NEEDS_DRAFTER);
+        put_params(&o, "policy", t->name, t->params);
+    }
+    for (int i = 0; draft_registry[i]; i++) {
+        const struct drafter_type *t = draft_registry[i];
+        put_head(&o, "drafter", t->name, t->summary, t->flags & DRAFTER_NEEDS_TRUTH, false);
+        put_params(&o, "drafter", t->name, t->params);
+    }
+    put_executors(&o);
+    rc = output_print(&o, (enum output_format)format, stdout);
+    arena_fini(&arena);
+    return rc ? EXIT_FAILED : command_end();
+}
+
+static const struct option options[] = {{"--format", "FORMAT", "table", "table or csv", 0},
+                                        {.name = NULL}};
+static const char *const examples[] = {"list", NULL};
+
+const struct command command_list = {
+    .name = "list",
+    .group = "Look",
+    .summary = "policies, drafters and executors, with parameters, defaults and ranges",
+    .arguments = "",
+    .options = options,
+    .examples = examples,
+    .run = run};

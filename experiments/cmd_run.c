@@ -1,0 +1,221 @@
+/* tandem run: one experiment file, several executors. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "experiments/command.h"
+#include "experiments/output.h"
+#include "experiments/run.h"
+
+static const char replay_prefix[] = "replay:";
+
+static void show_progress(const struct experiment_policy *policy, int32_t at, int32_t n)
+{
+    fprintf(stderr, "\r\033[Krun %" PRId32 " of %" PRId32 ": %s", at + 1, n, policy->label);
+}
+
+/* For `tandem bench start`: says that the simulation has begun, and ends the process. */
+static void say_first_event(void)
+{
+    ssize_t n = write(STDOUT_FILENO, "\n", 1);
+    _exit(n == 1 ? EXIT_OK : EXIT_FAILED);
+}
+
+/* ---- replay ------------------------------------------------------------------------------------
+ */
+
+/* The policy of the experiment that the log may be replayed with: its only one. */
+static int only_policy(const struct experiment *x, const struct experiment_policy **out,
+                       struct err *e)
+{
+    if (x->n_policies != 1)
+        return err_at(e, ERR_USAGE, x->file, 0, 0,
+                      "%" PRId32 " policies: a log is replayed with one. Leave the experiment out "
+                      "to replay it with its own",
+                      x->n_policies);
+    *out = &x->policy[0];
+    return ERR_OK;
+}
+
+static int print_replayed(const char *log, const struct run_replayed *r, enum output_format format)
+{
+    static const char *const columns[] = {"log",    "executor", "policy",       "model", "requests",
+                                          "events", "actions",  "actions_hash", "equal", NULL};
+    struct arena arena;
+    struct output o;
+    arena_init(&arena);
+    output_init(&o, &arena, columns);
+    output_text(&o, log);
+    output_text(&o, r->executor);
+    output_text(&o, r->policy);
+    output_text(&o, r->model);
+    output_int(&o, r->n_requests);
+    output_int(&o, r->n_events);
+    output_int(&o, r->n_actions);
+    output_cell(&o, "%016" PRIx64, r->actions_hash);
+    output_text(&o, "true");
+    output_end(&o);
+    if (format != OUTPUT_JSON) {
+        int rc = output_print(&o, format, stdout);
+        arena_fini(&arena);
+        return rc ? EXIT_FAILED : command_end();
+    }
+    printf("{\n");
+    for (int32_t i = 0; i < o.n_columns; i++) {
+        bool bare = i >= 4 && i != 7;
+        printf(" \"%s\": %s%s%s%s\n", o.column[i], bare ? "" : "\"", o.first->cell[i],
+               bare ? "" : "\"", i + 1 < o.n_columns ? "," : "");
+    }
+    printf("}\n");
+    arena_fini(&arena);
+    return command_end();
+}
+
+static int replay(const char *log, const struct experiment *x, enum output_format format)
+{
+    const struct experiment_policy *policy = NULL;
+    struct run_replayed r;
+    struct err e = {0};
+    int rc = x ? only_policy(x, &policy, &e) : ERR_OK;
+    if (!rc)
+        rc = run_replay(log, policy, &r, &e);
+    if (rc && !e.file[0])
+        snprintf(e.file, sizeof e.file, "%s", log);
+    return rc ? command_fail(&e) : print_replayed(log, &r, format);
+}
+
+/* ---- running -----------------------------------------------------------------------------------
+ */
+
+static const char *const on_words[] = {"sim", "real", "toy", NULL};
+
+struct request_of_user {
+    enum output_format format;
+    const char *log; /* to be replayed; NULL */
+    const char *set[EXPERIMENT_MAX_SETS];
+    int n_set;
+    int64_t seed; /* -1: the file's */
+    struct fault_plan fault;
+    struct run_options o;
+};
+
+static int read_options(const struct args *a, struct request_of_user *u, struct err *e)
+{
+    int word = 0;
+    const char *on = arg_text(a, "--on"), *faults = arg_text(a, "--faults");
+    u->seed = -1;
+    u->n_set = arg_all(a, "--set", u->set, EXPERIMENT_MAX_SETS);
+    u->o.mix_numerics = arg_given(a, "--mix-numerics");
+    u->o.log_dir = arg_text(a, "--log");
+    u->o.first_event = arg_given(a, "--first-event") ? say_first_event : NULL;
+    u->o.progress = isatty(STDERR_FILENO) ? show_progress : NULL;
+    int rc = arg_word(a, "--format", output_formats, &word, e);
+    u->format = (enum output_format)word;
+    if (!rc)
+        rc = arg_int(a, "--seed", 0, INT64_MAX, &u->seed, e);
+    if (!rc && !strncmp(on, replay_prefix, sizeof replay_prefix - 1))
+        u->log = on + sizeof replay_prefix - 1;
+    else if (!rc && (rc = arg_word(a, "--on", on_words, &word, e)))
+        return err_set(e, ERR_USAGE, "--on is '%s': expected sim, real, toy, replay:LOG", on);
+    u->o.kind = (enum world_kind)word;
+    if (rc || !faults)
+        return rc;
+    if (u->log || u->o.kind == WORLD_REAL)
+        return err_set(e, ERR_USAGE, "--faults goes with --on sim and --on toy");
+    u->o.fault = &u->fault;
+    return run_fault_parse(faults, &u->fault, e);
+}
+
+/* --on sim and so on. */
+static int run_all(const struct args *a, const struct experiment *x, struct request_of_user *u)
+{
+    struct run_sink sink = {0};
+    struct run_report report;
+    struct err e = {0};
+    const char *store = arg_text(a, "--store");
+    int rc = ERR_OK;
+    if (store && !program->open_store)
+        return command_usage("--store: %s has no SQLite; use tandem, or --format json",
+                             program->name);
+    if (store) {
+        rc = program->open_store(store, &sink, &e);
+        u->o.sink = &sink;
+    }
+    if (rc)
+        return command_fail(&e);
+    rc = run_experiment(x, &u->o, &report, &e);
+    if (u->o.progress && report.n)
+        fputs("\r\033[K", stderr);
+    if (!rc)
+        rc = output_report(&report, u->format, stdout, &e);
+    if (sink.close)
+        sink.close(sink.self);
+    run_report_fini(&report);
+    return rc ? command_fail(&e) : command_end();
+}
+
+static int run(int argc, char **argv)
+{
+    static struct args a;
+    static struct request_of_user u;
+    struct experiment *x = NULL;
+    struct arena arena;
+    struct err e = {0};
+    int rc = args_parse(&command_run, argc, argv, &a);
+    if (rc != ARGS_GO_ON)
+        return rc;
+    rc = read_options(&a, &u, &e);
+    if (rc)
+        return command_fail(&e);
+    if (!a.n && !u.log)
+        return command_usage("too few arguments: expected run EXPERIMENT.yaml");
+    arena_init(&arena);
+    if (a.n) {
+        x = arena_alloc(&arena, 1, sizeof *x);
+        rc = x ? experiment_load(a.arg[0], u.set, u.n_set, &arena, x, &e)
+               : err_set(&e, ERR_NOMEM, "out of memory");
+    }
+    if (!rc && x && u.seed >= 0) {
+        x->n_seeds = 1;
+        x->seed[0] = (uint64_t)u.seed;
+    }
+    rc = rc ? command_fail(&e) : u.log ? replay(u.log, x, u.format) : run_all(&a, x, &u);
+    arena_fini(&arena);
+    return rc;
+}
+
+static const struct option options[] = {
+    {"--on", "WHERE", "sim", "executor: sim, real, toy, or replay:LOG", 0},
+    {"--set", "KEY=VALUE", NULL, "a value by its dotted path, as in device.bus.dram='80 GB/s'",
+     OPTION_REPEATS},
+    {"--seed", "N", NULL, "instead of the file's", 0},
+    {"--format", "FORMAT", "table", "table, csv or json", 0},
+    {"--log", "DIR", NULL, "record every run there, to be replayed or read by `log`", 0},
+    {"--store", "FILE", NULL, "add the runs to this SQLite file", 0},
+    {"--faults", "PLAN", NULL,
+     "jobs of 1000 that suffer: 'fail=10 drop=0 delay=5 delay_ns=1000000 reorder=2 seed=1'", 0},
+    {"--mix-numerics", NULL, NULL, "allow a trace that was made with another build or model", 0},
+    {"--first-event", NULL, NULL, "end at the first event, with an empty line", OPTION_HIDDEN},
+    {.name = NULL}};
+
+static const char *const examples[] = {
+    "run experiments/quickstart.yaml",
+    "run experiments/quickstart.yaml --set policies.1.max_draft=5 --format csv",
+    "run experiments/quickstart.yaml --on toy --log out/logs",
+    "real: run experiments/quickstart.yaml --on real", NULL};
+
+const struct command command_run = {
+    .name = "run",
+    .group = "Run",
+    .summary = "run an experiment: simulated, for real, or from a log",
+    .arguments = "EXPERIMENT.yaml",
+    .min_args = 0,
+    .max_args = 1,
+    .options = options,
+    .details =
+        "Prints a row per policy. With --on replay:LOG the experiment may be left out: everything\n"
+        "is in the log, and the answer is whether the policy does the same again; an experiment\n"
+        "with one policy puts that one to the test.",
+    .examples = examples,
+    .run = run};

@@ -1,0 +1,335 @@
+#include "experiments/command.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+const struct program *program;
+static char self[4096];
+
+/* ---- messages ---------------------------------------------------------------------------------
+ */
+
+int command_fail(const struct err *e)
+{
+    char text[1200];
+    fflush(stdout);
+    fprintf(stderr, "%s: %s\n", program->name, err_format(e, text, sizeof text));
+    return e->code == ERR_USAGE ? EXIT_USAGE : EXIT_FAILED;
+}
+
+int command_usage(const char *fmt, ...)
+{
+    va_list ap;
+    fprintf(stderr, "%s: ", program->name);
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    fputc('\n', stderr);
+    return EXIT_USAGE;
+}
+
+int command_end(void)
+{
+    if (!fflush(stdout) && !ferror(stdout))
+        return EXIT_OK;
+    fprintf(stderr, "%s: standard output: %s\n", program->name, strerror(errno));
+    return EXIT_FAILED;
+}
+
+const char *program_path(void)
+{
+    return self;
+}
+
+/* ---- the close one ----------------------------------------------------------------------------
+ */
+
+static int min3(int a, int b, int c)
+{
+    int m = a < b ? a : b;
+    return m < c ? m : c;
+}
+
+/* Insertions, deletions and changes from a to b (Levenshtein); of at most 31 characters. */
+static int distance(const char *a, const char *b)
+{
+    enum { MAX = 32 };
+    int row[MAX], n = (int)strlen(b);
+    if (n >= MAX || strlen(a) >= MAX)
+        return MAX;
+    for (int j = 0; j <= n; j++)
+        row[j] = j;
+    for (int i = 1; a[i - 1]; i++) {
+        int diagonal = row[0];
+        row[0] = i;
+        for (int j = 1; j <= n; j++) {
+            int above = row[j];
+            row[j] = min3(above + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1]));
+            diagonal = above;
+        }
+    }
+    return row[n];
+}
+
+/* Keeps `name` in *best when it is closer to `given`; what differs in more than a third is not. */
+static void consider(const char *given, const char *name, const char **best, int *best_distance)
+{
+    int d = distance(given, name), allowed = 1 + (int)strlen(name) / 3;
+    bool begins = strlen(given) > 2 && !strncmp(name, given, strlen(given));
+    if (begins)
+        d = 1;
+    if (d <= allowed && d < *best_distance) {
+        *best = name;
+        *best_distance = d;
+    }
+}
+
+/* ---- help -------------------------------------------------------------------------------------
+ */
+
+static void print_options(const struct option *o)
+{
+    for (; o && o->name; o++) {
+        char head[64];
+        if (o->flags & OPTION_HIDDEN)
+            continue;
+        snprintf(head, sizeof head, "%s%s%s", o->name, o->value ? " " : "",
+                 o->value ? o->value : "");
+        printf("  %-22s %s", head, o->help);
+        if (o->def)
+            printf(" (default: %s)", o->def);
+        if (o->flags & OPTION_REPEATS)
+            printf(" (may be repeated)");
+        putchar('\n');
+    }
+    printf("  %-22s %s\n", "--help", "this text");
+}
+
+static int print_command_help(const struct command *c)
+{
+    printf("Usage: %s %s [OPTIONS]%s%s\n\n%s\n\nOptions:\n", program->name, c->name,
+           c->arguments[0] ? " " : "", c->arguments, c->summary);
+    print_options(c->options);
+    if (c->details)
+        printf("\n%s\n", c->details);
+    if (c->examples)
+        putchar('\n');
+    for (const char *const *x = c->examples; x && *x; x++) {
+        bool real = !strncmp(*x, "real: ", 6);
+        printf("Example%s: %s %s\n", real ? " (needs a model)" : "", program_path(),
+               real ? *x + 6 : *x);
+    }
+    return command_end();
+}
+
+static int print_help(void)
+{
+    printf("Usage: %s COMMAND [OPTIONS] [ARGUMENTS]\n\n"
+           "Simulates on-device language-model inference with speculative decoding, and runs the\n"
+           "same policies on real devices.\n",
+           program->name);
+    const char *group = "";
+    for (const struct command *const *c = program->commands; *c; c++) {
+        if (strcmp(group, (*c)->group))
+            printf("\n%s:\n", (*c)->group);
+        group = (*c)->group;
+        printf("  %-10s %s\n", (*c)->name, (*c)->summary);
+    }
+    printf("\nOther:\n  %-10s %s\n  %-10s %s\n\n"
+           "`%s COMMAND --help` has a command's options, their defaults and examples.\n"
+           "Results go to standard output, messages to standard error. Exit status: 0 done,\n"
+           "1 failed, 2 wrong usage.\n",
+           "--help", "this text", "--version", "version and licence", program->name);
+    return command_end();
+}
+
+static int print_version(void)
+{
+    printf("%s %s (%s)\nLicence: %s\n", program->name, tandem_version, tandem_commit,
+           program->licence);
+    return command_end();
+}
+
+/* ---- arguments ---------------------------------------------------------------------------------
+ */
+
+static const struct option *find_option(const struct command *c, const char *name, size_t n)
+{
+    for (const struct option *o = c->options; o && o->name; o++)
+        if (strlen(o->name) == n && !memcmp(o->name, name, n))
+            return o;
+    return NULL;
+}
+
+static int unknown_option(const struct command *c, const char *text, size_t n)
+{
+    char given[64];
+    const char *best = NULL;
+    int best_distance = 1000;
+    snprintf(given, sizeof given, "%.*s", (int)n, text);
+    for (const struct option *o = c->options; o && o->name; o++)
+        if (!(o->flags & OPTION_HIDDEN))
+            consider(given, o->name, &best, &best_distance);
+    consider(given, "--help", &best, &best_distance);
+    if (best)
+        return command_usage("unknown option '%s' of '%s': did you mean '%s'?", given, c->name,
+                             best);
+    return command_usage("unknown option '%s' of '%s': `%s %s --help` lists them", given, c->name,
+                         program->name, c->name);
+}
+
+/* One option at argv[*i]; steps over its value. */
+static int take_option(const struct command *c, int argc, char **argv, int *i, struct args *out)
+{
+    const char *text = argv[*i];
+    size_t n = strcspn(text, "=");
+    const struct option *o = find_option(c, text, n);
+    if (!o)
+        return unknown_option(c, text, n);
+    if (!o->value && text[n])
+        return command_usage("option '%s' takes no value", o->name);
+    if (o->value && !text[n] && *i + 1 == argc)
+        return command_usage("option '%s' needs a value: %s %s", o->name, o->name, o->value);
+    if (!(o->flags & OPTION_REPEATS) && arg_given(out, o->name))
+        return command_usage("option '%s' was given twice: remove one of them", o->name);
+    if (out->n_given == ARGS_MAX)
+        return command_usage("more than %d options", ARGS_MAX);
+    out->given[out->n_given].option = o;
+    out->given[out->n_given++].value = !o->value ? NULL : text[n] ? text + n + 1 : argv[++*i];
+    return ARGS_GO_ON;
+}
+
+int args_parse(const struct command *c, int argc, char **argv, struct args *out)
+{
+    *out = (struct args){.command = c};
+    bool options = true;
+    for (int i = 1; i < argc; i++) {
+        if (options && !strcmp(argv[i], "--")) {
+            options = false;
+        } else if (options && (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))) {
+            return print_command_help(c);
+        } else if (options && argv[i][0] == '-' && argv[i][1]) {
+            int rc = take_option(c, argc, argv, &i, out);
+            if (rc != ARGS_GO_ON)
+                return rc;
+        } else if (out->n == c->max_args || out->n == ARGS_MAX) {
+            return command_usage("unexpected argument '%s': expected %s %s", argv[i], c->name,
+                                 c->arguments);
+        } else {
+            out->arg[out->n++] = argv[i];
+        }
+    }
+    if (out->n < c->min_args)
+        return command_usage("too few arguments: expected %s %s", c->name, c->arguments);
+    return ARGS_GO_ON;
+}
+
+bool arg_given(const struct args *a, const char *option)
+{
+    assert(find_option(a->command, option, strlen(option)) && "option of the command's table");
+    for (int i = 0; i < a->n_given; i++)
+        if (!strcmp(a->given[i].option->name, option))
+            return true;
+    return false;
+}
+
+const char *arg_text(const struct args *a, const char *option)
+{
+    const struct option *o = find_option(a->command, option, strlen(option));
+    assert(o && o->value && "option of the command's table, with a value");
+    const char *value = o->def;
+    for (int i = 0; i < a->n_given; i++)
+        if (a->given[i].option == o)
+            value = a->given[i].value;
+    return value;
+}
+
+int arg_all(const struct args *a, const char *option, const char **value, int max)
+{
+    int n = 0;
+    for (int i = 0; i < a->n_given; i++)
+        if (!strcmp(a->given[i].option->name, option) && n < max)
+            value[n++] = a->given[i].value;
+    return n;
+}
+
+int arg_int(const struct args *a, const char *option, int64_t min, int64_t max, int64_t *out,
+            struct err *e)
+{
+    const char *text = arg_text(a, option);
+    if (!text)
+        return ERR_OK;
+    char *end;
+    errno = 0;
+    long long v = strtoll(text, &end, 10);
+    if (errno || end == text || *end || v < min || v > max)
+        return err_set(e, ERR_USAGE,
+                       "%s is '%s': expected a whole number from %" PRId64 " to %" PRId64, option,
+                       text, min, max);
+    *out = v;
+    return ERR_OK;
+}
+
+int arg_word(const struct args *a, const char *option, const char *const *word, int *out,
+             struct err *e)
+{
+    const char *text = arg_text(a, option);
+    char list[256] = "";
+    size_t at = 0;
+    *out = 0;
+    for (int i = 0; text && word[i]; i++) {
+        if (!strcmp(word[i], text)) {
+            *out = i;
+            return ERR_OK;
+        }
+        if (at < sizeof list)
+            at += (size_t)snprintf(list + at, sizeof list - at, "%s%s", i ? ", " : "", word[i]);
+    }
+    return text ? err_set(e, ERR_USAGE, "%s is '%s': expected one of %s", option, text, list)
+                : ERR_OK;
+}
+
+/* ---- programs ----------------------------------------------------------------------------------
+ */
+
+/* Where this program lies, so that it can start itself again. */
+static void find_self(const char *argv0)
+{
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n > 0)
+        self[n] = 0;
+    else
+        snprintf(self, sizeof self, "%s", argv0);
+}
+
+static int unknown_command(const char *given)
+{
+    const char *best = NULL;
+    int best_distance = 1000;
+    for (const struct command *const *c = program->commands; *c; c++)
+        consider(given, (*c)->name, &best, &best_distance);
+    if (best)
+        return command_usage("unknown command '%s': did you mean '%s'?", given, best);
+    return command_usage("unknown command '%s': `%s --help` lists them", given, program->name);
+}
+
+int program_main(const struct program *p, int argc, char **argv)
+{
+    program = p;
+    find_self(argc ? argv[0] : p->name);
+    if (argc < 2)
+        return command_usage("no command: `%s --help` lists them", p->name);
+    if (!strcmp(argv[1], "--version"))
+        return print_version();
+    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
+        return print_help();
+    for (const struct command *const *c = p->commands; *c; c++)
+        if (!strcmp((*c)->name, argv[1]))
+            return (*c)->run(argc - 1, argv + 1);
+    return unknown_command(argv[1]);
+}

@@ -1,0 +1,21 @@
+# Writes OUT, a C file with the version of Tandem and the commit of SOURCE; only when it changes.
+execute_process(COMMAND git -C ${SOURCE} rev-parse --short=12 HEAD
+    OUTPUT_VARIABLE commit OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE failed)
+if(failed)
+    set(commit unknown)
+else()
+    execute_process(COMMAND git -C ${SOURCE} status --porcelain --untracked-files=no
+        OUTPUT_VARIABLE altered ERROR_QUIET)
+    if(altered)
+        string(APPEND commit -dirty)
+    endif()
+endif()
+set(text "#include \"experiments/command.h\"\n\n")
+string(APPEND text "const char *const tandem_version = \"${VERSION}\";\n")
+string(APPEND text "const char *const tandem_commit = \"${commit}\";\n")
+if(EXISTS ${OUT})
+    file(READ ${OUT} before)
+endif()
+if(NOT "${before}" STREQUAL "${text}")
+    file(WRITE ${OUT} "${text}")
+endif()

@@ -1,0 +1,584 @@
+#include "experiments/experiment.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "experiments/session.h"
+#include "sim/base/io.h"
+#include "sim/base/yaml.h"
+#include "sim/core/clock.h"
+
+static const char *const split_words[] = {"held-out", "calibration", "all", NULL};
+static const char *const estimator_words[] = {"minimum", "median", NULL};
+
+struct reader {
+    struct yaml y;
+    struct arena *arena;
+    struct experiment *x;
+};
+
+static int no_memory(struct reader *r)
+{
+    if (!r->y.code)
+        r->y.code = err_set(r->y.e, ERR_NOMEM, "out of memory while reading an experiment");
+    return r->y.code;
+}
+
+/* ---- paths ------------------------------------------------------------------------------------
+ */
+
+static struct experiment_path resolve(struct reader *r, const char *given)
+{
+    const char *file = r->x->file, *slash = strrchr(file, '/');
+    if (!given || r->y.code)
+        return (struct experiment_path){0};
+    size_t folder = slash && given[0] != '/' ? (size_t)(slash - file) + 1 : 0;
+    size_t size = folder + strlen(given) + 1;
+    char *path = arena_alloc(r->arena, size, 1);
+    if (!path) {
+        no_memory(r);
+        return (struct experiment_path){0};
+    }
+    memcpy(path, file, folder);
+    memcpy(path + folder, given, size - folder);
+    return (struct experiment_path){given, path};
+}
+
+static struct experiment_path read_path(struct reader *r, struct yaml_node *at, const char *key)
+{
+    return resolve(r, yaml_str_or(&r->y, at, key, NULL));
+}
+
+static void read_workloads(struct reader *r, struct yaml_node *root)
+{
+    struct experiment *x = r->x;
+    struct yaml_node *node = yaml_get(&r->y, root, "workload");
+    if (!node || node->type == YAML_NULL)
+        return;
+    if (node->type != YAML_LIST) {
+        x->workload[x->n_workloads++] = read_path(r, root, "workload");
+        return;
+    }
+    for (struct yaml_node *c = node->first; c && !r->y.code; c = c->next) {
+        if (x->n_workloads == EXPERIMENT_MAX_WORKLOADS) {
+            yaml_fail(&r->y, node, ERR_LIMIT, "more than %d workload files",
+                      EXPERIMENT_MAX_WORKLOADS);
+            return;
+        }
+        x->workload[x->n_workloads++] = resolve(r, yaml_str(&r->y, c, NULL));
+    }
+}
+
+/* ---- roles ------------------------------------------------------------------------------------
+ */
+
+/* A mapping from role to processor as the text that device_roles takes. */
+static void read_roles(struct reader *r, struct yaml_node *root)
+{
+    char text[512] = "";
+    size_t at = 0;
+    struct yaml_node *map = yaml_map_or(&r->y, root, "roles");
+    for (struct yaml_node *c = map ? map->first : NULL; c && !r->y.code; c = c->next) {
+        const char *processor = yaml_str(&r->y, c, NULL);
+        if (strpbrk(c->key, " =,") || strpbrk(processor, " =,"))
+            yaml_fail(&r->y, c, ERR_SCHEMA, "expected 'role: processor' without space, '=', ','");
+        int n = snprintf(text + at, sizeof text - at, "%s%s=%s", at ? " " : "", c->key, processor);
+        at += (size_t)n;
+        if (at >= sizeof text) {
+            yaml_fail(&r->y, c, ERR_LIMIT, "the role map has more than %zu bytes", sizeof text - 1);
+            return;
+        }
+    }
+    if (map && !r->y.code && !(r->x->roles = arena_strdup(r->arena, text)))
+        no_memory(r);
+}
+
+static void read_real_roles(struct reader *r, struct yaml_node *root)
+{
+    struct role_map map;
+    struct err e = {0};
+    r->x->real_roles = yaml_str_or(&r->y, root, "real_roles", NULL);
+    if (!r->y.code && r->x->real_roles && role_map_parse(r->x->real_roles, &map, &e))
+        yaml_fail(&r->y, yaml_get(&r->y, root, "real_roles"), ERR_SCHEMA, "%s", e.msg);
+}
+
+/* ---- policies ---------------------------------------------------------------------------------
+ */
+
+/* Joins the names of a registry for a message. */
+#define JOIN_NAMES(registry, buf)                                                                  \
+    do {                                                                                           \
+        size_t at_ = 0;                                                                            \
+        (buf)[0] = 0;                                                                              \
+        for (int i_ = 0; (registry)[i_] && at_ < sizeof(buf); i_++)                                \
+            at_ += (size_t)snprintf((buf) + at_, sizeof(buf) - at_, "%s%s", i_ ? ", " : "",        \
+                                    (registry)[i_]->name);                                         \
+    } while (0)
+
+/* NAME, or {NAME: {PARAM: VALUE}}. */
+static void read_drafter(struct reader *r, struct yaml_node *node, struct experiment_policy *p)
+{
+    struct yaml *y = &r->y;
+    struct yaml_node *named = node;
+    const char *name;
+    char known[400];
+    if (node->type == YAML_MAP) {
+        if (node->n != 1) {
+            yaml_fail(y, node, ERR_SCHEMA, "expected one drafter, as in {lookup: {ngram: 3}}");
+            return;
+        }
+        named = node->first;
+        name = named->key;
+    } else {
+        name = yaml_str(y, node, NULL);
+    }
+    if (y->code)
+        return;
+    if (p->n_drafters == EXEC_MAX_DRAFTERS) {
+        yaml_fail(y, node, ERR_LIMIT, "more than %d drafters of one policy", EXEC_MAX_DRAFTERS);
+        return;
+    }
+    struct run_drafter *d = &p->drafter[p->n_drafters++];
+    d->type = draft_find(name);
+    if (!d->type) {
+        JOIN_NAMES(draft_registry, known);
+        yaml_fail(y, named, ERR_SCHEMA, "there is no drafter '%.60s': expected one of %s", name,
+                  known);
+        return;
+    }
+    if (node->type == YAML_MAP)
+        yaml_params(y, node, name, d->type->params, d->param);
+    else
+        param_defaults(d->type->params, d->param);
+}
+
+static void read_drafters(struct reader *r, struct yaml_node *item, struct experiment_policy *p)
+{
+    struct yaml_node *node = yaml_get(&r->y, item, "drafter");
+    bool needs = p->type->flags & POLICY_NEEDS_DRAFTER;
+    if (!node || node->type == YAML_NULL) {
+        if (needs)
+            yaml_fail(&r->y, item, ERR_SCHEMA,
+                      "policy '%s' needs a drafter: add 'drafter: lookup'; `tandem list` has all",
+                      p->type->name);
+        return;
+    }
+    if (!needs) {
+        yaml_fail(&r->y, node, ERR_SCHEMA, "policy '%s' uses no drafter: remove it", p->type->name);
+        return;
+    }
+    if (node->type != YAML_LIST) {
+        read_drafter(r, node, p);
+        return;
+    }
+    if (!node->n)
+        yaml_fail(&r->y, node, ERR_SCHEMA, "expected at least one drafter");
+    for (struct yaml_node *c = node->first; c && !r->y.code; c = c->next)
+        read_drafter(r, c, p);
+}
+
+/* The policy's own parameters stand beside `policy`, `name` and `drafter`. */
+static void read_policy_params(struct reader *r, struct yaml_node *item,
+                               struct experiment_policy *p)
+{
+    param_defaults(p->type->params, p->param);
+    for (struct yaml_node *c = item->first; c && !r->y.code; c = c->next) {
+        struct err e = {0};
+        if (!strcmp(c->key, "policy") || !strcmp(c->key, "name") || !strcmp(c->key, "drafter"))
+            continue;
+        c->used = true;
+        bool known = param_find(p->type->params, c->key) >= 0;
+        if (known && c->type == YAML_NULL)
+            continue;
+        const char *text = c->type == YAML_TEXT ? c->text : "";
+        int code = param_set(p->type->params, c->key, text, p->param, &e);
+        if (code)
+            yaml_fail(&r->y, c, code, "%s%s", e.msg, known ? "" : ", or policy, name, drafter");
+    }
+}
+
+/* Appends " name=value" of the parameters that are not at their defaults. */
+static size_t put_changed(const struct param *spec, const int64_t *value, char *buf, size_t size,
+                          size_t at)
+{
+    for (int32_t i = 0, n = param_count(spec); i < n && at < size; i++) {
+        char one[80];
+        struct param each[2] = {spec[i], {.name = NULL}};
+        if (value[i] != spec[i].def)
+            at += (size_t)snprintf(buf + at, size - at, " %s",
+                                   param_format(each, value + i, one, sizeof one));
+    }
+    return at;
+}
+
+/* "speculative lookup ngram=2 max_draft=3": what tells it from its defaults. */
+static const char *default_label(struct reader *r, const struct experiment_policy *p)
+{
+    char text[300];
+    size_t at = (size_t)snprintf(text, sizeof text, "%s", p->type->name);
+    for (int32_t i = 0; i < p->n_drafters && at < sizeof text; i++) {
+        const struct run_drafter *d = &p->drafter[i];
+        at += (size_t)snprintf(text + at, sizeof text - at, " %s", d->type->name);
+        at = put_changed(d->type->params, d->param, text, sizeof text, at);
+    }
+    put_changed(p->type->params, p->param, text, sizeof text, at);
+    const char *label = arena_strdup(r->arena, text);
+    if (!label)
+        no_memory(r);
+    return label;
+}
+
+/* Labels stand in tables, and make the names of logs. */
+static void check_label(struct reader *r, struct yaml_node *item, int32_t index)
+{
+    const struct experiment_policy *p = r->x->policy;
+    const char *label = p[index].label;
+    struct yaml_node *at = yaml_get(&r->y, item, "name");
+    at = at ? at : item;
+    if (strlen(label) > 200 || strpbrk(label, "\n\r\t"))
+        yaml_fail(&r->y, at, ERR_SCHEMA, "expected a name of one line and at most 200 bytes");
+    for (int32_t i = 0; i < index && !r->y.code; i++)
+        if (!strcmp(p[i].label, label))
+            yaml_fail(&r->y, at, ERR_SCHEMA,
+                      "two policies are named '%s': give one another 'name:'", label);
+}
+
+static void read_policy(struct reader *r, struct yaml_node *item, int32_t index)
+{
+    struct experiment_policy *p = &r->x->policy[index];
+    const char *name = yaml_str(&r->y, item, "policy");
+    char known[400];
+    if (r->y.code)
+        return;
+    p->type = policy_find(name);
+    if (!p->type) {
+        JOIN_NAMES(policy_registry, known);
+        yaml_fail(&r->y, yaml_get(&r->y, item, "policy"), ERR_SCHEMA,
+                  "there is no such policy: expected one of %s", known);
+        return;
+    }
+    read_drafters(r, item, p);
+    read_policy_params(r, item, p);
+    p->label = yaml_str_or(&r->y, item, "name", NULL);
+    if (!p->label && !r->y.code)
+        p->label = default_label(r, p);
+    if (!r->y.code)
+        check_label(r, item, index);
+}
+
+static void read_policies(struct reader *r, struct yaml_node *root)
+{
+    struct yaml_node *list = yaml_list(&r->y, root, "policies");
+    if (r->y.code)
+        return;
+    if (!list->n || list->n > EXPERIMENT_MAX_POLICIES) {
+        yaml_fail(&r->y, list, ERR_SCHEMA, "expected 1 to %d policies", EXPERIMENT_MAX_POLICIES);
+        return;
+    }
+    r->x->policy = arena_alloc(r->arena, (size_t)list->n, sizeof *r->x->policy);
+    if (!r->x->policy) {
+        no_memory(r);
+        return;
+    }
+    r->x->n_policies = list->n;
+    for (struct yaml_node *c = list->first; c && !r->y.code; c = c->next)
+        read_policy(r, c, c->index);
+}
+
+/* ---- arrivals, seeds, costs -------------------------------------------------------------------
+ */
+
+static void read_arrival_list(struct reader *r, struct yaml_node *list)
+{
+    struct experiment *x = r->x;
+    x->arrivals = ARRIVE_LIST;
+    x->arrival_ns = arena_alloc(r->arena, (size_t)list->n + 1, sizeof *x->arrival_ns);
+    if (!x->arrival_ns) {
+        no_memory(r);
+        return;
+    }
+    for (struct yaml_node *c = list->first; c && !r->y.code; c = c->next) {
+        int64_t t = yaml_quantity(&r->y, c, NULL, UNIT_NS);
+        if (!r->y.code && x->n_arrivals && t < x->arrival_ns[x->n_arrivals - 1])
+            yaml_fail(&r->y, c, ERR_SCHEMA, "earlier than the one before: sort them");
+        if (!r->y.code && t > CLOCK_MAX_NS / 2)
+            yaml_fail(&r->y, c, ERR_RANGE, "expected a time of at most 73 years");
+        x->arrival_ns[x->n_arrivals++] = t;
+    }
+    if (!list->n)
+        yaml_fail(&r->y, list, ERR_SCHEMA, "expected a time for each request");
+}
+
+static void read_arrivals(struct reader *r, struct yaml_node *root)
+{
+    struct yaml_node *node = yaml_get(&r->y, root, "arrivals");
+    if (!node || node->type == YAML_NULL)
+        return;
+    if (node->type == YAML_LIST) {
+        read_arrival_list(r, node);
+    } else if (node->type == YAML_MAP) {
+        r->x->arrivals = ARRIVE_PERIOD;
+        r->x->period_ns = yaml_quantity(&r->y, node, "period", UNIT_NS);
+        if (!r->y.code && r->x->period_ns > INT64_C(1000000000000))
+            yaml_fail(&r->y, yaml_get(&r->y, node, "period"), ERR_RANGE, "expected at most 1000 s");
+    } else if (strcmp(node->text, "after-previous")) {
+        yaml_fail(&r->y, node, ERR_SCHEMA,
+                  "expected after-previous, {period: 10 ms}, or a list of times");
+    }
+}
+
+static void read_seeds(struct reader *r, struct yaml_node *root)
+{
+    struct experiment *x = r->x;
+    struct yaml_node *node = yaml_get(&r->y, root, "seed");
+    x->n_seeds = 1;
+    if (!node || node->type != YAML_LIST) {
+        x->seed[0] = (uint64_t)yaml_int_or(&r->y, root, "seed", 0, INT64_MAX, 1);
+        return;
+    }
+    if (!node->n || node->n > EXPERIMENT_MAX_SEEDS) {
+        yaml_fail(&r->y, node, ERR_SCHEMA, "expected 1 to %d seeds", EXPERIMENT_MAX_SEEDS);
+        return;
+    }
+    for (struct yaml_node *c = node->first; c && !r->y.code; c = c->next) {
+        x->seed[c->index] = (uint64_t)yaml_int(&r->y, c, NULL, 0, INT64_MAX);
+        for (int32_t i = 0; i < c->index && !r->y.code; i++)
+            if (x->seed[i] == x->seed[c->index])
+                yaml_fail(&r->y, c, ERR_SCHEMA, "this seed comes twice: remove one of them");
+    }
+    x->n_seeds = node->n;
+}
+
+static void read_estimator(struct reader *r, struct yaml_node *root)
+{
+    struct yaml_node *node = yaml_get(&r->y, root, "estimator");
+    r->x->estimator_n = 1;
+    if (node && node->type == YAML_MAP) {
+        r->x->estimator = DEVICE_EXPECTED_MINIMUM;
+        r->x->estimator_n = (int32_t)yaml_int(&r->y, node, "expected_minimum", 1, 1000000);
+        return;
+    }
+    int word = yaml_enum_or(&r->y, root, "estimator", estimator_words, 0);
+    r->x->estimator = word ? DEVICE_MEDIAN : DEVICE_MINIMUM;
+}
+
+static void read_belief(struct reader *r, struct yaml_node *root)
+{
+    struct experiment *x = r->x;
+    struct yaml_node *map = yaml_map_or(&r->y, root, "belief");
+    x->belief_scale = 1;
+    if (!map)
+        return;
+    x->belief = read_path(r, map, "file");
+    x->belief_scale = yaml_double_or(&r->y, map, "scale", 0.001, 1000, 1);
+    x->belief_noise_pct = yaml_double_or(&r->y, map, "noise_pct", 0, 100, 0);
+}
+
+/* ---- the whole --------------------------------------------------------------------------------
+ */
+
+static void read_root(struct reader *r)
+{
+    struct yaml *y = &r->y;
+    struct yaml_node *root = y->root;
+    struct experiment *x = r->x;
+    const char *schema = yaml_str(y, root, "schema");
+    if (!y->code && strcmp(schema, EXPERIMENT_SCHEMA)) {
+        yaml_fail(y, yaml_get(y, root, "schema"), ERR_SCHEMA, "expected %s", EXPERIMENT_SCHEMA);
+        return;
+    }
+    x->name = yaml_str(y, root, "name");
+    x->device = read_path(r, root, "device");
+    x->model = read_path(r, root, "model");
+    x->trace = read_path(r, root, "trace");
+    read_workloads(r, root);
+    x->split = (enum experiment_split)yaml_enum_or(y, root, "split", split_words, 0);
+    x->limit = (int32_t)yaml_int_or(y, root, "limit", 1, 1 << 20, 0);
+    x->max_tokens = (int32_t)yaml_int_or(y, root, "max_tokens", 1, 1 << 20, 0);
+    x->max_ctx = (int32_t)yaml_int_or(y, root, "max_ctx", 2, 1 << 24, 0);
+    read_roles(r, root);
+    read_real_roles(r, root);
+    read_policies(r, root);
+    read_arrivals(r, root);
+    x->repetitions = (int32_t)yaml_int_or(y, root, "repetitions", 1, EXPERIMENT_MAX_REPETITIONS, 1);
+    read_seeds(r, root);
+    read_estimator(r, root);
+    read_belief(r, root);
+    x->mix_numerics = yaml_bool_or(y, root, "mix_numerics", false);
+}
+
+int experiment_parse(const char *name, const void *bytes, size_t n, const char *const *set,
+                     int32_t n_set, struct arena *arena, struct experiment *out, struct err *e)
+{
+    struct reader r = {.arena = arena, .x = out};
+    *out = (struct experiment){.file = arena_strdup(arena, name)};
+    if (!out->file)
+        return err_set(e, ERR_NOMEM, "out of memory while reading an experiment");
+    yaml_parse(&r.y, out->file, bytes, n, arena, e);
+    for (int32_t i = 0; i < n_set && !r.y.code; i++) {
+        if (strncmp(set[i], "device.", 7)) {
+            yaml_set(&r.y, NULL, set[i]);
+        } else if (out->n_device_sets == EXPERIMENT_MAX_SETS) {
+            return err_set(e, ERR_LIMIT, "more than %d --set of a device", EXPERIMENT_MAX_SETS);
+        } else if (!(out->device_set[out->n_device_sets++] = arena_strdup(arena, set[i]))) {
+            return no_memory(&r);
+        }
+    }
+    if (!r.y.code)
+        read_root(&r);
+    return yaml_done(&r.y);
+}
+
+int experiment_load(const char *path, const char *const *set, int32_t n_set, struct arena *arena,
+                    struct experiment *out, struct err *e)
+{
+    char *bytes;
+    size_t n;
+    int rc = io_read_file(path, YAML_MAX_BYTES, &bytes, &n, e);
+    if (rc)
+        return rc;
+    rc = experiment_parse(path, bytes, n, set, n_set, arena, out, e);
+    free(bytes);
+    return rc;
+}
+
+/* ---- writing ----------------------------------------------------------------------------------
+ */
+
+static void put(FILE *f, const char *key, const char *text)
+{
+    char quoted[4096];
+    if (text)
+        fprintf(f, "%s: %s\n", key, yaml_quote(text, quoted, sizeof quoted));
+}
+
+/* "{ngram: 3, branches: 1}"; values as param_set takes them. */
+static void put_params(FILE *f, const struct param *spec, const int64_t *value, const char *gap,
+                       const char *between)
+{
+    for (int32_t i = 0, n = param_count(spec); i < n; i++) {
+        char one[80];
+        struct param each[2] = {spec[i], {.name = NULL}};
+        const char *text = param_format(each, value + i, one, sizeof one);
+        fprintf(f, "%s%s: %s", i ? between : gap, spec[i].name, strchr(text, '=') + 1);
+    }
+}
+
+static void put_policy(FILE *f, const struct experiment_policy *p)
+{
+    char quoted[1024];
+    fprintf(f, "  - policy: %s\n    name: %s\n", p->type->name,
+            yaml_quote(p->label, quoted, sizeof quoted));
+    if (p->n_drafters)
+        fputs("    drafter:\n", f);
+    for (int32_t i = 0; i < p->n_drafters; i++) {
+        fprintf(f, "      - %s: {", p->drafter[i].type->name);
+        put_params(f, p->drafter[i].type->params, p->drafter[i].param, "", ", ");
+        fputs("}\n", f);
+    }
+    put_params(f, p->type->params, p->param, "    ", "\n    ");
+    if (param_count(p->type->params))
+        fputc('\n', f);
+}
+
+static void put_roles(FILE *f, const char *roles)
+{
+    char quoted[512];
+    if (!roles)
+        return;
+    fputs("roles:", f);
+    if (!*roles)
+        fputs(" {}", f);
+    fputc('\n', f);
+    while (*roles) {
+        size_t role = strcspn(roles, "="), all = strcspn(roles, " ");
+        char one[512], key[512];
+        snprintf(key, sizeof key, "%.*s", (int)role, roles);
+        snprintf(one, sizeof one, "%.*s", (int)(all - role - 1), roles + role + 1);
+        fprintf(f, "  %s: ", yaml_quote(key, quoted, sizeof quoted));
+        fprintf(f, "%s\n", yaml_quote(one, quoted, sizeof quoted));
+        roles += all + (roles[all] == ' ');
+    }
+}
+
+static void put_arrivals(FILE *f, const struct experiment *x)
+{
+    if (x->arrivals == ARRIVE_AFTER_PREVIOUS)
+        fputs("arrivals: after-previous\n", f);
+    else if (x->arrivals == ARRIVE_PERIOD)
+        fprintf(f, "arrivals: {period: %" PRId64 " ns}\n", x->period_ns);
+    else
+        for (int32_t i = 0; i < x->n_arrivals; i++)
+            fprintf(f, "%s%" PRId64 " ns%s", i ? ", " : "arrivals: [", x->arrival_ns[i],
+                    i + 1 == x->n_arrivals ? "]\n" : "");
+}
+
+void experiment_print(const struct experiment *x, FILE *f)
+{
+    fprintf(f, "schema: %s\n", EXPERIMENT_SCHEMA);
+    put(f, "name", x->name);
+    char set[1024];
+    put(f, "device", x->device.given);
+    for (int32_t i = 0; i < x->n_device_sets; i++)
+        fprintf(f, "# --set %s\n", yaml_quote(x->device_set[i], set, sizeof set));
+    put(f, "model", x->model.given);
+    put(f, "trace", x->trace.given);
+    if (x->n_workloads)
+        fputs("workload:\n", f);
+    for (int32_t i = 0; i < x->n_workloads; i++) {
+        char quoted[4096];
+        fprintf(f, "  - %s\n", yaml_quote(x->workload[i].given, quoted, sizeof quoted));
+    }
+    fprintf(f, "split: %s\n", split_words[x->split]);
+    if (x->limit)
+        fprintf(f, "limit: %" PRId32 "\n", x->limit);
+    if (x->max_tokens)
+        fprintf(f, "max_tokens: %" PRId32 "\n", x->max_tokens);
+    if (x->max_ctx)
+        fprintf(f, "max_ctx: %" PRId32 "\n", x->max_ctx);
+    put_roles(f, x->roles);
+    put(f, "real_roles", x->real_roles);
+    put_arrivals(f, x);
+    fprintf(f, "repetitions: %" PRId32 "\nseed: [", x->repetitions);
+    for (int32_t i = 0; i < x->n_seeds; i++)
+        fprintf(f, "%s%" PRIu64, i ? ", " : "", x->seed[i]);
+    if (x->estimator == DEVICE_EXPECTED_MINIMUM)
+        fprintf(f, "]\nestimator: {expected_minimum: %" PRId32 "}\n", x->estimator_n);
+    else
+        fprintf(f, "]\nestimator: %s\n", estimator_words[x->estimator == DEVICE_MEDIAN]);
+    fputs("belief:\n", f);
+    put(f, "  file", x->belief.given);
+    fprintf(f, "  scale: %.17g\n  noise_pct: %.17g\nmix_numerics: %s\npolicies:\n", x->belief_scale,
+            x->belief_noise_pct, x->mix_numerics ? "true" : "false");
+    for (int32_t i = 0; i < x->n_policies; i++)
+        put_policy(f, &x->policy[i]);
+}
+
+const char *experiment_text(const struct experiment *x, struct arena *arena)
+{
+    char *text = NULL, *kept = NULL;
+    size_t n;
+    FILE *f = open_memstream(&text, &n);
+    if (!f)
+        return NULL;
+    experiment_print(x, f);
+    if (!fclose(f))
+        kept = arena_strdup(arena, text);
+    free(text);
+    return kept;
+}
+
+const char *experiment_drafters(const struct experiment_policy *p, char *buf, size_t size)
+{
+    size_t at = 0;
+    buf[0] = 0;
+    for (int32_t i = 0; i < p->n_drafters && at < size; i++) {
+        char params[400];
+        const struct run_drafter *d = &p->drafter[i];
+        param_format(d->type->params, d->param, params, sizeof params);
+        at += (size_t)snprintf(buf + at, size - at, "%s%s%s%s", i ? "; " : "", d->type->name,
+                               params[0] ? " " : "", params);
+    }
+    return buf;
+}

@@ -1,0 +1,55 @@
+/* The store: one SQLite file with what was run and what came of it. README.md of this folder
+ * describes its tables and views.
+ *
+ * Writers wait for one another (WAL, 10 s). Each run is one transaction: a process that is killed
+ * loses at most the run in flight. */
+#ifndef TANDEM_EXPERIMENTS_STORE_H
+#define TANDEM_EXPERIMENTS_STORE_H
+
+#include "experiments/run.h"
+
+/* PRAGMA user_version of files that this program writes. */
+enum { STORE_VERSION = 1 };
+
+struct sqlite3;
+struct store;
+
+/* Opens the file, makes it when it is not there, and migrates an older one. ERR_UNSUPPORTED for a
+ * newer one, ERR_CORRUPT for a file that is no store, ERR_IO with SQLite's words. */
+int store_open(const char *path, struct store **out, struct err *e);
+void store_close(struct store *s);
+
+struct store_experiment {
+    const char *name;
+    const char *config; /* the resolved configuration */
+    uint64_t seed;
+    const char *command; /* "run", "validate" */
+};
+
+/* Adds an experiment with the program's commit and this host; *id is its key. */
+int store_begin_experiment(struct store *s, const struct store_experiment *x, int64_t *id,
+                           struct err *e);
+
+/* Adds a run with its requests, or a failed one with its error, in one transaction (or as part of
+ * the one that the caller opened). `report` gives the requests' names. *run_id (may be NULL) is its
+ * key. */
+int store_add_run(struct store *s, int64_t experiment, const struct run_report *report,
+                  const struct run_outcome *run, int64_t *run_id, struct err *e);
+
+/* One statement with its parameters: a letter in `types` for each '?': i int64_t, d double, t
+ * const char * (NULL is null), n null (no argument). Rows are dropped. */
+int store_exec(struct store *s, struct err *e, const char *sql, const char *types, ...);
+
+/* The first column of the first row as a number; `none` when there is no row. */
+int store_get(struct store *s, struct err *e, int64_t none, int64_t *out, const char *sql,
+              const char *types, ...);
+
+int64_t store_last_id(const struct store *s);
+
+/* For tables of a command's own; experiments/ only. The store's until store_close. */
+struct sqlite3 *store_handle(struct store *s);
+
+/* A sink of the runner that stores to `path`: struct program's open_store. */
+int store_sink(const char *path, struct run_sink *out, struct err *e);
+
+#endif

@@ -1,0 +1,492 @@
+#include "experiments/world.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hwmodels/belief.h"
+#include "hwmodels/steps.h"
+#include "sim/base/hash.h"
+#include "traces/workload.h"
+
+enum { DEFAULT_CTX = 2048 };
+
+static int no_memory(struct err *e)
+{
+    return err_set(e, ERR_NOMEM, "out of memory for an experiment");
+}
+
+/* ---- a trace as the target ---------------------------------------------------------------------
+ */
+
+static int32_t truth_choice(struct truth *base, int32_t request, int32_t n_true,
+                            const int32_t *wrong, int32_t n_wrong)
+{
+    const struct trace_truth *t = (const struct trace_truth *)base;
+    if (request < 0 || request >= t->n)
+        return -1;
+    return trace_choice(t->trace, t->map[request], n_true, wrong, n_wrong);
+}
+
+static int32_t truth_length(struct truth *base, int32_t request)
+{
+    const struct trace_truth *t = (const struct trace_truth *)base;
+    return request < 0 || request >= t->n ? 0 : trace_length(t->trace, t->map[request]);
+}
+
+static int32_t truth_top(struct truth *base, int32_t request, int32_t pos, int32_t k,
+                         int32_t *token, float *logit)
+{
+    const struct trace_truth *t = (const struct trace_truth *)base;
+    if (request < 0 || request >= t->n)
+        return 0;
+    return trace_top(t->trace, t->map[request], pos, k, token, logit);
+}
+
+static const struct truth_ops truth_ops = {truth_choice, truth_length, truth_top};
+
+void trace_truth_init(struct trace_truth *t, const struct trace *trace, const int32_t *map,
+                      int32_t n)
+{
+    *t = (struct trace_truth){{&truth_ops}, trace, map, n};
+}
+
+void trace_requests(const struct trace *trace, const int32_t *map, int32_t n,
+                    struct request *request)
+{
+    for (int32_t i = 0; i < n; i++) {
+        struct trace_request r = trace_request(trace, map[i]);
+        request[i] = (struct request){.n = r.n_prompt,
+                                      .token = r.prompt,
+                                      .max_tokens = r.max_tokens,
+                                      .arrival_ns = REQUEST_AFTER_PREVIOUS,
+                                      .cancel_ns = EXEC_NEVER};
+    }
+}
+
+int device_exec(const struct device *d, const char *roles, const struct device_options *opt,
+                struct truth *truth, const struct run_setup *setup, struct arena *arena,
+                struct exec **out, struct err *e)
+{
+    const struct cost_model *cost;
+    struct device_options named = *opt;
+    int32_t processor[EXEC_MAX_ROLES], n_roles = 0;
+    while (setup->policy->role[n_roles])
+        n_roles++;
+    for (int32_t i = 0; i < setup->n_drafters; i++)
+        named.drafter[i] = setup->drafter[i].type->name;
+    int rc = device_roles(d, setup->policy->role, roles, processor, e);
+    if (!rc)
+        rc = device_cost_create(d, processor, n_roles, &named, arena, &cost, e);
+    return rc ? rc : sim_create(cost, truth, setup, out, e);
+}
+
+/* ---- requests of a trace -----------------------------------------------------------------------
+ */
+
+static bool in_split(const struct experiment *x, int32_t split)
+{
+    return x->split == EXPERIMENT_ALL ||
+           split == (x->split == EXPERIMENT_HELD_OUT ? SPLIT_HELD_OUT : SPLIT_CALIBRATION);
+}
+
+/* A request's place: its turn among those of its task, and the task's place in order of first
+ * appearance. */
+struct turn {
+    int32_t turn, task, request;
+};
+
+static int by_turn(const void *a, const void *b)
+{
+    const struct turn *x = a, *y = b;
+    if (x->turn != y->turn)
+        return x->turn < y->turn ? -1 : 1;
+    return (x->task > y->task) - (x->task < y->task);
+}
+
+/* The requests of the split, at most `limit` of them evenly over tasks, as workload_choose does
+ * it. Fills map[] and *n. */
+static int choose_requests(const struct experiment *x, const struct trace *t, int32_t *map,
+                           int32_t *n, struct err *e)
+{
+    int32_t all = trace_info(t)->n_requests, n_tasks = 0, found = 0;
+    struct turn *turn = calloc((size_t)all + 1, sizeof *turn);
+    struct {
+        const char *name;
+        int32_t n;
+    } *task = calloc((size_t)all + 1, sizeof *task);
+    for (int32_t i = 0; turn && task && i < all; i++) {
+        struct trace_request r = trace_request(t, i);
+        int32_t k = 0;
+        if (!in_split(x, r.split))
+            continue;
+        while (k < n_tasks && strcmp(task[k].name, r.task))
+            k++;
+        if (k == n_tasks)
+            task[n_tasks++].name = r.task;
+        turn[found++] = (struct turn){task[k].n++, k, i};
+    }
+    if (turn && task)
+        qsort(turn, (size_t)found, sizeof *turn, by_turn);
+    *n = x->limit && x->limit < found ? x->limit : found;
+    for (int32_t i = 0; turn && task && i < *n; i++)
+        map[i] = turn[i].request;
+    int rc = turn && task ? ERR_OK : no_memory(e);
+    free(turn);
+    free(task);
+    return rc;
+}
+
+static int open_trace(struct world *w, struct err *e)
+{
+    const struct experiment *x = w->x;
+    int rc = trace_open(x->trace.path, &w->trace, e);
+    if (rc)
+        return rc;
+    int32_t n = trace_info(w->trace)->n_requests;
+    int32_t *map = arena_alloc(&w->arena, (size_t)n + 1, sizeof *map);
+    if (!map)
+        return no_memory(e);
+    rc = choose_requests(x, w->trace, map, &w->n_requests, e);
+    if (rc)
+        return rc;
+    n = w->n_requests;
+    w->request = arena_alloc(&w->arena, (size_t)n + 1, sizeof *w->request);
+    w->name = arena_alloc(&w->arena, (size_t)n + 1, sizeof *w->name);
+    if (!w->request || !w->name)
+        return no_memory(e);
+    trace_requests(w->trace, map, n, w->request);
+    trace_truth_init(&w->truth, w->trace, map, n);
+    for (int32_t i = 0; i < n; i++) {
+        struct trace_request r = trace_request(w->trace, map[i]);
+        w->name[i] = (struct world_name){r.id, r.task};
+    }
+    snprintf(w->model, sizeof w->model, "%s", trace_info(w->trace)->model);
+    snprintf(w->numerics, sizeof w->numerics, "%s", trace_info(w->trace)->numerics);
+    return ERR_OK;
+}
+
+/* ---- requests of a workload --------------------------------------------------------------------
+ */
+
+static int add_item(struct world *w, const struct workload *from, int32_t index, struct err *e)
+{
+    const struct workload_item *item = &from->item[index];
+    size_t n = strlen(item->prompt);
+    int32_t cap = (int32_t)n + 8;
+    int32_t *token = malloc((size_t)cap * sizeof *token);
+    int32_t count = token ? session_tokenize(&w->session, item->prompt, n, token, cap) : -1;
+    int32_t *kept = count > 0 ? arena_alloc(&w->arena, (size_t)count, sizeof *kept) : NULL;
+    if (kept)
+        memcpy(kept, token, (size_t)count * sizeof *kept);
+    free(token);
+    if (!count)
+        return err_at(e, ERR_RANGE, item->file, item->line, item->col,
+                      "the prompt of '%s' has no tokens: give it some text", item->id);
+    const char *id = arena_strdup(&w->arena, item->id);
+    const char *task = arena_strdup(&w->arena, from->task[item->task]);
+    if (!kept || !id || !task)
+        return no_memory(e);
+    for (int32_t i = 0; i < w->n_requests; i++)
+        if (!strcmp(w->name[i].id, id))
+            return err_at(e, ERR_SCHEMA, item->file, item->line, item->col,
+                          "the id '%s' is in another workload file too: rename one", id);
+    w->name[w->n_requests] = (struct world_name){id, task};
+    w->request[w->n_requests++] = (struct request){.n = count,
+                                                   .token = kept,
+                                                   .max_tokens = item->max_tokens,
+                                                   .arrival_ns = REQUEST_AFTER_PREVIOUS,
+                                                   .cancel_ns = EXEC_NEVER};
+    return ERR_OK;
+}
+
+struct choice {
+    struct workload workload;
+    int32_t n, *index;
+};
+
+static int choose_items(struct world *w, const char *path, struct choice *c, struct err *e)
+{
+    int rc = workload_load(path, SPLIT_ALTERNATE, &c->workload, e);
+    if (rc)
+        return rc;
+    int32_t n = c->workload.n;
+    c->index = arena_alloc(&w->arena, (size_t)n + 1, sizeof *c->index);
+    if (!c->index)
+        return no_memory(e);
+    if (w->x->split == EXPERIMENT_ALL)
+        while (c->n < n) {
+            c->index[c->n] = c->n;
+            c->n++;
+        }
+    else
+        c->n = workload_choose(
+            &c->workload, w->x->split == EXPERIMENT_HELD_OUT ? SPLIT_HELD_OUT : SPLIT_CALIBRATION,
+            n, c->index);
+    return ERR_OK;
+}
+
+/* Files take turns, so that a limit takes evenly from each. */
+static int open_workloads(struct world *w, struct err *e)
+{
+    const struct experiment *x = w->x;
+    struct choice *c = calloc(EXPERIMENT_MAX_WORKLOADS, sizeof *c);
+    int32_t total = 0;
+    int rc = c ? ERR_OK : no_memory(e);
+    for (int32_t i = 0; i < x->n_workloads && !rc; i++) {
+        rc = choose_items(w, x->workload[i].path, &c[i], e);
+        total += c[i].n;
+    }
+    w->request = arena_alloc(&w->arena, (size_t)total + 1, sizeof *w->request);
+    w->name = arena_alloc(&w->arena, (size_t)total + 1, sizeof *w->name);
+    if (!rc && (!w->request || !w->name))
+        rc = no_memory(e);
+    int32_t limit = x->limit && x->limit < total ? x->limit : total;
+    for (int32_t turn = 0; !rc && w->n_requests < limit; turn++)
+        for (int32_t i = 0; i < x->n_workloads && !rc && w->n_requests < limit; i++)
+            if (turn < c[i].n)
+                rc = add_item(w, &c[i].workload, c[i].index[turn], e);
+    for (int32_t i = 0; c && i < x->n_workloads; i++)
+        workload_fini(&c[i].workload);
+    free(c);
+    return rc;
+}
+
+/* ---- opening -----------------------------------------------------------------------------------
+ */
+
+const char *world_kind_name(enum world_kind kind)
+{
+    static const char *const name[] = {"sim", "real", "toy"};
+    return name[kind];
+}
+
+/* What this kind needs and the experiment does not name. */
+static int check_files(const struct world *w, struct err *e)
+{
+    const struct experiment *x = w->x;
+    const char *missing = NULL;
+    if (w->kind == WORLD_SIM && !x->device.path)
+        missing = "device: a device file";
+    else if (w->kind == WORLD_SIM && !x->trace.path)
+        missing = "trace: a token trace, which `tandem observe` records";
+    else if (w->kind != WORLD_SIM && !x->n_workloads)
+        missing = "workload: a JSON Lines file of prompts";
+    if (missing)
+        return err_at(e, ERR_SCHEMA, x->file, 0, 0, "--on %s needs the key '%s'",
+                      world_kind_name(w->kind), missing);
+    for (int32_t i = 0; i < x->n_policies && w->kind != WORLD_SIM; i++) {
+        const struct experiment_policy *p = &x->policy[i];
+        bool truth = p->type->flags & POLICY_NEEDS_TRUTH;
+        for (int32_t k = 0; k < p->n_drafters; k++)
+            truth = truth || (p->drafter[k].type->flags & DRAFTER_NEEDS_TRUTH);
+        if (truth)
+            return err_at(e, ERR_UNSUPPORTED, x->file, 0, 0,
+                          "policy '%s' needs to know the truth: it exists in simulation only",
+                          p->label);
+    }
+    return ERR_OK;
+}
+
+static int open_session(struct world *w, uint64_t seed, struct err *e)
+{
+    const struct experiment *x = w->x;
+    struct role_map roles;
+    char model[4096];
+    int rc = ERR_OK;
+    if (x->real_roles)
+        rc = role_map_parse(x->real_roles, &roles, e);
+    else
+        role_map_default(&roles);
+    if (rc)
+        return rc;
+    if (w->kind == WORLD_TOY)
+        rc = session_open_toy(seed, &w->session, e);
+    else
+        rc = session_open_model(x->model.path ? x->model.path
+                                              : session_default_model(model, sizeof model),
+                                &roles, x->max_ctx ? x->max_ctx : DEFAULT_CTX, &w->session, e);
+    if (rc)
+        return rc;
+    w->session.roles = roles;
+    snprintf(w->model, sizeof w->model, "%s", w->session.model);
+    snprintf(w->numerics, sizeof w->numerics, "%s", w->session.numerics);
+    return open_workloads(w, e);
+}
+
+static int check_numerics(struct world *w, bool mix, struct err *e)
+{
+    const char *device = w->device.numerics_id;
+    if (!w->has_device || w->kind != WORLD_SIM || !*device || !*w->numerics ||
+        !strcmp(device, w->numerics))
+        return ERR_OK;
+    w->mixed = true;
+    if (mix || w->x->mix_numerics)
+        return ERR_OK;
+    return err_at(e, ERR_MISMATCH, w->x->file, 0, 0,
+                  "the trace has the numerics id '%s', the device '%s': they were made with other "
+                  "weights, builds or settings. Record the trace on the device's engine, or say "
+                  "--mix-numerics",
+                  w->numerics, device);
+}
+
+static int check_requests(const struct world *w, struct err *e)
+{
+    const struct experiment *x = w->x;
+    struct exec_caps caps = {.max_ctx = w->device.max_ctx};
+    if (w->kind != WORLD_SIM)
+        w->session.engine->ops->caps(w->session.engine, &caps);
+    const char *whose = w->kind == WORLD_SIM ? "the device's" : "the engine's";
+    int32_t ctx = caps.max_ctx;
+    if (!w->n_requests)
+        return err_at(e, ERR_SCHEMA, x->file, 0, 0,
+                      "no request is left: the split and the limit leave none of them");
+    if (x->max_ctx && x->max_ctx < ctx) {
+        ctx = x->max_ctx;
+        whose = "max_ctx";
+    }
+    for (int32_t i = 0; i < w->n_requests; i++) {
+        const struct request *r = &w->request[i];
+        if (r->n > ctx - r->max_tokens)
+            return err_at(e, ERR_RANGE, x->file, 0, 0,
+                          "request '%s' has %" PRId32 " prompt tokens and asks for %" PRId32
+                          " more, which is over the context of %" PRId32
+                          " (%s): raise that, lower max_tokens, or leave the request out",
+                          w->name[i].id, r->n, r->max_tokens, ctx, whose);
+    }
+    return ERR_OK;
+}
+
+static int set_arrivals(struct world *w, struct err *e)
+{
+    const struct experiment *x = w->x;
+    if (x->arrivals == ARRIVE_LIST && x->n_arrivals != w->n_requests)
+        return err_at(e, ERR_SCHEMA, x->file, 0, 0,
+                      "arrivals has %" PRId32 " times and there are %" PRId32
+                      " requests: expected one each",
+                      x->n_arrivals, w->n_requests);
+    for (int32_t i = 0; i < w->n_requests; i++) {
+        if (x->arrivals == ARRIVE_LIST)
+            w->request[i].arrival_ns = x->arrival_ns[i];
+        else if (x->arrivals == ARRIVE_PERIOD)
+            w->request[i].arrival_ns = i * x->period_ns;
+        if (x->max_tokens && w->request[i].max_tokens > x->max_tokens)
+            w->request[i].max_tokens = x->max_tokens;
+    }
+    return ERR_OK;
+}
+
+int world_open(const struct experiment *x, enum world_kind kind, uint64_t seed, bool mix,
+               struct world *out, struct err *e)
+{
+    *out = (struct world){.kind = kind, .x = x};
+    arena_init(&out->arena);
+    int rc = check_files(out, e);
+    if (!rc && x->device.path) {
+        rc = device_load(x->device.path, x->device_set, x->n_device_sets, &out->arena, &out->device,
+                         e);
+        out->has_device = !rc;
+    } else if (!rc && x->n_device_sets) {
+        rc = err_set(e, ERR_USAGE, "--set %s: the experiment names no device file",
+                     x->device_set[0]);
+    }
+    if (!rc)
+        rc = kind == WORLD_SIM ? open_trace(out, e) : open_session(out, seed, e);
+    if (!rc)
+        rc = check_numerics(out, mix, e);
+    if (!rc)
+        rc = set_arrivals(out, e);
+    return rc ? rc : check_requests(out, e);
+}
+
+void world_close(struct world *w)
+{
+    session_close(&w->session);
+    if (w->trace)
+        trace_close(w->trace);
+    w->trace = NULL;
+    arena_fini(&w->arena);
+}
+
+/* ---- runs --------------------------------------------------------------------------------------
+ */
+
+static struct device_options options_of(const struct experiment *x)
+{
+    return (struct device_options){.estimator = x->estimator, .estimator_n = x->estimator_n};
+}
+
+/* A belief file made wrong as belief_options says; device_belief does it for a device's. */
+static void distort(struct belief *b, const struct belief_options *how)
+{
+    for (int32_t w = 0; w < b->n_widths; w++)
+        for (int32_t c = 0; c < b->n_contexts; c++) {
+            uint64_t key = (uint64_t)b->width[w] << 32 | (uint32_t)b->context[c];
+            double u = 2 * rng_unit(rng_u64(how->seed, RNG_BELIEF, 0, key)) - 1;
+            double ns =
+                (double)b->step_ns[w][c] * how->scale * (1 + how->noise_pct / 100 * u) + 0.5;
+            b->step_ns[w][c] = ns < 4e18 ? (int64_t)ns : INT64_MAX / 2;
+        }
+}
+
+static int make_belief(const struct world *w, uint64_t seed, struct belief *out, struct err *e)
+{
+    static const char *const target[] = {"target", NULL};
+    const struct experiment *x = w->x;
+    struct belief_options how = {
+        .scale = x->belief_scale, .noise_pct = x->belief_noise_pct, .seed = seed};
+    struct device_options opt = options_of(x);
+    struct arena scratch;
+    int32_t processor;
+    int rc = ERR_OK;
+    *out = (struct belief){0};
+    arena_init(&scratch);
+    if (x->belief.path) {
+        rc = belief_load(x->belief.path, &scratch, out, e);
+        if (!rc && (how.scale < 1 || how.scale > 1 || how.noise_pct > 0))
+            distort(out, &how);
+    } else if (w->has_device) {
+        rc = device_roles(&w->device, target, x->roles, &processor, e);
+        if (!rc)
+            rc = device_belief(&w->device, processor, &opt, &how, &scratch, out, e);
+    }
+    arena_fini(&scratch);
+    return rc;
+}
+
+int world_run_setup(const struct world *w, const struct experiment_policy *policy, uint64_t seed,
+                    struct run_setup *out, struct err *e)
+{
+    const struct experiment *x = w->x;
+    *out =
+        (struct run_setup){.policy = policy->type,
+                           .n_drafters = policy->n_drafters,
+                           .max_requests = x->arrivals == ARRIVE_AFTER_PREVIOUS ? 1 : w->n_requests,
+                           .seed = seed};
+    memcpy(out->policy_param, policy->param, sizeof out->policy_param);
+    memcpy(out->drafter, policy->drafter, sizeof out->drafter);
+    if (w->kind == WORLD_SIM) {
+        const struct trace_info *t = trace_info(w->trace);
+        out->n_vocab = t->n_vocab;
+        out->n_eos = t->n_eos;
+        memcpy(out->eos, t->eos, (size_t)t->n_eos * sizeof *t->eos);
+        snprintf(out->model, sizeof out->model, "%s", w->model);
+        snprintf(out->numerics, sizeof out->numerics, "%s", w->numerics);
+        snprintf(out->device, sizeof out->device, "%s%s", w->device.name,
+                 *w->device.altered ? " (altered)" : "");
+        snprintf(out->roles, sizeof out->roles, "%s", x->roles ? x->roles : "");
+        snprintf(out->version, sizeof out->version, "sim");
+    } else {
+        session_setup(&w->session, out);
+    }
+    return make_belief(w, seed, &out->belief, e);
+}
+
+int world_exec(struct world *w, const struct run_setup *setup, struct arena *arena,
+               struct exec **out, struct err *e)
+{
+    struct device_options opt = options_of(w->x);
+    if (w->kind != WORLD_SIM)
+        return session_exec(&w->session, setup, out, e);
+    return device_exec(&w->device, w->x->roles, &opt, &w->truth.truth, setup, arena, out, e);
+}
