@@ -116,9 +116,9 @@ static int read_options(const struct args *a, struct request_of_user *u, struct 
         rc = arg_int(a, "--seed", 0, INT64_MAX, &u->seed, e);
     if (!rc && !strncmp(on, replay_prefix, sizeof replay_prefix - 1))
         u->log = on + sizeof replay_prefix - 1;
-    else if (!rc && (rc = arg_word(a, "--on", on_words, &word, e)))
-        return err_set(e, ERR_USAGE, "--on is '%s': expected sim, real, toy, replay:LOG", on);
-    u->o.kind = (enum world_kind)word;
+    else if (!rc && arg_word(a, "--on", on_words, &word, NULL))
+        return err_set(e, ERR_USAGE, "--on is '%s': expected sim, real, toy or replay:LOG", on);
+    u->o.kind = u->log ? WORLD_SIM : (enum world_kind)word;
     if (rc || !faults)
         return rc;
     if (u->log || u->o.kind == WORLD_REAL)

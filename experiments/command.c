@@ -121,7 +121,7 @@ static int print_command_help(const struct command *c)
         putchar('\n');
     for (const char *const *x = c->examples; x && *x; x++) {
         bool real = !strncmp(*x, "real: ", 6);
-        printf("Example%s: %s %s\n", real ? " (needs a model)" : "", program_path(),
+        printf("Example%s: %s %s\n", real ? " (needs a model)" : "", program->name,
                real ? *x + 6 : *x);
     }
     return command_end();

@@ -34,14 +34,15 @@ struct option {
 
 struct command {
     const char *name, *group;
-    const char *summary;          /* one line */
-    const char *arguments;        /* as --help shows them: "EXPERIMENT.yaml"; "" */
-    int min_args, max_args;       /* how many arguments without dashes */
-    const struct option *options; /* ends with a NULL name; NULL: none */
-    const char *details;          /* paragraphs for --help; NULL */
-    const char *const *examples;  /* command lines that the tests run, each without the program's
-                                     path: "run experiments/quickstart.yaml". NULL-terminated or
-                                     NULL. Those that begin with "real: " need a model. */
+    const char *summary;               /* one line */
+    const char *arguments;             /* as --help shows them: "EXPERIMENT.yaml"; "" */
+    int min_args, max_args;            /* how many arguments without dashes */
+    const struct option *options;      /* ends with a NULL name; NULL: none */
+    const char *details;               /* paragraphs for --help; NULL */
+    const char *const *examples;       /* command lines, each without the program's name, which
+                                          tests/test_examples.sh runs: "run experiments/quickstart.yaml".
+                                          NULL-terminated or NULL. Those that begin with "real: " need a
+                                          model. */
     int (*run)(int argc, char **argv); /* argv[0] is the command's name; returns an exit code */
 };
 

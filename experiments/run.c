@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 
 #include "sim/exec/log.h"
-#include "sim/exec/metrics.h"
+#include "sim/exec/threads.h"
 
 static int no_memory(struct err *e)
 {
@@ -187,6 +187,14 @@ static int wrap(const struct run_options *o, const struct run_setup *setup, cons
     return rc;
 }
 
+/* What the engine said of the job that failed. */
+static void add_reason(struct err *e, const char *reason)
+{
+    size_t n = e ? strlen(e->msg) : 0;
+    if (e && *reason)
+        snprintf(e->msg + n, sizeof e->msg - n, ": %s", reason);
+}
+
 static int run_one(struct world *w, const struct run_options *o, struct run_report *report,
                    struct run_outcome *out, struct err *e)
 {
@@ -207,6 +215,8 @@ static int run_one(struct world *w, const struct run_options *o, struct run_repo
     if (rc)
         return rc;
     rc = driver_run(setup, x, w->request, w->n_requests, &report->arena, &out->result, e);
+    if (rc == ERR_DEVICE && w->kind != WORLD_SIM)
+        add_reason(e, threads_failure(inner));
     if (!rc)
         rc = take_stats(out, inner, w->kind, &report->arena, e);
     if (!rc && out->log && !(!report->n && o->first_event))
@@ -260,11 +270,23 @@ static int describe(struct run_report *r, const struct world *w, const struct ru
     return ERR_OK;
 }
 
+/* With the folders above it. */
 static int make_folder(const char *dir, struct err *e)
 {
-    if (!dir || !mkdir(dir, 0777) || errno == EEXIST)
+    char path[4096];
+    if (!dir)
         return ERR_OK;
-    return err_at(e, ERR_IO, dir, 0, 0, "cannot make this folder: %s", strerror(errno));
+    if (strlen(dir) >= sizeof path)
+        return err_set(e, ERR_LIMIT, "a folder's name of more than %zu bytes", sizeof path - 1);
+    for (size_t i = 1; i <= strlen(dir); i++) {
+        if (dir[i] && dir[i] != '/')
+            continue;
+        memcpy(path, dir, i);
+        path[i] = 0;
+        if (mkdir(path, 0777) && errno != EEXIST)
+            return err_at(e, ERR_IO, path, 0, 0, "cannot make this folder: %s", strerror(errno));
+    }
+    return ERR_OK;
 }
 
 /* The runs of one world: the toy has one for each seed, the others one for all seeds. */
@@ -336,8 +358,9 @@ static int read_log(const char *path, const struct experiment_policy *policy,
     const char *executor = log_header(log, "executor");
     snprintf(out->executor, sizeof out->executor, "%s", executor ? executor : "?");
     if (policy) {
-        *setup = (struct run_setup){.policy = policy->type, .n_drafters = policy->n_drafters};
         log_limits(log, setup, &caps);
+        setup->policy = policy->type;
+        setup->n_drafters = policy->n_drafters;
         memcpy(setup->policy_param, policy->param, sizeof setup->policy_param);
         memcpy(setup->drafter, policy->drafter, sizeof setup->drafter);
     } else {
