@@ -1,0 +1,252 @@
+#!/bin/sh
+# The commands as their users meet them: what they print, where, and how they end.
+#
+#   sh tests/test_cli.sh BUILD_DIR
+#
+# Runs in a scratch folder that has the sources' data, a synthetic trace in the place of the recorded
+# one, and nothing else.
+set -u
+build=$(cd "${1:?usage: test_cli.sh BUILD_DIR}" && pwd) || exit 2
+cd "$(dirname "$0")/.." || exit 2
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+mkdir "$scratch/traces"
+cp -R experiments hwmodels "$scratch"
+cp -R traces/workloads "$scratch/traces"
+"$build/tests/make_trace" "$scratch/traces/quickstart.trace" || exit 2
+cd "$scratch" || exit 2
+
+passed=0
+failed=0
+
+# ok MESSAGE COMMAND...: the command must succeed
+ok()
+{
+    message=$1
+    shift
+    if "$@"; then passed=$((passed + 1)); else
+        failed=$((failed + 1))
+        printf 'failed: %s\n' "$message"
+        sed 's/^/  out: /' out | head -n 20
+        sed 's/^/  err: /' err | head -n 20
+    fi
+}
+
+# t EXIT ARGUMENTS...: tandem ends so; its output is in out and err
+t()
+{
+    want=$1
+    shift
+    "$build/tandem" "$@" >out 2>err && got=0 || got=$?
+    last=$*
+    ok "tandem $last: exit $got, expected $want" [ "$got" = "$want" ]
+}
+
+# out TEXT, err TEXT: the last command printed it there
+out() { ok "tandem $last: no '$1' on stdout" grep -qF -e "$1" out; }
+err() { ok "tandem $last: no '$1' on stderr" grep -qF -e "$1" err; }
+silent_out() { ok "tandem $last: something on stdout" [ ! -s out ]; }
+silent_err() { ok "tandem $last: something on stderr" [ ! -s err ]; }
+
+q=experiments/quickstart.yaml
+
+# ---- manners
+t 2
+err 'tandem: no command: `tandem --help` lists them'
+silent_out
+t 0 --help
+silent_err
+out 'Exit status: 0 done'
+for command in run list devices quantize log import bench; do
+    out "  $command "
+    t 0 "$command" --help
+    out "Usage: tandem $command "
+    out '--help '
+    t 0 --help
+done
+t 0 --version
+out 'GPL-3.0-or-later as linked with GSL; the sources are Apache-2.0'
+t 2 rum
+err "tandem: unknown command 'rum': did you mean 'run'?"
+t 2 xyzzy
+err "tandem: unknown command 'xyzzy': \`tandem --help\` lists them"
+t 2 run --sed 3 $q
+err "unknown option '--sed' of 'run': did you mean '--se"
+t 2 run --qqqqqq $q
+err "unknown option '--qqqqqq' of 'run': \`tandem run --help\` lists them"
+t 2 run $q --seed
+err "option '--seed' needs a value: --seed N"
+t 2 run $q --seed 1 --seed 2
+err "option '--seed' was given twice"
+t 2 run $q --mix-numerics=1
+err "option '--mix-numerics' takes no value"
+t 2 run $q --seed 1x
+err "--seed is '1x': expected a whole number from 0 to"
+t 2 run $q $q
+err "unexpected argument '$q': expected run EXPERIMENT.yaml"
+t 2 run
+err 'too few arguments'
+t 2 run $q --format xml
+err "--format is 'xml': expected one of table, csv, json"
+t 2 run $q --on mars
+err "--on is 'mars': expected sim, real, toy or replay:LOG"
+t 2 run $q --on real --faults fail=1
+err '--faults goes with --on sim and --on toy'
+t 2 run $q --faults fail=2000
+err "fail is '2000': expected a whole number from 0 to 1000"
+t 2 run $q --set 'seed=[1, 2]'
+err 'nothing here is random'
+t 2 bench cores
+err "nothing is called 'cores' here"
+silent_out
+
+# ---- run
+t 0 run $q
+silent_err
+out 'quickstart: sim on example-2core, model synthetic, target=cpu:0 draft=cpu:1'
+out 'suffix width=auto'
+out 'unknown'
+cp out first
+t 0 run -- $q
+ok 'two runs differ' cmp -s first out
+for format in csv json; do
+    t 0 run $q --format $format
+    cp out first
+    t 0 run $q --format=$format --seed 1
+    ok "two runs differ as $format" cmp -s first out
+done
+ok 'JSON lacks the requests' grep -q '"id": "synthetic-0"' out
+t 0 run $q --set policies.1.max_draft=5 --format csv
+out 'lookup max_draft=3,speculative,width=0 max_draft=5'
+t 0 run $q --set 'device.processors.cpu:0.sample.per_row=9 us'
+out 'example-2core (altered)'
+ok 'an altered device answers the same' [ "$(cmp -s first out; echo $?)" = 1 ]
+t 1 run nowhere.yaml
+err 'tandem: nowhere.yaml: '
+t 1 run $q --set trace=nowhere.trace
+err 'nowhere.trace: '
+printf 'schema: tandem-experiment-1\nname: x\npolicies:\n  - policy: autoregresive\n' >bad.yaml
+t 1 run bad.yaml
+err "tandem: bad.yaml:4:13: policies.0.policy is 'autoregresive': there is no such policy"
+silent_out
+t 1 run $q --set polices=1
+err "did you mean 'policies'?"
+t 1 run $q --set max_ctx=100
+err "request 'synthetic-0' has 60 prompt tokens and asks for 48 more"
+"$build/tests/make_trace" other.trace another-build
+t 1 run $q --set trace=../other.trace --set mix_numerics=false
+err "the trace has the numerics id 'another-build', the device 'example-2core'"
+err '--mix-numerics'
+t 0 run $q --set trace=../other.trace --set mix_numerics=false --mix-numerics
+out 'numerics ids differ, as allowed: trace another-build, device example-2core'
+
+# ---- faults: a named error, and a store that is whole
+t 1 run $q --faults 'drop=20' --store faults.sqlite
+err 'was dropped by the fault plan'
+silent_out
+t 1 run $q --faults 'fail=20' --store faults.sqlite
+err 'a device or engine failed'
+t 1 run $q --on toy --faults 'drop=20'
+err 'was dropped by the fault plan'
+t 0 run $q --faults 'delay=50 delay_ns=3000000'
+out 'with injected faults'
+t 0 run $q --store faults.sqlite
+printf 'no database, and longer than the header of one: %0100d' 0 >foreign
+t 1 run $q --store foreign
+err 'foreign: '
+
+# ---- toy, logs, replay
+t 0 run $q --on toy --log deep/logs --store faults.sqlite
+out 'quickstart: toy on toy'
+for log in deep/logs/*.log; do
+    t 0 run --on "replay:$log"
+    out true
+done
+t 0 run --on "replay:$log" --format json
+out '"equal": true'
+printf 'schema: tandem-experiment-1\nname: x\npolicies:\n  - {policy: %s}\n' \
+    'speculative, drafter: suffix, max_draft: 4, width: auto' >one.yaml
+t 1 run one.yaml --on "replay:$log"
+err "tandem: $log: record "
+err 'in the log: '
+t 2 run $q --on "replay:$log"
+err '5 policies: a log is replayed with one'
+t 1 run --on replay:nowhere.log
+err 'nowhere.log: '
+head -c 2000 "$log" >cut.log
+t 1 run --on replay:cut.log
+err 'cut.log'
+t 0 log "$log"
+out 'ARRIVE request=0'
+t 0 log "$log" --format csv
+out 'request,job,phase,role'
+t 0 log "$log" --perfetto deep/trace.json
+silent_out
+ok 'the Perfetto file is not there' grep -q traceEvents deep/trace.json
+t 1 log cut.log
+err 'cut.log'
+t 2 log "$log" --format xml
+err 'expected one of text, csv'
+
+# ---- the rest
+t 0 list
+out 'suffix automaton'
+out '1..4096'
+t 0 list --format csv
+out 'drafter,lookup,ngram,3,1..8,'
+t 0 devices
+t 0 import --from jsonl --field prompt --task reply traces/workloads/reply.jsonl --output w.jsonl
+err 'prompts, 1 tasks, written to w.jsonl'
+t 0 run $q --on toy --set workload=../w.jsonl
+t 2 import --from jsonl w.jsonl
+err '--output is missing'
+t 2 import w.jsonl --output x
+err '--from is missing'
+t 2 import --from nonsense w.jsonl --output x
+err nonsense
+t 1 import --from text nowhere.txt --output x
+err 'nowhere.txt'
+t 0 bench start --repetitions 2 --format json
+out '"start_ms": '
+t 1 bench start --experiment bad.yaml
+err 'did not come to its first event'
+t 0 bench core --repetitions 1 --format json
+for key in events_per_s shared_completions_per_s ns_per_event_4_pending ns_per_event_16_pending \
+    ns_per_event_64_pending ns_per_event_1024_pending; do
+    out "\"$key\": "
+done
+t 0 bench draft --repetitions 1 --format json
+out '"drafter": "lookup"'
+out '"us_per_step": '
+ok 'bench draft is no array' [ "$(head -c 1 out)" = '[' ]
+t 2 quantize one
+err 'too few arguments: expected quantize IN.gguf OUT.gguf'
+t 1 quantize nowhere.gguf x.gguf
+err 'nowhere.gguf'
+
+# ---- a full disk
+if [ -w /dev/full ]; then
+    "$build/tandem" run $q >/dev/full 2>err && got=0 || got=$?
+    ok "a full disk: exit $got, expected 1" [ "$got" = 1 ]
+fi
+
+# ---- tandem-device: small, without GSL and SQLite
+device=$build/tandem-device
+"$device" --version >out 2>err
+ok 'tandem-device --version' grep -qxF 'Licence: Apache-2.0' out
+"$device" run $q >out 2>err
+ok 'tandem-device run' grep -qF 'quickstart: sim on example-2core' out
+"$device" run $q --store x.sqlite >out 2>err && got=0 || got=$?
+ok "tandem-device run --store: exit $got, expected 2" [ "$got" = 2 ]
+ok 'tandem-device run --store' grep -qF 'tandem-device has no SQLite' err
+if command -v ldd >/dev/null; then
+    ldd "$device" >out 2>err
+    ok 'tandem-device is linked with GSL or SQLite' [ "$(grep -c -e gsl -e sqlite out)" = 0 ]
+    ldd "$build/tandem" >out 2>err
+    ok 'tandem is not linked with SQLite' grep -q sqlite out
+fi
+nm "$device" >out 2>err
+ok 'tandem-device has symbols of GSL or SQLite' [ "$(grep -c -e ' gsl_' -e ' sqlite3_' out)" = 0 ]
+
+printf 'cli: %d passed, %d failed, 0 skipped\n' "$passed" "$failed"
+[ "$failed" = 0 ]
