@@ -17,7 +17,7 @@ static const struct option options[] = {
     {"--workload", "FILE.jsonl", NULL, "held out as a whole; default: the shipped corpus's half",
      1},
     {"--budget", "SECONDS", "1200", "time for measuring; prompts are dropped when it is short", 0},
-    {"--quick", NULL, NULL, "a budget of 120 seconds", 0},
+    {"--quick", NULL, NULL, "a budget of 120 seconds: the shortest prompts, 24 tokens each", 0},
     {"--repetitions", "N", "5", "of every prompt by every policy", 0},
     {"--prompts", "N", "512", "at most so many", 0},
     {"--ctx", "TOKENS", "2048", "context of the engine", 0},
@@ -52,6 +52,7 @@ static int numbers(const struct args *a, struct val_options *o, struct err *e)
         rc = arg_int(a, "--ctx", 256, 1 << 20, &ctx, e);
     if (!rc)
         rc = arg_int(a, "--seed", 0, INT64_MAX, &seed, e);
+    o->quick = arg_given(a, "--quick");
     o->budget_s = arg_given(a, "--quick") ? 120 : (double)budget;
     o->repetitions = (int32_t)reps;
     o->max_prompts = (int32_t)prompts;
@@ -158,7 +159,7 @@ static int run(int argc, char **argv)
 
 const struct command command_validate = {
     .name = "validate",
-    .group = "measuring and comparing",
+    .group = "Run",
     .summary = "run for real, simulate the same, print the error between them",
     .arguments = "",
     .options = options,

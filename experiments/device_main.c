@@ -3,10 +3,7 @@
 
 /* In the order of --help, groups together. */
 static const struct command *const commands[] = {
-    &command_run,
-    &command_quantize,
-    &command_devices,
-    NULL,
+    &command_run, &command_profile, &command_observe, &command_quantize, &command_devices, NULL,
 };
 
 int main(int argc, char **argv)

@@ -9,8 +9,8 @@
 
 void profile_plan(int32_t max_width, int32_t max_ctx, uint64_t seed, struct measure_plan *out)
 {
-    static const int32_t tail[] = {1,   2,   3,   5,   10,  21,  32,  47,  64, 86,
-                                   100, 131, 150, 160, 194, 224, 239, 250, 255};
+    /* Whole blocks of four over a chunk, and each remainder of four at two places. */
+    static const int32_t tail[] = {4, 7, 64, 65, 66, 67, 128, 131, 192, 255};
     *out = (struct measure_plan){.chunk = 256, .pad = 256, .steady = 2, .seed = seed};
     for (int32_t w = 1; w <= max_width && w <= 64; w++)
         out->width[out->n_widths++] = w;
@@ -171,7 +171,6 @@ static int fill_processors(struct gather *g, const struct session *s, const stru
         rc = fill_table(g, SAMPLE_PREFILL, plan, arena, &t->prefill);
     if (rc)
         return rc;
-    t->step.fixed_bytes = s->model_bytes > 0 ? s->model_bytes : -1;
     fill_sampling(g, plan, t);
     t->commit_chain_ns = median_where(g, SAMPLE_COMMIT, -1, 0, -1, INT64_MAX, 0);
     t->commit_tree_ns = median_where(g, SAMPLE_COMMIT, -1, 1, -1, INT64_MAX, -1);

@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 
+#include "analysis/interval.h"
 #include "experiments/profile.h"
 #include "sim/exec/cost.h"
 #include "sim/exec/metrics.h"
@@ -29,6 +30,7 @@ struct val_options {
     double budget_s;
     int32_t repetitions, max_prompts;
     int32_t max_ctx;
+    bool quick; /* the shortest held-out prompts, few tokens each */
     bool resume;
     uint64_t seed;
     bool progress; /* lines on stderr */
@@ -100,6 +102,7 @@ struct val_report {
     /* Noise floor: the expected minimum of as many samples on both sides. Raw: medians. Each with
      * the rounds beside the runs and with the frozen device. */
     struct val_reading noise, noise_frozen, raw, raw_frozen;
+    struct interval noise_median;           /* 95 % of its median, prompts resampled */
     double floor_median_pct, floor_p90_pct; /* one repetition against the median of the others */
     double tau, resolved_pairs, regret_pct;
     /* Noise floor by source, percent of the pair's end to end: median and 90 % quantile. */

@@ -323,6 +323,20 @@ static void read_policies(struct compare *c)
     c->r->n_pairs = c->n;
 }
 
+/* How sure the median error is, given the prompts that there were. */
+static int read_interval(struct compare *c)
+{
+    int32_t *prompt = arena_alloc(&c->arena, (size_t)c->n, sizeof *prompt);
+    for (int32_t i = 0; prompt && i < c->n; i++) {
+        prompt[i] = c->r->pair[i].prompt;
+        c->x[i] = 100 * fabs(c->r->pair[i].predicted_ns / c->r->pair[i].measured_ns - 1);
+    }
+    int rc = prompt ? interval_median(c->x, prompt, c->n, c->v->n_done, c->v->o->seed,
+                                      &c->r->noise_median)
+                    : ERR_NOMEM;
+    return rc ? err_set(c->e, rc, "out of memory") : ERR_OK;
+}
+
 /* ---- what the real runs say alone
  * ---------------------------------------------------------------- */
 
@@ -596,9 +610,10 @@ static int read_all(struct compare *c)
     read_decisions(c, &r->tau, &r->resolved_pairs, &r->regret_pct);
     read_sources(c);
     read_policies(c);
+    rc = read_interval(c);
     r->actions_equal = (double)c->actions_same / c->n;
     profile_noise(&v->samples, &v->plan, &beside, v->n_rounds, &r->noise_of_machine);
-    return ERR_OK;
+    return rc;
 }
 
 int validate_compare(struct validation *v, struct val_report *r, struct err *e)

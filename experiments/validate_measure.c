@@ -15,15 +15,13 @@ static const struct {
     {"lookup-1", "speculative:max_draft=1+lookup"},
     {"lookup-3", "speculative:max_draft=3+lookup"},
     {"lookup-3-of-4", "speculative:max_draft=3,width=4+lookup"},
-    {"lookup-6", "speculative:max_draft=6+lookup"},
-    {"suffix-4", "speculative:max_draft=4+suffix"},
-    {"suffix-7-of-8", "speculative:max_draft=7,width=8+suffix"},
+    {"suffix-5", "speculative:max_draft=5+suffix"},
     {"suffix-11-of-12", "speculative:max_draft=11,width=12+suffix"},
     {"suffix-auto", "speculative:max_draft=15,width=auto+suffix"},
     {"lookup-tree-7", "speculative:max_draft=7+lookup:branches=3"},
 };
 
-enum { MAX_WIDTH = 16, FROZEN_ROUNDS = 3, MIN_ROUNDS = 7, ROUND_EVERY = 2 };
+enum { MAX_WIDTH = 16, FROZEN_ROUNDS = 3, MIN_ROUNDS = 7, ROUND_EVERY = 2, QUICK_TOKENS = 24 };
 
 struct val_run *val_run_at(const struct validation *v, int32_t prompt, int32_t policy,
                            int32_t repetition)
@@ -84,6 +82,26 @@ static int add_prompt(struct validation *v, const struct workload_item *item, st
     return ERR_OK;
 }
 
+/* A quick validation takes each task's shortest prompts, tasks in turn, and few output tokens. */
+static void shortest_first(struct validation *v)
+{
+    for (int32_t i = 0; i < v->n_prompts; i++) {
+        int32_t best = -1;
+        for (int32_t k = i; k < v->n_prompts; k++) {
+            bool turn = !strcmp(v->prompt[k].task, v->workload.task[i % v->workload.n_tasks]);
+            if (turn && (best < 0 || v->prompt[k].n < v->prompt[best].n))
+                best = k;
+        }
+        if (best > i) {
+            struct val_prompt p = v->prompt[i];
+            v->prompt[i] = v->prompt[best];
+            v->prompt[best] = p;
+        }
+        if (v->prompt[i].max_tokens > QUICK_TOKENS)
+            v->prompt[i].max_tokens = QUICK_TOKENS;
+    }
+}
+
 static int load_prompts(struct validation *v, struct err *e)
 {
     int rc = merge(v, e);
@@ -96,6 +114,8 @@ static int load_prompts(struct validation *v, struct err *e)
         return err_set(e, ERR_USAGE, "the workload has no held-out prompt");
     for (int32_t i = 0; i < n && !rc; i++)
         rc = add_prompt(v, &v->workload.item[index[i]], e);
+    if (!rc && v->o->quick)
+        shortest_first(v);
     return rc;
 }
 
@@ -232,7 +252,8 @@ static int run_all(struct validation *v, struct err *e)
     while (v->n_done < v->n_prompts && !rc) {
         double from_s = seconds(v);
         double need_s = 1.1 * longest_s + 2 * round_s;
-        if (v->n_done >= v->workload.n_tasks && from_s + need_s > v->o->budget_s)
+        int32_t least = v->o->quick ? 1 : v->workload.n_tasks;
+        if (v->n_done >= least && from_s + need_s > v->o->budget_s)
             break;
         rc = run_prompt(v, v->n_done, v->o->budget_s - from_s, e);
         v->n_done += !rc;
@@ -268,12 +289,14 @@ int validate_measure(const struct val_options *o, struct validation *v, struct e
         rc = load_policies(v, e);
     if (rc)
         return rc;
-    int32_t longest = 0;
-    for (int32_t i = 0; i < v->n_prompts; i++) {
+    /* A quick validation gets no further than its first few prompts. */
+    int32_t longest = 0, reach = o->quick ? 2 * v->workload.n_tasks : v->n_prompts;
+    for (int32_t i = 0; i < v->n_prompts && i < reach; i++) {
         int32_t end = v->prompt[i].n + v->prompt[i].max_tokens + MAX_WIDTH;
         longest = end > longest ? end : longest;
     }
     profile_plan(MAX_WIDTH, (longest + 255) / 256 * 256, o->seed, &v->plan);
+    v->n_prompts = reach < v->n_prompts ? reach : v->n_prompts;
     size_t runs = (size_t)VAL_MAX_PROMPTS * (size_t)v->n_policies * (size_t)o->repetitions;
     v->run = arena_alloc(&v->arena, runs, sizeof *v->run);
     if (!v->run)

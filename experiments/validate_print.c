@@ -46,6 +46,8 @@ static void print_table(const struct validation *v, const struct val_report *r, 
     fprintf(f, "  %-24s %6s %6s %6s %6s   %6s %6s   %6s %6s\n", "reading", "median", "P90", "max",
             "bias", "median", "P90", "median", "P90");
     row(f, "noise floor, interleaved", &r->noise);
+    fprintf(f, "  %-24s %.2f .. %.2f\n", "  95 % of its median", r->noise_median.low,
+            r->noise_median.high);
     row(f, "noise floor, frozen", &r->noise_frozen);
     row(f, "raw, interleaved", &r->raw);
     row(f, "raw, frozen", &r->raw_frozen);
@@ -108,6 +110,10 @@ static void put_error(struct json_writer *w, const char *key, const struct error
 static void put_errors(struct json_writer *w, const struct val_report *r)
 {
     put_error(w, "e2e_error_pct", &r->noise.e2e);
+    json_object(w, "e2e_error_median_interval_pct");
+    json_double(w, "low", r->noise_median.low);
+    json_double(w, "high", r->noise_median.high);
+    json_close(w);
     put_error(w, "e2e_error_raw_pct", &r->raw.e2e);
     put_error(w, "e2e_error_frozen_pct", &r->noise_frozen.e2e);
     put_error(w, "e2e_error_raw_frozen_pct", &r->raw_frozen.e2e);

@@ -95,7 +95,7 @@ static int cost_forward(const struct steps *s, const struct device_processor *p,
     out->alone_ns = add_product(round_ns(ns), 1, out->sample_ns);
     const struct device_table *t =
         wanted <= 1 && f->n > 1 && c->has_prefill ? &p->prefill : &p->step;
-    if (t->fixed_bytes >= 0)
+    if (t->fixed_bytes >= 0 && t->per_token_bytes >= 0)
         out->bytes = add_product(t->fixed_bytes, t->per_token_bytes, (int64_t)f->pos + f->width);
     return ERR_OK;
 }

@@ -84,13 +84,22 @@ static void start_once(void)
 /* ---- choosing tokens ---------------------------------------------------------------------------
  */
 
+/* Two passes: the first keeps sixteen maxima side by side, because a compiler may vectorise that
+ * without reordering a sum of floats; the second finds where the largest stands. */
 static int32_t argmax(const float *x, int32_t n)
 {
-    /* Two passes: the first is a reduction that compilers vectorise. */
-    float m = x[0];
-    for (int32_t i = 1; i < n; i++)
+    enum { LANES = 16 };
+    float lane[LANES], m = x[0];
+    int32_t i = 0, k = 0;
+    for (int32_t j = 0; j < LANES; j++)
+        lane[j] = x[0];
+    for (; i + LANES <= n; i += LANES)
+        for (int32_t j = 0; j < LANES; j++)
+            lane[j] = x[i + j] > lane[j] ? x[i + j] : lane[j];
+    for (; i < n; i++)
         m = x[i] > m ? x[i] : m;
-    int32_t k = 0;
+    for (int32_t j = 0; j < LANES; j++)
+        m = lane[j] > m ? lane[j] : m;
     while (k < n - 1 && x[k] != m)
         k++;
     return k;

@@ -1,0 +1,300 @@
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "experiments/command.h"
+#include "experiments/session.h"
+#include "experiments/spec.h"
+#include "traces/trace.h"
+#include "traces/workload.h"
+
+static const struct option options[] = {
+    {"--engine", "llama|toy", "llama", "the target", 0},
+    {"--model", "FILE.gguf", NULL, "default: the one that the quickstart installed", 0},
+    {"--roles", "MAP", NULL, "as target=cpu:1 draft=cpu:0", 0},
+    {"--workload", "FILE.jsonl", NULL, "what is asked", 0},
+    {"--output", "FILE.trace", "out/observed.trace", "the token trace", 0},
+    {"-o", "FILE.trace", NULL, "the same", 0},
+    {"--split", "all|calibration|held-out", "all", "of the workload", 0},
+    {"--prompts", "N", "100000", "at most so many, evenly over tasks", 0},
+    {"--max-tokens", "N", "100000", "at most so many output tokens each", 0},
+    {"--top-k", "N", "0", "likely next tokens at every prompt position", 0},
+    {"--ctx", "TOKENS", "2048", "context of the engine", 0},
+    {NULL, NULL, NULL, NULL, 0}};
+
+static const char *const examples[] = {
+    "observe --engine toy --workload traces/workloads/ui.jsonl --prompts 2 -o out/toy.trace", NULL};
+
+/* After the target's own text these are run for the counterfactuals that their drafts show. */
+static const char *const drafting[] = {"speculative:max_draft=15+suffix",
+                                       "speculative:max_draft=15+lookup:branches=4"};
+
+enum { CHUNK = 256, MAX_TOP = 16 };
+
+/* ---- an executor that shows each verified step to the trace -------------------------------------
+ */
+
+struct watch {
+    struct exec exec; /* must be first */
+    struct exec *inner;
+    struct trace_builder *trace;
+    int32_t index, n_prompt;
+    struct job step;
+    int32_t token[512], parent[512];
+    bool has_parent;
+    struct err *e;
+};
+
+static void watch_caps(const struct exec *x, struct exec_caps *out)
+{
+    const struct watch *w = (const struct watch *)x;
+    w->inner->ops->caps(w->inner, out);
+}
+
+static int watch_next(struct exec *x, const struct event *due, struct event *out, struct err *e)
+{
+    struct watch *w = (struct watch *)x;
+    int rc = w->inner->ops->next(w->inner, due, out, e);
+    if (rc || out->kind != EV_DONE || out->done.id != w->step.id || out->done.status != DONE_OK)
+        return rc;
+    const struct job_forward *f = &w->step.forward;
+    return trace_add_step(w->trace, w->index, f->pos + 1 - w->n_prompt, f->n, w->token,
+                          w->has_parent ? w->parent : NULL, out->done.choice, e);
+}
+
+static int watch_act(struct exec *x, const struct action *a, struct err *e)
+{
+    struct watch *w = (struct watch *)x;
+    const struct job_forward *f = &a->job.forward;
+    if (a->kind == ACT_SUBMIT && a->job.kind == JOB_FORWARD && a->job.phase == PHASE_VERIFY &&
+        f->n <= 512) {
+        w->step = a->job;
+        memcpy(w->token, f->token, (size_t)f->n * sizeof *w->token);
+        w->has_parent = f->parent != NULL;
+        if (f->parent)
+            memcpy(w->parent, f->parent, (size_t)f->n * sizeof *w->parent);
+    }
+    return w->inner->ops->act(w->inner, a, e);
+}
+
+static int64_t watch_host(struct exec *x, const struct host_work *work)
+{
+    struct watch *w = (struct watch *)x;
+    return w->inner->ops->host(w->inner, work);
+}
+
+static void watch_destroy(struct exec *x)
+{
+    struct watch *w = (struct watch *)x;
+    w->inner->ops->destroy(w->inner);
+}
+
+static const struct exec_ops watch_ops = {"observe", watch_caps, watch_next,
+                                          watch_act, watch_host, watch_destroy};
+
+/* ---- one request --------------------------------------------------------------------------------
+ */
+
+struct observing {
+    struct session session;
+    struct trace_builder *trace;
+    struct arena arena; /* of one request */
+    int32_t top_k, max_tokens, max_ctx;
+};
+
+static int run_policy(struct observing *o, const char *spec, const struct request *request,
+                      int32_t index, bool watched, struct run_result *result, struct err *e)
+{
+    struct run_setup setup = {.max_requests = 1};
+    struct watch w = {
+        .exec = {&watch_ops}, .trace = o->trace, .index = index, .n_prompt = request->n};
+    session_setup(&o->session, &setup);
+    int rc = spec_parse(spec, &setup, e);
+    if (!rc)
+        rc = session_exec(&o->session, &setup, &w.inner, e);
+    if (rc)
+        return rc;
+    struct exec *x = watched ? &w.exec : w.inner;
+    rc = driver_run(&setup, x, request, 1, &o->arena, result, e);
+    x->ops->destroy(x);
+    return rc;
+}
+
+/* The likely tokens at every prompt position, from prefill steps that want them. */
+static int add_top(struct observing *o, const struct request *request, int32_t index, struct err *e)
+{
+    static int32_t choice[512], top[512 * MAX_TOP];
+    static float logit[512 * MAX_TOP];
+    struct engine *g = o->session.engine;
+    struct engine_out out = {.choice = choice, .top = top, .logit = logit};
+    struct exec_caps caps;
+    g->ops->caps(g, &caps);
+    for (int32_t pos = 0; pos < request->n; pos += CHUNK) {
+        int32_t n = request->n - pos < CHUNK ? request->n - pos : CHUNK;
+        struct job job = {.id = 1, .kind = JOB_FORWARD, .phase = PHASE_PREFILL};
+        job.forward = (struct job_forward){.b1 = caps.blocks,
+                                           .width = n,
+                                           .pos = pos,
+                                           .n = n,
+                                           .token = request->token + pos,
+                                           .slot_in = -1,
+                                           .slot_out = -1,
+                                           .want = WANT_TOPK,
+                                           .want_k = o->top_k};
+        out.status = DONE_OK;
+        g->ops->run(g, &job, &out);
+        if (out.status != DONE_OK)
+            return err_set(e, ERR_DEVICE, "a prefill step failed: %s", out.message);
+        int rc = trace_add_top(o->trace, index, pos, n, top, logit, e);
+        if (rc)
+            return rc;
+    }
+    struct job clear = {.id = 1, .kind = JOB_COMMIT};
+    g->ops->run(g, &clear, &out);
+    return ERR_OK;
+}
+
+static int observe(struct observing *o, const struct workload *w, const struct workload_item *item,
+                   struct err *e)
+{
+    arena_reset(&o->arena);
+    int32_t *token = arena_alloc(&o->arena, (size_t)o->max_ctx, sizeof *token), index;
+    if (!token)
+        return err_set(e, ERR_NOMEM, "out of memory");
+    int32_t max_tokens = item->max_tokens < o->max_tokens ? item->max_tokens : o->max_tokens;
+    int32_t n =
+        session_tokenize(&o->session, item->prompt, strlen(item->prompt), token, o->max_ctx);
+    if (n < 1 || n + max_tokens + 16 > o->max_ctx)
+        return err_at(
+            e, ERR_LIMIT, item->file, item->line, item->col,
+            "prompt %s and %d output tokens do not fit a context of %d tokens: raise --ctx",
+            item->id, max_tokens, o->max_ctx);
+    struct request request = {.n = n,
+                              .token = token,
+                              .max_tokens = max_tokens,
+                              .arrival_ns = REQUEST_AFTER_PREVIOUS,
+                              .cancel_ns = EXEC_NEVER};
+    struct run_result alone, other;
+    int rc = run_policy(o, "autoregressive", &request, 0, false, &alone, e);
+    if (!rc)
+        rc = trace_add_request(o->trace, item->id, w->task[item->task], item->split, max_tokens,
+                               token, n, &index, e);
+    if (!rc)
+        rc = trace_add_output(o->trace, index, alone.request[0].output, alone.request[0].n_output,
+                              e);
+    for (size_t i = 0; i < sizeof drafting / sizeof *drafting && !rc; i++)
+        rc = run_policy(o, drafting[i], &request, index, true, &other, e);
+    if (!rc && o->top_k)
+        rc = add_top(o, &request, index, e);
+    return rc;
+}
+
+/* ---- all of them --------------------------------------------------------------------------------
+ */
+
+static int observe_all(struct observing *o, const struct args *a, const struct workload *w,
+                       int64_t prompts, struct err *e)
+{
+    static const char *const splits[] = {"all", "calibration", "held-out", NULL};
+    int which = 0, rc = arg_word(a, "--split", splits, &which, e);
+    int32_t *index = calloc((size_t)w->n + 1, sizeof *index);
+    if (!index)
+        return err_set(e, ERR_NOMEM, "out of memory");
+    int32_t n = 0, max = prompts < w->n ? (int32_t)prompts : w->n;
+    if (which == 0)
+        for (; n < max; n++)
+            index[n] = n;
+    else
+        n = workload_choose(w, which == 1 ? SPLIT_CALIBRATION : SPLIT_HELD_OUT, max, index);
+    for (int32_t i = 0; i < n && !rc; i++) {
+        if (isatty(STDERR_FILENO))
+            fprintf(stderr, "\r%d of %d: %-32s", i + 1, n, w->item[index[i]].id);
+        rc = observe(o, w, &w->item[index[i]], e);
+    }
+    if (isatty(STDERR_FILENO))
+        fprintf(stderr, "\r%60s\r", "");
+    free(index);
+    return rc;
+}
+
+static int open_target(const struct args *a, struct observing *o, struct err *e)
+{
+    static const char *const engine[] = {"llama", "toy", NULL};
+    int64_t top_k = 0, max_tokens = 0, ctx = 0;
+    char model[4096];
+    struct role_map roles;
+    int toy = 0, rc = arg_int(a, "--top-k", 0, MAX_TOP, &top_k, e);
+    role_map_default(&roles);
+    if (!rc)
+        rc = arg_int(a, "--max-tokens", 1, 1000000, &max_tokens, e);
+    if (!rc)
+        rc = arg_int(a, "--ctx", 64, 1 << 20, &ctx, e);
+    if (!rc)
+        rc = arg_word(a, "--engine", engine, &toy, e);
+    if (!rc && arg_text(a, "--roles"))
+        rc = role_map_parse(arg_text(a, "--roles"), &roles, e);
+    o->top_k = (int32_t)top_k;
+    o->max_tokens = (int32_t)max_tokens;
+    o->max_ctx = (int32_t)ctx;
+    if (rc)
+        return rc;
+    if (toy)
+        return session_open_toy(1, &o->session, e);
+    const char *path = arg_text(a, "--model");
+    return session_open_model(path ? path : session_default_model(model, sizeof model), &roles,
+                              (int32_t)ctx, &o->session, e);
+}
+
+static int run(int argc, char **argv)
+{
+    struct args a;
+    struct err e = {0};
+    struct observing o = {0};
+    struct workload w;
+    int64_t prompts = 0;
+    int code = args_parse(&command_observe, argc, argv, &a);
+    if (code != ARGS_GO_ON)
+        return code;
+    if (!arg_text(&a, "--workload"))
+        return command_usage("observe needs --workload FILE.jsonl");
+    arena_init(&o.arena);
+    int rc = arg_int(&a, "--prompts", 1, 1000000, &prompts, &e);
+    if (!rc)
+        rc = workload_load(arg_text(&a, "--workload"), SPLIT_ALTERNATE, &w, &e);
+    if (rc)
+        return command_fail(&e);
+    rc = open_target(&a, &o, &e);
+    const struct session *s = &o.session;
+    if (!rc)
+        rc = trace_builder_create(s->model, s->numerics, s->n_vocab, s->eos, s->n_eos, o.top_k,
+                                  &o.trace, &e);
+    if (!rc)
+        rc = observe_all(&o, &a, &w, prompts, &e);
+    const char *path = arg_text(&a, "-o") ? arg_text(&a, "-o") : arg_text(&a, "--output");
+    if (!rc)
+        rc = trace_write(o.trace, path, &e);
+    if (!rc) {
+        struct trace_counts n = trace_counts(o.trace);
+        printf("%s: %lld counterfactuals, %lld seen again, %lld conflicting, %lld divergent\n",
+               path, (long long)n.counterfactuals, (long long)n.repeated, (long long)n.conflicting,
+               (long long)n.divergent);
+    }
+    code = rc ? command_fail(&e) : command_end();
+    if (o.trace)
+        trace_builder_destroy(o.trace);
+    session_close(&o.session);
+    workload_fini(&w);
+    arena_fini(&o.arena);
+    return code;
+}
+
+const struct command command_observe = {
+    .name = "observe",
+    .group = "Prepare",
+    .summary = "record a token trace: what the target says, also under rejected drafts",
+    .arguments = "",
+    .options = options,
+    .details = "Every prompt is decoded alone, which gives the target's own text, and again with "
+               "drafts, whose rejected rows give counterfactuals.",
+    .examples = examples,
+    .run = run};

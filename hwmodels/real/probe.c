@@ -1,0 +1,153 @@
+#include "hwmodels/real/probe.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hwmodels/real/llama_engine.h"
+
+enum { CHAIN = 32 };
+
+struct bench {
+    struct engine *g;
+    const int32_t *prompt;
+    int32_t n, n_vocab;
+    float *want; /* [CHAIN * n_vocab], logits after each token of the chain, one at a time */
+    int32_t chain[CHAIN + 1];
+    struct engine_out out;
+    int32_t choice[512], top[512 * 16];
+    float logit[512 * 16];
+};
+
+static bool run(struct bench *b, const struct job *job)
+{
+    b->out = (struct engine_out){.choice = b->choice, .top = b->top, .logit = b->logit};
+    b->g->ops->run(b->g, job, &b->out);
+    return b->out.status == DONE_OK;
+}
+
+static bool step(struct bench *b, int32_t pos, int32_t n, const int32_t *token,
+                 const int32_t *parent, int32_t width)
+{
+    struct job job = {.id = 1, .kind = JOB_FORWARD};
+    job.forward = (struct job_forward){.b1 = 1,
+                                       .width = width,
+                                       .pos = pos,
+                                       .n = n,
+                                       .token = token,
+                                       .parent = parent,
+                                       .slot_in = -1,
+                                       .slot_out = -1,
+                                       .want = WANT_ARGMAX};
+    return run(b, &job);
+}
+
+/* Clears the cache and runs the prompt again. */
+static bool restart(struct bench *b)
+{
+    struct job job = {.id = 1, .kind = JOB_COMMIT};
+    return run(b, &job) && (!b->n || step(b, 0, b->n, b->prompt, NULL, b->n));
+}
+
+static bool differs(const struct bench *b, int32_t row, int32_t at, double *max_diff)
+{
+    const float *got = llama_engine_logits(b->g, row);
+    const float *want = b->want + (size_t)at * (size_t)b->n_vocab;
+    if (!memcmp(got, want, (size_t)b->n_vocab * sizeof *got))
+        return false;
+    for (int32_t t = 0; max_diff && t < b->n_vocab; t++)
+        *max_diff = fmax(*max_diff, fabs((double)got[t] - (double)want[t]));
+    return true;
+}
+
+static bool record(struct bench *b, double *min_margin)
+{
+    if (!restart(b))
+        return false;
+    b->chain[0] = b->choice[b->n - 1];
+    for (int32_t i = 0; i < CHAIN; i++) {
+        if (!step(b, b->n + i, 1, &b->chain[i], NULL, 1))
+            return false;
+        const float *x = llama_engine_logits(b->g, 0);
+        float *to = b->want + (size_t)i * (size_t)b->n_vocab;
+        memcpy(to, x, (size_t)b->n_vocab * sizeof *to);
+        b->chain[i + 1] = b->choice[0];
+        double next = -INFINITY;
+        for (int32_t t = 0; t < b->n_vocab; t++)
+            if (t != b->choice[0])
+                next = fmax(next, (double)x[t]);
+        if (i <= PROBE_DEPTH)
+            *min_margin = fmin(*min_margin, (double)x[b->choice[0]] - next);
+    }
+    return true;
+}
+
+static bool probe_width(struct bench *b, int32_t width, bool *equal)
+{
+    *equal = true;
+    if (!restart(b))
+        return false;
+    for (int32_t at = 0; at < CHAIN; at += width) {
+        int32_t rows = at + width < CHAIN ? width : CHAIN - at;
+        if (!step(b, b->n + at, rows, b->chain + at, NULL, width))
+            return false;
+        for (int32_t i = 0; i < rows; i++)
+            *equal = *equal && !differs(b, i, at + i, NULL);
+    }
+    return true;
+}
+
+static bool probe_tree(struct bench *b, bool true_first, struct probe *out)
+{
+    int32_t token[1 + 2 * PROBE_DEPTH], parent[1 + 2 * PROBE_DEPTH];
+    token[0] = b->chain[0];
+    parent[0] = -1;
+    for (int32_t i = 0; i < PROBE_DEPTH; i++) {
+        int32_t good = 1 + i + (true_first ? 0 : PROBE_DEPTH);
+        int32_t bad = 1 + i + (true_first ? PROBE_DEPTH : 0);
+        token[good] = b->chain[i + 1];
+        token[bad] = (b->chain[i + 1] + 1 + i) % b->n_vocab;
+        parent[good] = i ? good - 1 : 0;
+        parent[bad] = i ? bad - 1 : 0;
+    }
+    if (!restart(b) || !step(b, b->n, 1 + 2 * PROBE_DEPTH, token, parent, 1 + 2 * PROBE_DEPTH))
+        return false;
+    for (int32_t i = 0; i < PROBE_DEPTH; i++) {
+        int32_t row = 1 + i + (true_first ? 0 : PROBE_DEPTH);
+        if (true_first) {
+            out->first_rows_differ += differs(b, row, i + 1, NULL);
+        } else {
+            out->other_rows_differ += differs(b, row, i + 1, &out->other_max_diff);
+            out->other_choices_differ += b->choice[row] != b->chain[i + 2];
+        }
+    }
+    return true;
+}
+
+int probe_exactness(struct engine *g, const int32_t *prompt, int32_t n, int32_t max_width,
+                    struct probe *out, struct err *e)
+{
+    struct llama_facts facts;
+    llama_engine_facts(g, &facts);
+    *out = (struct probe){.max_width = max_width < PROBE_MAX_WIDTH ? max_width : PROBE_MAX_WIDTH,
+                          .min_margin = INFINITY};
+    struct bench *b = calloc(1, sizeof *b);
+    float *want = calloc((size_t)CHAIN * (size_t)facts.n_vocab, sizeof *want);
+    bool good = b && want;
+    if (good) {
+        *b = (struct bench){
+            .g = g, .prompt = prompt, .n = n, .n_vocab = facts.n_vocab, .want = want};
+        good = record(b, &out->min_margin);
+        for (int32_t w = 1; good && w <= out->max_width; w++)
+            good = probe_width(b, w, &out->chain_equal[w]);
+        good = good && probe_tree(b, true, out) && probe_tree(b, false, out);
+        struct job clear = {.id = 1, .kind = JOB_COMMIT};
+        run(b, &clear);
+    }
+    int rc = good ? ERR_OK
+                  : err_set(e, ERR_DEVICE, "the probe of exactness failed: %s",
+                            b && b->out.message[0] ? b->out.message : "out of memory");
+    free(want);
+    free(b);
+    return rc;
+}
