@@ -17,7 +17,7 @@ static const struct option options[] = {
     {"--workload", "FILE.jsonl", NULL, "held out as a whole; default: the shipped corpus's half",
      1},
     {"--budget", "SECONDS", "1200", "time for measuring; prompts are dropped when it is short", 0},
-    {"--quick", NULL, NULL, "a budget of 120 seconds: the shortest prompts, 24 tokens each", 0},
+    {"--quick", NULL, NULL, "a budget of 120 seconds: a few short prompts, 24 tokens each", 0},
     {"--repetitions", "N", "5", "of every prompt by every policy", 0},
     {"--prompts", "N", "512", "at most so many", 0},
     {"--ctx", "TOKENS", "2048", "context of the engine", 0},

@@ -4,8 +4,16 @@
 
 /* In the order of --help, groups together. */
 static const struct command *const commands[] = {
-    &command_run,    &command_validate, &command_profile, &command_observe, &command_quantize,
-    &command_import, &command_list,     &command_devices, &command_log,     &command_bench,
+    &command_run,
+    &command_validate,
+    &command_profile,
+    &command_observe,
+    &command_quantize,
+    &command_import,
+    &command_list,
+    &command_devices,
+    &command_log,
+    &command_bench,
     NULL,
 };
 

@@ -284,7 +284,7 @@ static int walk(struct bench *b)
             rc = forward(b, base, p->chunk, p->chunk, false);
             base += p->chunk;
         }
-        if (!rc)
+        if (!rc && base < p->prefill_to)
             rc = tails(b, base);
         if (!rc && context > base)
             rc = forward(b, base, context - base, context - base - 1, false);

@@ -43,6 +43,7 @@ struct measure_plan {
     int32_t width[64];   /* of steps */
     int32_t context[16]; /* increasing; cached tokens before a step */
     int32_t tail[64];    /* rows of a last prefill step */
+    int32_t prefill_to;  /* no last prefill steps at contexts from here on */
     int32_t chunk;       /* rows of a whole one */
     int32_t pad;         /* the context bucket's size: LLAMA_PAD */
     int32_t steady;      /* steps after the first at each width */

@@ -9,8 +9,9 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-report=out/validate.json
-picture=out/validate.svg
+store=out/quickstart.sqlite
+report=out/quickstart.json
+picture=out/quickstart.svg
 
 started=$(date +%s)
 step_started=$started
@@ -48,7 +49,9 @@ step "5/6 weights as pure Q4_0"
 sh experiments/setup.sh quantise build/tandem-device >/dev/null
 step "6/6 predicted against measured (about two minutes)"
 mkdir -p out
-build/tandem validate --quick
+rm -f "$store" "$store-wal" "$store-shm"
+build/tandem validate --quick --store "$store" --save-device out/quickstart.yaml \
+    --report "$report" --picture "$picture"
 step ""
 
 printf '\nAll of it, one object:  %s\nThe picture:            %s\n' "$report" "$picture"

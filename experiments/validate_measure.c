@@ -21,7 +21,15 @@ static const struct {
     {"lookup-tree-7", "speculative:max_draft=7+lookup:branches=3"},
 };
 
-enum { MAX_WIDTH = 16, FROZEN_ROUNDS = 3, MIN_ROUNDS = 7, ROUND_EVERY = 2, QUICK_TOKENS = 24 };
+enum {
+    MAX_WIDTH = 16,
+    FROZEN_ROUNDS = 3,
+    MIN_ROUNDS = 7,
+    ROUND_EVERY = 2,
+    QUICK_TOKENS = 24,
+    QUICK_PROMPTS = 4,
+    BUCKET = 256
+};
 
 struct val_run *val_run_at(const struct validation *v, int32_t prompt, int32_t policy,
                            int32_t repetition)
@@ -82,21 +90,21 @@ static int add_prompt(struct validation *v, const struct workload_item *item, st
     return ERR_OK;
 }
 
-/* A quick validation takes each task's shortest prompts, tasks in turn, and few output tokens. */
-static void shortest_first(struct validation *v)
+/* A quick validation runs a few prompts with few output tokens: by turns the shortest one left, and
+ * the one left whose output comes nearest to lying on both sides of a context bucket's end, because
+ * prompts of one bucket cannot tell whether the context's part in the step time is right. */
+static void quick_order(struct validation *v)
 {
     for (int32_t i = 0; i < v->n_prompts; i++) {
-        int32_t best = -1;
-        for (int32_t k = i; k < v->n_prompts; k++) {
-            bool turn = !strcmp(v->prompt[k].task, v->workload.task[i % v->workload.n_tasks]);
-            if (turn && (best < 0 || v->prompt[k].n < v->prompt[best].n))
+        int32_t best = i;
+        for (int32_t k = i + 1; k < v->n_prompts; k++) {
+            int32_t want = i % 2 ? BUCKET - QUICK_TOKENS / 2 : 0;
+            if (abs(v->prompt[k].n - want) < abs(v->prompt[best].n - want))
                 best = k;
         }
-        if (best > i) {
-            struct val_prompt p = v->prompt[i];
-            v->prompt[i] = v->prompt[best];
-            v->prompt[best] = p;
-        }
+        struct val_prompt p = v->prompt[i];
+        v->prompt[i] = v->prompt[best];
+        v->prompt[best] = p;
         if (v->prompt[i].max_tokens > QUICK_TOKENS)
             v->prompt[i].max_tokens = QUICK_TOKENS;
     }
@@ -115,7 +123,7 @@ static int load_prompts(struct validation *v, struct err *e)
     for (int32_t i = 0; i < n && !rc; i++)
         rc = add_prompt(v, &v->workload.item[index[i]], e);
     if (!rc && v->o->quick)
-        shortest_first(v);
+        quick_order(v);
     return rc;
 }
 
@@ -252,7 +260,7 @@ static int run_all(struct validation *v, struct err *e)
     while (v->n_done < v->n_prompts && !rc) {
         double from_s = seconds(v);
         double need_s = 1.1 * longest_s + 2 * round_s;
-        int32_t least = v->o->quick ? 1 : v->workload.n_tasks;
+        int32_t least = v->o->quick ? 2 : v->workload.n_tasks;
         if (v->n_done >= least && from_s + need_s > v->o->budget_s)
             break;
         rc = run_prompt(v, v->n_done, v->o->budget_s - from_s, e);
@@ -290,12 +298,14 @@ int validate_measure(const struct val_options *o, struct validation *v, struct e
     if (rc)
         return rc;
     /* A quick validation gets no further than its first few prompts. */
-    int32_t longest = 0, reach = o->quick ? 2 * v->workload.n_tasks : v->n_prompts;
+    int32_t longest = 0, prompt = 0, reach = o->quick ? QUICK_PROMPTS : v->n_prompts;
     for (int32_t i = 0; i < v->n_prompts && i < reach; i++) {
         int32_t end = v->prompt[i].n + v->prompt[i].max_tokens + MAX_WIDTH;
         longest = end > longest ? end : longest;
+        prompt = v->prompt[i].n > prompt ? v->prompt[i].n : prompt;
     }
     profile_plan(MAX_WIDTH, (longest + 255) / 256 * 256, o->seed, &v->plan);
+    v->plan.prefill_to = prompt;
     v->n_prompts = reach < v->n_prompts ? reach : v->n_prompts;
     size_t runs = (size_t)VAL_MAX_PROMPTS * (size_t)v->n_policies * (size_t)o->repetitions;
     v->run = arena_alloc(&v->arena, runs, sizeof *v->run);
