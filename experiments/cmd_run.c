@@ -145,7 +145,7 @@ static int run_all(const struct args *a, const struct experiment *x, struct requ
     if (rc)
         return command_fail(&e);
     rc = run_experiment(x, &u->o, &report, &e);
-    if (u->o.progress && report.n)
+    if (u->o.progress)
         fputs("\r\033[K", stderr);
     if (!rc)
         rc = output_report(&report, u->format, stdout, &e);
