@@ -9,49 +9,11 @@
 #include "sim/exec/shims.h"
 #include "sim/exec/sim.h"
 #include "sim/exec/threads.h"
+#include "tests/gate.h"
 #include "tests/policies/policies.h"
 #include "tests/scratch.h"
 #include "tests/unit.h"
 #include "tests/world.h"
-
-/* ---- an engine that can be held ----------------------------------------------------------------
- */
-
-/* Runs jobs on the toy; the job `hold` stays inside until the gate opens. */
-struct gate {
-    struct engine engine; /* must be first */
-    struct engine *toy;
-    pthread_mutex_t lock;
-    pthread_cond_t moved;
-    int64_t hold;
-    bool inside, open;
-    int64_t last[EXEC_MAX_ROLES]; /* job of each role */
-    bool disordered;
-};
-
-static void gate_caps(const struct engine *g, struct exec_caps *out)
-{
-    const struct gate *x = (const struct gate *)g;
-    x->toy->ops->caps(x->toy, out);
-}
-
-static void gate_run(struct engine *g, const struct job *j, struct engine_out *out)
-{
-    struct gate *x = (struct gate *)g;
-    pthread_mutex_lock(&x->lock);
-    x->disordered = x->disordered || j->id <= x->last[j->role];
-    x->last[j->role] = j->id;
-    if (j->id == x->hold) {
-        x->inside = true;
-        pthread_cond_broadcast(&x->moved);
-        while (!x->open)
-            pthread_cond_wait(&x->moved, &x->lock);
-    }
-    pthread_mutex_unlock(&x->lock);
-    x->toy->ops->run(x->toy, j, out);
-}
-
-static const struct engine_ops gate_ops = {"gate", gate_caps, gate_run, NULL};
 
 /* ---- the executors -----------------------------------------------------------------------------
  */
@@ -250,6 +212,10 @@ static struct event next_done(struct fixture *f, int64_t id, uint8_t status)
     CHECK_EQ(ev.done.status, status);
     CHECK(ev.done.start_ns >= 0 && ev.done.start_ns <= ev.done.end_ns);
     CHECK(ev.done.end_ns <= ev.time_ns);
+    CHECK_EQ(ev.done.choice != NULL, ev.done.n_choice > 0);
+    CHECK_EQ(ev.done.top != NULL, ev.done.k > 0);
+    CHECK_EQ(ev.done.logit != NULL, ev.done.k > 0);
+    CHECK_EQ(*ev.done.why != 0, status == DONE_FAILED || status == DONE_NO_MEMORY);
     return ev;
 }
 
@@ -485,8 +451,6 @@ static void who_waits_for_the_cancelled_is_cancelled_too(void)
 
 static void a_failed_job_takes_its_dependants_along(void)
 {
-    if (!row->threads)
-        return;
     struct fixture *f = begin();
     int32_t token[3] = {5, 6, 7};
     struct job j = step(f, ROLE_TARGET, 0, token, 3);
@@ -498,10 +462,33 @@ static void a_failed_job_takes_its_dependants_along(void)
     put(f, ROLE_AUX, 0, 0);
     next_done(f, 3, DONE_OK);
     let_go(f);
-    int64_t at_ns = next_done(f, 1, DONE_FAILED).done.end_ns;
+    struct event ev = next_done(f, 1, DONE_FAILED);
+    int64_t at_ns = ev.done.end_ns;
+    CHECK_HAS(ev.done.why, row->threads ? "a step at position 4" : "not at the cache's end");
     CHECK_EQ(next_done(f, 2, DONE_CANCELLED).done.end_ns, at_ns);
     next_done(f, put(f, ROLE_DRAFT, 1, 0), DONE_OK);
-    next_stalls(f, "job 1 (FORWARD on target): a step at position 4");
+    next_stalls(f, row->threads ? "job 1 (FORWARD on target): a step at position 4" : "");
+    end(f);
+}
+
+/* What only runs when a graph's block is resident, at the graph's width. */
+static void a_graph_that_cannot_run_says_why(void)
+{
+    struct fixture *f = begin();
+    struct exec_caps c;
+    f->x->ops->caps(f->x, &c);
+    int32_t token[64] = {0};
+    struct job j = step(f, ROLE_TARGET, 0, token, 1);
+    j.request = -1;
+    j.forward.want = WANT_NONE;
+    j.forward.graph = 2;
+    j.forward.width = c.graph_width[1];
+    CHECK_EQ(act(f, &j), ERR_OK);
+    CHECK_HAS(next_done(f, j.id, DONE_FAILED).done.why, "block 0 of graph 2 is not loaded");
+    j.id = ++f->id;
+    j.forward.width--;
+    CHECK_EQ(act(f, &j), ERR_OK);
+    CHECK_HAS(next_done(f, j.id, DONE_FAILED).done.why, "graph 2 is 8 wide, the step 7");
     end(f);
 }
 
@@ -587,6 +574,51 @@ static void drafts_run_with_the_requests_that_are_open(void)
     CHECK_EQ(next_done(f, 5, DONE_OK).done.tree.token[0], 41);
     CHECK_EQ(finish(f, 1), ERR_OK);
     CHECK_EQ(finish(f, 2), ERR_OK);
+    end(f);
+}
+
+static void a_drafter_has_one_job_at_a_time(void)
+{
+    struct drafter_type held = drafter_count;
+    held.append = held_append;
+    struct fixture *f = prepare();
+    if (row->threads) {
+        f->setup.drafter[0].type = &held;
+        drafter_gate = &f->gate;
+    }
+    if (!made(f))
+        return;
+    int32_t token[2] = {1, 2};
+    open_request(f, 0);
+    open_request(f, 1);
+    hold(f, -1);
+    struct job a = draft(f, 0, token, 2, 3), b = draft(f, 0, NULL, 0, 3);
+    struct job c = draft(f, 1, NULL, 0, 3), d = draft(f, 0, NULL, 0, 3);
+    b.role = ROLE_AUX;
+    c.role = ROLE_LOAD;
+    d.wait[d.n_wait++] = a.id;
+    CHECK_EQ(act(f, &a), ERR_OK);
+    if (row->threads)
+        await(f);
+    CHECK_EQ(act(f, &b), ERR_OK);
+    struct event ev;
+    if (row->threads) {
+        ev = next_done(f, b.id, DONE_FAILED);
+        CHECK_HAS(ev.done.why, "job 1 uses the same drafter of the same request at the same time");
+    }
+    CHECK_EQ(act(f, &c), ERR_OK); /* another request's is another drafter */
+    CHECK_EQ(act(f, &d), ERR_OK);
+    if (row->threads)
+        next_done(f, c.id, DONE_OK);
+    let_go(f);
+    CHECK_EQ(next_done(f, a.id, DONE_OK).done.tree.n, 3);
+    if (!row->threads) {
+        ev = next_done(f, b.id, DONE_FAILED);
+        CHECK_HAS(ev.done.why, "job 1 uses the same drafter of the same request at the same time");
+        CHECK_EQ(ev.done.tree.n, 0);
+        next_done(f, c.id, DONE_OK);
+    }
+    CHECK_EQ(next_done(f, d.id, DONE_OK).done.tree.token[0], 3);
     end(f);
 }
 
@@ -802,9 +834,8 @@ static void a_stall_names_who_waits_for_whom(void)
     CHECK_HAS(f->e.msg, "with 4 open");
     CHECK_HAS(f->e.msg, "job 2 (LOAD on load) is running");
     CHECK_HAS(f->e.msg, "job 3 (COMMIT on target) waits for job 2 (LOAD on load);");
-    CHECK_HAS(f->e.msg, "job 4 (COMMIT on target) waits for job 3 before it;");
-    CHECK_HAS(f->e.msg,
-              "job 5 (COMMIT on load) waits for job 3 (COMMIT on target) and job 2 before it");
+    CHECK_HAS(f->e.msg, "job 4 (COMMIT on target) waits for job 3 (COMMIT on target);");
+    CHECK_HAS(f->e.msg, "job 5 (COMMIT on load) waits for job 3 (COMMIT on target)");
     let_go(f);
     end(f);
 }
@@ -932,9 +963,11 @@ static const struct unit_test tests[] = {
     {"what_has_started_ends_as_it_would", what_has_started_ends_as_it_would},
     {"who_waits_for_the_cancelled_is_cancelled_too", who_waits_for_the_cancelled_is_cancelled_too},
     {"a_failed_job_takes_its_dependants_along", a_failed_job_takes_its_dependants_along},
+    {"a_graph_that_cannot_run_says_why", a_graph_that_cannot_run_says_why},
     {"arrays_are_copied_in_and_stay_until_the_next_event",
      arrays_are_copied_in_and_stay_until_the_next_event},
     {"drafts_run_with_the_requests_that_are_open", drafts_run_with_the_requests_that_are_open},
+    {"a_drafter_has_one_job_at_a_time", a_drafter_has_one_job_at_a_time},
     {"requests_open_and_close_beside_drafts", requests_open_and_close_beside_drafts},
     {"it_runs_what_its_capabilities_say", it_runs_what_its_capabilities_say},
     {"bad_jobs_are_refused", bad_jobs_are_refused},

@@ -5,7 +5,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "sim/base/hash.h"
+#include "sim/exec/log.h"
 #include "sim/exec/metrics.h"
+#include "sim/exec/shims.h"
+#include "sim/exec/sim_text.h"
+#include "tests/scratch.h"
 #include "tests/unit.h"
 #include "tests/world.h"
 
@@ -209,6 +214,336 @@ static void a_shared_bus_slows_both_and_keeps_the_sum(void)
     arena_fini(&arena);
 }
 
+/* ---- what a policy may not do, and what it is told ---------------------------------------------
+ */
+
+enum rude { RUDE_CANCEL_NEVER, RUDE_CANCEL_ZERO, RUDE_EMIT_NOTHING, RUDE_STEP_AHEAD };
+
+static enum rude rude;
+
+static size_t rude_bytes(const int64_t *param, const struct policy_env *env)
+{
+    (void)param;
+    (void)env;
+    return 1;
+}
+
+static int rude_init(void *mem, const int64_t *param, const struct policy_env *env, struct err *e)
+{
+    (void)mem;
+    (void)param;
+    (void)env;
+    (void)e;
+    return ERR_OK;
+}
+
+static int rude_event(void *self, const struct event *ev, struct actions *out)
+{
+    (void)self;
+    struct job job = {.id = 1, .kind = JOB_FORWARD, .request = ev->request};
+    job.forward = (struct job_forward){.b1 = 6, .width = 1, .n = 1, .slot_in = -1, .slot_out = -1};
+    job.forward.token = ev->arrive.token;
+    if (ev->kind != EV_ARRIVE)
+        return ERR_DEVICE;
+    switch (rude) {
+    case RUDE_STEP_AHEAD:
+        job.forward.pos = 3;
+        act_submit(out, &job);
+        break;
+    case RUDE_EMIT_NOTHING:
+        act_emit(out, ev->request, NULL, 1);
+        break;
+    default:
+        act_submit(out, &job);
+        act_cancel(out, 1); /* as it may */
+        act_cancel(out, rude == RUDE_CANCEL_NEVER ? 2 : 0);
+        break;
+    }
+    return ERR_OK;
+}
+
+static const char *const rude_roles[] = {"target", NULL};
+static const struct policy_type policy_rude = {.abi = POLICY_ABI,
+                                               .size = sizeof(struct policy_type),
+                                               .name = "rude",
+                                               .role = rude_roles,
+                                               .mem_bytes = rude_bytes,
+                                               .init = rude_init,
+                                               .on_event = rude_event};
+
+static void what_no_policy_may_do_is_named(void)
+{
+    static const struct {
+        enum rude rude;
+        int code;
+        const char *says;
+    } rows[] = {
+        {RUDE_CANCEL_NEVER, ERR_POLICY,
+         "policy rude cancelled a job that it never submitted: job 2"},
+        {RUDE_CANCEL_ZERO, ERR_POLICY,
+         "policy rude cancelled a job that it never submitted: job 0"},
+        {RUDE_EMIT_NOTHING, ERR_POLICY, "emitted tokens that it did not give, for request 0"},
+        {RUDE_STEP_AHEAD, ERR_DEVICE, "job 1 (FORWARD) failed: the step is not at the cache's end"},
+    };
+    const struct request *request = world_requests(1, 10);
+    start(request, 1);
+    struct run_setup setup = {.policy = &policy_rude, .n_vocab = 48, .max_requests = 1};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct arena arena;
+        struct run_result result;
+        struct err e = {0};
+        rude = rows[i].rude;
+        CHECK_EQ(run(&setup, request, 1, &arena, &result, NULL, &e), rows[i].code);
+        CHECK_HAS(e.msg, rows[i].says);
+        arena_fini(&arena);
+    }
+}
+
+static void an_injected_fault_is_named_as_the_reason(void)
+{
+    static const struct fault_plan all = {.seed = 1, .fail = 1000};
+    const struct request *request = world_requests(1, 10);
+    struct run_setup setup;
+    struct run_result result;
+    struct arena arena;
+    struct exec *x;
+    struct err e = {0};
+    start(request, 1);
+    CHECK(world_setup(&setup, "autoregressive", NULL));
+    CHECK_EQ(sim_create(&cost.model, &truth.truth, &setup, &x, &e), ERR_OK);
+    CHECK_EQ(fault_create(x, &all, &x, &e), ERR_OK);
+    arena_init(&arena);
+    CHECK_EQ(driver_run(&setup, x, request, 1, &arena, &result, &e), ERR_DEVICE);
+    CHECK_HAS(e.msg, "job 1 (FORWARD) failed: an injected fault");
+    x->ops->destroy(x);
+    arena_fini(&arena);
+}
+
+static void a_log_carries_the_reason(void)
+{
+    static const struct {
+        const char *why, *read;
+        uint8_t status;
+    } rows[] = {
+        {"block 3 of graph 1 is not loaded", "block 3 of graph 1 is not loaded", DONE_FAILED},
+        {"two\nlines", "two?lines", DONE_NO_MEMORY},
+        {NULL, "", DONE_FAILED},
+        {"of no matter", "", DONE_CANCELLED},
+        {"", "", DONE_OK},
+    };
+    enum { ROWS = sizeof rows / sizeof *rows };
+    struct run_setup setup;
+    char path[256], text[600] = "", longest[2 * EXEC_MAX_WHY];
+    struct log_writer *w;
+    struct log_reader *r;
+    struct log_record at;
+    struct err e = {0};
+    memset(longest, 'x', sizeof longest);
+    longest[sizeof longest - 1] = 0;
+    start(world_requests(1, 1), 1);
+    CHECK(world_setup(&setup, "autoregressive", NULL));
+    scratch_path(path, sizeof path, "why.log");
+    CHECK_EQ(log_create(path, "sim", &setup, &cost.caps, &w, &e), ERR_OK);
+    struct event ev = {.kind = EV_DONE, .request = 0};
+    for (int i = 0; i <= ROWS; i++) {
+        ev.done = (struct done){.id = i + 1, .job_kind = JOB_FREE};
+        ev.done.status = i < ROWS ? rows[i].status : DONE_FAILED;
+        ev.done.why = i < ROWS ? rows[i].why : longest;
+        CHECK_EQ(log_event(w, &ev, 0), ERR_OK);
+    }
+    CHECK_EQ(log_close(w, true, &e), ERR_OK);
+    CHECK_EQ(log_open(path, &r, &e), ERR_OK);
+    for (int i = 0; i <= ROWS; i++) {
+        CHECK_EQ(log_next(r, &at, &e), ERR_OK);
+        CHECK_EQ(at.event.done.id, i + 1);
+        if (i < ROWS)
+            CHECK_STR(at.event.done.why, rows[i].read);
+        else
+            CHECK_EQ(strlen(at.event.done.why), EXEC_MAX_WHY - 1);
+        FILE *f = fmemopen(text, sizeof text, "w");
+        log_print(f, &at, 4);
+        fclose(f);
+        CHECK_EQ(strstr(text, " why=\"") != NULL, i < 2 || i == ROWS);
+        if (!i)
+            CHECK_HAS(text, "FREE failed why=\"block 3 of graph 1 is not loaded\" start_ns=0");
+    }
+    CHECK_EQ(log_next(r, &at, &e), ERR_OK);
+    CHECK_EQ(at.type, LOG_TRAILER);
+    log_close_reader(r);
+    remove(path);
+}
+
+/* ---- what the simulated target says ------------------------------------------------------------
+ */
+
+enum { TEXT_ROWS = 12 };
+
+struct text_fixture {
+    struct arena arena;
+    struct sim_text t;
+    struct done done;
+    int32_t choice[TEXT_ROWS], text[WORLD_MAX_TEXT], n;
+};
+
+static struct text_fixture *text_begin(const struct request *request)
+{
+    static struct text_fixture f;
+    struct exec_caps caps;
+    start(request, 1);
+    caps = cost.caps;
+    caps.max_rows = TEXT_ROWS;
+    f = (struct text_fixture){0};
+    arena_init(&f.arena);
+    CHECK_EQ(sim_text_init(&f.t, &f.arena, &truth.truth, &caps, 2), ERR_OK);
+    sim_text_open(&f.t, 0, request->n, request->token);
+    return &f;
+}
+
+static const char *text_run(struct text_fixture *f, const struct job *job)
+{
+    f->done = (struct done){0};
+    return sim_text_run(&f->t, job, true, &f->done, f->choice, NULL, NULL);
+}
+
+static struct job text_step(const struct text_fixture *f, int32_t n, const int32_t *token)
+{
+    struct job job = {.id = 1, .kind = JOB_FORWARD};
+    job.forward = (struct job_forward){.b1 = 6, .width = n, .n = n, .pos = f->n, .token = token};
+    job.forward.slot_in = job.forward.slot_out = -1;
+    job.forward.want = WANT_ARGMAX;
+    return job;
+}
+
+static uint64_t any(int32_t round, uint64_t what, uint64_t below)
+{
+    return rng_u64(7, RNG_TEST, (uint64_t)round, what) % below;
+}
+
+/* Steps of random trees, true and false tokens mixed, of which a random path is kept or a random
+ * length of text cut: every row says what the language says after the row's whole text. */
+static void every_row_says_what_its_whole_text_says(void)
+{
+    const struct request *request = world_requests(1, 900);
+    struct text_fixture *f = text_begin(request);
+    int32_t token[TEXT_ROWS], parent[TEXT_ROWS], path[TEXT_ROWS], wrong = 0, right = 0;
+    for (int32_t round = 0; round < 4000; round++) {
+        int32_t n = 1 + (int32_t)any(round, 0, TEXT_ROWS);
+        struct job job = text_step(f, n, token);
+        job.forward.parent = parent;
+        job.forward.want_from = (int32_t)any(round, 1, (uint64_t)n);
+        int32_t row_text[TEXT_ROWS][TEXT_ROWS + 1], depth[TEXT_ROWS];
+        for (int32_t i = 0; i < n; i++) {
+            parent[i] = i ? i - 1 - (int32_t)any(round, 100 + (uint64_t)i, 2) : -1;
+            int32_t d = depth[i] = parent[i] < 0 ? 1 : depth[parent[i]] + 1;
+            if (d > 1)
+                memcpy(row_text[i], row_text[parent[i]], sizeof *row_text);
+            memcpy(f->text + f->n, row_text[i], (size_t)(d - 1) * sizeof *token);
+            int32_t at = f->n + d - 1;
+            bool false_one = at >= request->n && any(round, 200 + (uint64_t)i, 12) == 0;
+            token[i] = at < request->n ? request->token[at] : world_language(NULL, f->text, at);
+            token[i] = false_one ? (token[i] + 1) % 48 : token[i];
+            row_text[i][d - 1] = token[i];
+        }
+        if (!CHECK(!text_run(f, &job)))
+            break;
+        for (int32_t i = job.forward.want_from; i < n; i++) {
+            int32_t end = f->n + depth[i];
+            memcpy(f->text + f->n, row_text[i], (size_t)depth[i] * sizeof *token);
+            int32_t says = end < request->n ? -1 : world_language(NULL, f->text, end);
+            unit_true(f->choice[i - job.forward.want_from] == says, "choice", __FILE__, __LINE__);
+            bool own = !memcmp(f->text + request->n, truth.request[0].text + request->n,
+                               (size_t)(end > request->n ? end - request->n : 0) * sizeof *token);
+            wrong += says >= 0 && !own;
+            right += says >= 0 && own;
+        }
+        struct job keep = {.id = 1, .kind = JOB_COMMIT, .commit.pos = f->n};
+        int32_t row = (int32_t)any(round, 2, (uint64_t)n), k = depth[row];
+        memcpy(f->text + f->n, row_text[row], (size_t)k * sizeof *token);
+        for (int32_t a = row, i = k; a >= 0; a = parent[a])
+            path[--i] = a;
+        keep.commit.n = k;
+        keep.commit.row = path;
+        CHECK(!text_run(f, &keep));
+        f->n += k;
+        if (any(round, 3, 8) == 0 || f->n > 800) {
+            keep.commit.pos = f->n = f->n > 800 ? 0 : f->n - (int32_t)any(round, 4, (uint64_t)f->n);
+            keep.commit.n = 0;
+            CHECK(!text_run(f, &keep));
+        }
+    }
+    CHECK(wrong > 1000 && right > 1000);
+    arena_fini(&f->arena);
+}
+
+static int64_t n_asked;
+
+static int32_t counted(struct truth *t, int32_t request, int32_t n_true, const int32_t *w,
+                       int32_t n_wrong)
+{
+    n_asked++;
+    (void)w;
+    const struct world_truth *x = (const struct world_truth *)t;
+    return n_wrong ? -1 : x->request[request].text[x->request[request].n + n_true];
+}
+
+/* A step asks the truth about its rows, not about all of the output before them. */
+static void a_step_costs_its_rows(void)
+{
+    static const struct truth_ops ops = {.choice = counted};
+    const struct request *request = world_requests(1, 600);
+    struct text_fixture *f = text_begin(request);
+    truth.truth.ops = &ops;
+    for (f->n = 0; f->n < 400; f->n += 4) {
+        struct job job = text_step(f, 4, truth.request[0].text + f->n);
+        n_asked = 0;
+        CHECK(!text_run(f, &job));
+        CHECK(n_asked <= 3 * 4);
+        CHECK(f->n < request->n || f->choice[3] == truth.request[0].text[f->n + 4]);
+    }
+    arena_fini(&f->arena);
+}
+
+static void rows_of_a_slot_are_the_jobs_own(void)
+{
+    const struct request *request = world_requests(1, 60);
+    struct text_fixture *f = text_begin(request);
+    const int32_t *text = truth.request[0].text;
+    f->n = request->n;
+    struct job first = text_step(f, 8, text + f->n), prompt = {.kind = JOB_FORWARD};
+    for (int32_t at = 0; at < request->n; at += prompt.forward.n) {
+        f->n = at;
+        prompt = text_step(f, request->n - at < 9 ? request->n - at : 9, text + at);
+        CHECK(!text_run(f, &prompt));
+    }
+    first.forward.b1 = 3;
+    first.forward.slot_out = 0;
+    CHECK(!text_run(f, &first));
+    CHECK_EQ(f->done.n_choice, 0);
+    /* the fifth and sixth row alone, then the head of the sixth */
+    struct job part = first;
+    part.forward.b0 = 3;
+    part.forward.b1 = 6;
+    part.forward.slot_in = 0;
+    part.forward.slot_out = -1;
+    part.forward.pos += 4;
+    part.forward.token += 4;
+    part.forward.n = 2;
+    CHECK(!text_run(f, &part));
+    CHECK_EQ(f->done.n_choice, 2);
+    CHECK_EQ(f->choice[0], text[request->n + 5]);
+    CHECK_EQ(f->choice[1], text[request->n + 6]);
+    part.kind = JOB_HEAD;
+    part.forward.pos++;
+    part.forward.token++;
+    part.forward.n = 1;
+    CHECK(!text_run(f, &part));
+    CHECK_EQ(f->done.n_choice, 1);
+    CHECK_EQ(f->choice[0], text[request->n + 6]);
+    part.forward.pos = first.forward.pos + 9;
+    CHECK_STR(text_run(f, &part), "the rows' blocks before this one have not run");
+    arena_fini(&f->arena);
+}
+
 static void metrics_match_their_formulas(void)
 {
     double x[] = {5, 1, 4, 2, 3};
@@ -254,6 +589,12 @@ static const struct unit_test tests[] = {
     {"requests_queue_and_are_cancelled", requests_queue_and_are_cancelled},
     {"auto_width_follows_the_belief", auto_width_follows_the_belief},
     {"a_shared_bus_slows_both_and_keeps_the_sum", a_shared_bus_slows_both_and_keeps_the_sum},
+    {"what_no_policy_may_do_is_named", what_no_policy_may_do_is_named},
+    {"an_injected_fault_is_named_as_the_reason", an_injected_fault_is_named_as_the_reason},
+    {"a_log_carries_the_reason", a_log_carries_the_reason},
+    {"every_row_says_what_its_whole_text_says", every_row_says_what_its_whole_text_says},
+    {"a_step_costs_its_rows", a_step_costs_its_rows},
+    {"rows_of_a_slot_are_the_jobs_own", rows_of_a_slot_are_the_jobs_own},
     {"metrics_match_their_formulas", metrics_match_their_formulas},
     {NULL, NULL},
 };

@@ -815,6 +815,9 @@ static void a_failure_has_a_reason(void)
     w->o.max_ctx = 24;
     struct request q = ask(0, 16, 60);
     CHECK_EQ(world_run(w, &q, 1), ERR_DEVICE);
+    CHECK_HAS(w->e.msg,
+              "job 10 (FORWARD) ran out of memory: sequence 0 has 24 tokens, 1 more exceed "
+              "the context of 24");
     CHECK_STR(threads_failure(w->x), "job 10 (FORWARD on target): sequence 0 has 24 tokens, 1 more "
                                      "exceed the context of 24");
     world_destroy(w);

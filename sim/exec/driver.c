@@ -296,6 +296,8 @@ static int check_emit(struct driver *d, const struct action *a, int64_t now_ns, 
     int32_t r = a->emit.request, n = a->emit.n;
     if (!open_request(d, r) || n < 1)
         return broke(d, "emitted for a request that is not open:", r);
+    if (!a->emit.token)
+        return broke(d, "emitted tokens that it did not give, for request", r);
     struct request_result *q = &d->out->request[r];
     if (q->n_output + n > d->request[r].max_tokens)
         return broke(d, "emitted more tokens than were asked for, for request", r);
@@ -340,6 +342,10 @@ static int carry_out(struct driver *d, const struct action *a, int64_t now_ns, s
     case ACT_FINISH:
         rc = check_finish(d, a->request, now_ns);
         break;
+    case ACT_CANCEL:
+        if (a->id < 1 || a->id > d->last_id)
+            rc = broke(d, "cancelled a job that it never submitted: job", a->id);
+        break;
     case ACT_WAKE:
         d->wake_ns = a->wake_ns;
         break;
@@ -356,6 +362,27 @@ static int carry_out(struct driver *d, const struct action *a, int64_t now_ns, s
 /* ---- the loop ---------------------------------------------------------------------------------
  */
 
+/* A job that failed is why most policies give up: it is named, with what its executor said. */
+static int gave_up(struct driver *d, const struct event *ev, int rc)
+{
+    const char *policy = d->setup->policy->name;
+    const struct done *done = &ev->done;
+    if (ev->kind != EV_DONE || done->status == DONE_OK)
+        return err_set(d->e, rc, "policy %s could not handle an event at %" PRId64 " ns: %s",
+                       policy, ev->time_ns, err_text(rc));
+    static const char *const status[] = {
+        [DONE_CANCELLED] = "was cancelled",
+        [DONE_FAILED] = "failed",
+        [DONE_NO_MEMORY] = "ran out of memory",
+    };
+    bool reason = done->why && *done->why;
+    return err_set(d->e, rc,
+                   "policy %s could not handle an event at %" PRId64 " ns: %s: job %" PRId64
+                   " (%s) %s%s%s",
+                   policy, ev->time_ns, err_text(rc), done->id, job_kind_name(done->job_kind),
+                   status[done->status], reason ? ": " : "", reason ? done->why : "");
+}
+
 static int handle(struct driver *d, const struct event *ev)
 {
     struct step *step;
@@ -366,8 +393,7 @@ static int handle(struct driver *d, const struct event *ev)
     a->n = a->pool_used = a->code = 0;
     rc = d->setup->policy->on_event(d->policy, ev, a);
     if (rc)
-        return err_set(d->e, rc, "policy %s could not handle an event at %" PRId64 " ns: %s",
-                       d->setup->policy->name, ev->time_ns, err_text(rc));
+        return gave_up(d, ev, rc);
     if (a->code)
         return err_set(d->e, a->code, "policy %s answered one event with more than %d actions",
                        d->setup->policy->name, a->cap);

@@ -79,9 +79,11 @@ struct run_result {
 
 /* Runs `policy` on `x` until every request finished. The result and its arrays live in `arena`,
  * which is sealed while the run lasts. Checks in every run, each an ERR_POLICY
- * with a message that names the job: ids increase, roles and drafters exist, waits name known jobs,
- * no token is emitted after FINISH, a request's jobs are done when it finishes, every submitted job
- * is done exactly once, DONE times do not run backwards, emitted tokens <= max_tokens. */
+ * with a message that names the job: ids increase, roles and drafters exist, waits and CANCELs name
+ * ids up to the last one submitted, no token is emitted after FINISH, emitted tokens are there and
+ * <= max_tokens, a request's jobs are done when it finishes. An executor that ends a job twice, or
+ * lets time run back, is ERR_DEVICE. When a policy could not handle the end of a job that was not
+ * DONE_OK, the message names the job, its kind and the reason (struct done). */
 int driver_run(const struct run_setup *setup, struct exec *x, const struct request *request,
                int32_t n_requests, struct arena *arena, struct run_result *out, struct err *e);
 

@@ -16,7 +16,7 @@ struct engine_out {
     int32_t *choice;
     int32_t *top;
     float *logit;
-    char message[160]; /* why, when status is not DONE_OK */
+    char message[EXEC_MAX_WHY]; /* why, when status is not DONE_OK */
 };
 
 struct engine {

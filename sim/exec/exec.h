@@ -13,6 +13,10 @@
  * Order. Events are delivered by (time, kind, sequence), in the order of enum event_kind. Jobs of
  * one role run first in, first out, each once the jobs that it waits for are done.
  *
+ * Slots. A FORWARD or HEAD reads the rows [pos, pos + n), which may be a part of what the slot
+ * holds. Rows written where the slot's end, for the same block, are added to it as far as
+ * caps.max_rows go; others replace what it held.
+ *
  * Time is int64_t nanoseconds since the run's start; bytes are int64_t. */
 #ifndef TANDEM_EXEC_EXEC_H
 #define TANDEM_EXEC_EXEC_H
@@ -25,12 +29,13 @@
 #include "sim/draft/draft.h"
 
 enum {
-    EXEC_ABI = 1,
+    EXEC_ABI = 1, /* what a change to this header bumps */
     EXEC_MAX_WAIT = 4,
     EXEC_MAX_ROLES = 8,
     EXEC_MAX_GRAPHS = 8,
     EXEC_MAX_DRAFTERS = 4,
-    EXEC_MAX_EOS = 16
+    EXEC_MAX_EOS = 16,
+    EXEC_MAX_WHY = 160 /* bytes of a reason, its NUL included */
 };
 
 #define EXEC_NEVER INT64_MAX
@@ -180,11 +185,13 @@ enum event_kind { EV_DONE = 1, EV_ARRIVE, EV_CANCEL_REQUEST, EV_WAKE };
 
 enum done_status { DONE_OK, DONE_CANCELLED, DONE_FAILED, DONE_NO_MEMORY };
 
-/* A job's end. Arrays are valid until the executor's next `next`. */
+/* A job's end. Arrays and `why` are valid until the executor's next `next`. */
 struct done {
     int64_t id;
     uint8_t job_kind;
     uint8_t status;
+    const char *why; /* FAILED, NO_MEMORY: the reason, for people, under EXEC_MAX_WHY bytes; "" (or
+                        NULL) otherwise. No policy's behaviour depends on it */
     int64_t start_ns, end_ns;
     int64_t sample_ns;      /* FORWARD, HEAD: the part of the job spent on choosing tokens */
     int64_t bytes;          /* moved over the memory bus; 0: not known */
@@ -192,7 +199,7 @@ struct done {
     /* FORWARD, HEAD: the target's choice after each wanted row, also under rejected tokens. -1: a
      * simulated target whose trace does not hold it. */
     int32_t n_choice;
-    const int32_t *choice; /* [n_choice] */
+    const int32_t *choice; /* [n_choice]; NULL when that is 0, as are the next two */
     int32_t k;             /* > 0: top-k follows, most likely first */
     const int32_t *top;    /* [n_choice * k] */
     const float *logit;    /* [n_choice * k] */

@@ -152,6 +152,9 @@ static void spoil(struct event *ev)
 {
     struct done *d = &ev->done;
     d->status = DONE_FAILED;
+    d->why = "an injected fault";
+    d->choice = d->top = NULL;
+    d->logit = NULL;
     d->n_choice = d->k = d->tree.n = 0;
     d->work = (struct draft_work){0};
 }

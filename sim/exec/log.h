@@ -3,7 +3,8 @@
  * A file is a readable header (lines "key: value", ended by an empty line), a binary body, and a
  * trailer. The header's last line is the CRC-32 of all lines before it. The body is a row of
  * records, each: a type byte, the payload's length (LEB128), the payload (integers as LEB128,
- * signed ones zigzag-coded, times as differences to the event before, floats as their 32 bits), and
+ * signed ones zigzag-coded, times as differences to the event before, floats as their 32 bits,
+ * the reason of a job that failed as length and bytes), and
  * four bytes of CRC-32 (lowest first) over the record's other bytes, continued from the record
  * before, the header's for the first: a record that was changed, moved, doubled or lost is
  * noticed. The first record is the belief, the trailer holds the count of records and the hash of

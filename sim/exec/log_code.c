@@ -120,11 +120,34 @@ void log_put_belief(struct log_bytes *b, const struct belief *belief)
     }
 }
 
+static bool has_reason(uint8_t done_status)
+{
+    return done_status == DONE_FAILED || done_status == DONE_NO_MEMORY;
+}
+
+/* A line of text: bytes that would break one are made '?'. */
+static void put_text(struct log_bytes *b, const char *text)
+{
+    size_t n = 0;
+    while (text && n < EXEC_MAX_WHY - 1 && text[n])
+        n++;
+    log_put_u(b, n);
+    unsigned char *p = room(b, n);
+    for (size_t i = 0; p && i < n; i++) {
+        unsigned char c = (unsigned char)text[i];
+        p[i] = c < ' ' || c == 127 ? '?' : c;
+    }
+    if (p)
+        b->n += n;
+}
+
 static void put_done(struct log_bytes *b, const struct done *d, int64_t time_ns)
 {
     log_put_s(b, d->id);
     log_put_u(b, d->job_kind);
     log_put_u(b, d->status);
+    if (has_reason(d->status))
+        put_text(b, d->why);
     put_since(b, d->start_ns, time_ns);
     put_since(b, d->end_ns, d->start_ns);
     log_put_s(b, d->sample_ns);
@@ -417,11 +440,34 @@ void log_get_belief(struct log_cursor *c, struct belief *out)
     }
 }
 
+/* In the pool: its length's byte and its own need no more words than they are bytes. */
+static const char *get_text(struct log_cursor *c)
+{
+    uint64_t n = log_get_u(c);
+    if (n >= EXEC_MAX_WHY || (int64_t)n > left(c)) {
+        bad(c, "a reason is too long");
+        return "";
+    }
+    char *out = (char *)(void *)c->pool;
+    c->pool += (n + sizeof *c->pool) / sizeof *c->pool;
+    for (uint64_t i = 0; i < n; i++) {
+        unsigned char byte = *c->at++;
+        if (byte < ' ' || byte == 127) {
+            bad(c, "a reason is no line of text");
+            return "";
+        }
+        out[i] = (char)byte;
+    }
+    out[n] = 0;
+    return out;
+}
+
 static void get_done(struct log_cursor *c, struct done *d, int64_t time_ns)
 {
     d->id = log_get_s(c);
     d->job_kind = get_kind(c, JOB_FORWARD, JOB_COPY, "a job is of no known kind");
     d->status = get_kind(c, DONE_OK, DONE_NO_MEMORY, "a job's end has no known status");
+    d->why = has_reason(d->status) ? get_text(c) : "";
     d->start_ns = get_since(c, time_ns);
     d->end_ns = get_since(c, d->start_ns);
     d->sample_ns = log_get_s(c);

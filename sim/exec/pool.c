@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -49,6 +50,7 @@ int pool_submit(struct pool *p, const struct job *job, struct job_record **out)
     r->mark = 0;
     r->done = (struct done){.id = job->id,
                             .job_kind = job->kind,
+                            .why = "",
                             .choice = r->choice,
                             .top = r->top,
                             .logit = r->logit,
@@ -105,6 +107,62 @@ void pool_start(struct pool *p, struct job_record *r)
     r->state = JOB_RUNNING;
 }
 
+bool pool_drafts(const struct job *job)
+{
+    return job->kind == JOB_DRAFT || job->kind == JOB_CALIBRATE;
+}
+
+static int32_t drafter_of(const struct job *job)
+{
+    return job->kind == JOB_DRAFT ? job->draft.drafter : job->calibrate.drafter;
+}
+
+bool pool_rival(const struct pool *p, struct job_record *r)
+{
+    for (int32_t i = 0; pool_drafts(&r->job) && i < p->n_flight; i++) {
+        const struct job_record *other = p->flight[i];
+        const struct job *job = &other->job;
+        if (other == r || other->state != JOB_RUNNING || !pool_drafts(job) ||
+            job->request != r->job.request || drafter_of(job) != drafter_of(&r->job))
+            continue;
+        pool_fail(r, DONE_FAILED,
+                  "job %" PRId64 " uses the same drafter of the same request at the same time: "
+                  "let one wait for the other",
+                  job->id);
+        return true;
+    }
+    return false;
+}
+
+void pool_fail(struct job_record *r, enum done_status status, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(r->why, sizeof r->why, fmt, ap);
+    va_end(ap);
+    r->done.status = (uint8_t)status;
+    r->done.why = r->why;
+}
+
+void pool_done(const struct job_record *r, struct done *out)
+{
+    *out = r->done;
+    out->start_ns = r->start_ns;
+    out->end_ns = r->end_ns;
+    if (out->status != DONE_OK) {
+        out->n_choice = out->k = out->tree.n = 0;
+        out->work = (struct draft_work){0};
+    }
+    if (!out->n_choice) {
+        out->k = 0;
+        out->choice = NULL;
+    }
+    if (!out->k) {
+        out->top = NULL;
+        out->logit = NULL;
+    }
+}
+
 void pool_end(struct pool *p, struct job_record *r)
 {
     assert(r->state != JOB_ENDED && "a job ends once");
@@ -159,14 +217,17 @@ static const char *name_of(const struct job_record *r, const char *const *role,
 const char *pool_describe(struct pool *p, const char *const *role, char *buf, size_t size)
 {
     char name[WATCH_NAME], other[WATCH_NAME];
+    int32_t n_waits = 0;
+    size_t used = 0;
     watch_clear(&p->watch);
     for (int32_t i = 0; i < p->n_flight; i++) {
         const struct job_record *r = p->flight[i];
         name_of(r, role, name);
-        if (r->state != JOB_WAITING) {
-            watch_add(&p->watch, name, r->state == JOB_RUNNING ? "its own end" : "delivery");
+        if (r->state == JOB_RUNNING && used < size)
+            used += (size_t)snprintf(buf + used, size - used, "%s is running; ", name);
+        if (r->state != JOB_WAITING)
             continue;
-        }
+        n_waits++;
         for (int k = 0; k < r->job.n_wait; k++) {
             const struct job_record *w = pool_find(p, r->job.wait[k]);
             if (w && w->state != JOB_ENDED)
@@ -178,5 +239,11 @@ const char *pool_describe(struct pool *p, const char *const *role, char *buf, si
         else if (!r->blocked)
             watch_add(&p->watch, name, "a worker");
     }
-    return watch_format(&p->watch, buf, size);
+    if (used + 4 > size)
+        return buf;
+    if (used && !n_waits)
+        buf[used - strlen("; ")] = 0;
+    else
+        watch_format(&p->watch, buf + used, size - used);
+    return buf;
 }

@@ -17,12 +17,13 @@ struct job_record {
     int32_t blocked; /* waits that have not ended */
     int64_t start_ns, end_ns;
     uint64_t mark;    /* the executor's own: an event's id, a flow's */
-    struct done done; /* outputs; its arrays are the record's, of the sizes of pool_create */
-    int32_t *words;   /* storage of the job's arrays */
+    struct done done; /* outputs; its arrays are the record's: what pool_init makes room for */
+    char why[EXEC_MAX_WHY];
+    int32_t *words; /* storage of the job's arrays */
     float *floats;
     int32_t *choice, *top, *token, *parent;
     float *logit;
-    struct job_record *next; /* of its role, or free */
+    struct job_record *next; /* of its role, or free; the owner's from its start to its release */
 };
 
 struct pool {
@@ -49,7 +50,22 @@ struct job_record *pool_ready(const struct pool *p, int role);
 /* Takes the role's first job from its queue: it runs. */
 void pool_start(struct pool *p, struct job_record *r);
 
-/* Marks a running job as ended with done.status; unblocks, or dooms, those that wait for it. */
+/* Whether it is a DRAFT or a CALIBRATE. */
+bool pool_drafts(const struct job *job);
+
+/* Two jobs that use the same drafter of the same request at once would be a race inside it, and a
+ * policy that should have let one wait for the other: when such a job runs beside r, which has been
+ * started, r has failed, with that as its reason. */
+bool pool_rival(const struct pool *p, struct job_record *r);
+
+/* Sets done.status and done.why. */
+void pool_fail(struct job_record *r, enum done_status status, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* What is delivered of an ended job: no outputs unless it is DONE_OK, no arrays without items. */
+void pool_done(const struct job_record *r, struct done *out);
+
+/* Marks a job as ended with done.status; unblocks, or dooms, those that wait for it. */
 void pool_end(struct pool *p, struct job_record *r);
 
 /* Takes a job that has not started out of its queue, for cancelling; false when it has, or is not
@@ -65,8 +81,9 @@ void pool_deliver(struct pool *p, struct job_record *r);
 /* Gives the record of a delivered job back. */
 void pool_release(struct pool *p, struct job_record *r);
 
-/* Who waits for whom, as watch.h writes it: "job 7 (FORWARD on target) waits for job 5 (LOAD on
- * load); ...". `role` names the roles. Returns buf. */
+/* What runs, and who waits for whom as watch.h writes it: "job 5 (LOAD on load) is running; job 7
+ * (FORWARD on target) waits for job 5 (LOAD on load); ...". `role` names the roles. Returns buf;
+ * size is at least 4. */
 const char *pool_describe(struct pool *p, const char *const *role, char *buf, size_t size);
 
 #endif

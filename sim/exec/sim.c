@@ -76,34 +76,44 @@ static void run_for(struct sim *s, struct job_record *r, const struct cost *c)
 }
 
 /* A static graph's blocks run only when they are resident. */
-static bool runs_loaded(const struct sim *s, const struct job_forward *f)
+static bool runs_loaded(const struct sim *s, struct job_record *r)
 {
+    const struct job_forward *f = &r->job.forward;
     if (f->graph == 0)
         return true;
-    bool all = f->width == s->caps.graph_width[f->graph - 1];
+    int32_t width = s->caps.graph_width[f->graph - 1];
+    if (f->width != width) {
+        pool_fail(r, DONE_FAILED, "graph %d is %d wide, the step %d", f->graph, width, f->width);
+        return false;
+    }
     for (int32_t b = f->b0; b < f->b1; b++)
-        all = all && s->loaded[f->graph - 1][b];
-    return all;
+        if (!s->loaded[f->graph - 1][b]) {
+            pool_fail(r, DONE_FAILED, "block %d of graph %d is not loaded", b, f->graph);
+            return false;
+        }
+    return true;
 }
 
 static void do_work(struct sim *s, struct job_record *r)
 {
     struct done *done = &r->done;
     const struct job *job = &r->job;
-    if (job->kind == JOB_DRAFT || job->kind == JOB_CALIBRATE) {
+    if (pool_drafts(job)) {
+        if (pool_rival(&s->pool, r))
+            return;
         int rc = drafting_run(s->drafting, job, &done->tree, &done->work);
         if (rc)
-            done->status = DONE_FAILED;
+            pool_fail(r, DONE_FAILED, "the drafter refused it: %s", err_text(rc));
         return;
     }
     if (job->kind == JOB_LOAD || job->kind == JOB_FREE)
         return;
-    if (job->kind == JOB_FORWARD && !runs_loaded(s, &job->forward)) {
-        done->status = DONE_FAILED;
+    if (job->kind == JOB_FORWARD && !runs_loaded(s, r))
         return;
-    }
     bool last = job->kind == JOB_FORWARD && job->forward.b1 == s->caps.blocks;
-    sim_text_run(&s->text, job, last, done, r->choice, r->top, r->logit);
+    const char *why = sim_text_run(&s->text, job, last, done, r->choice, r->top, r->logit);
+    if (why)
+        pool_fail(r, DONE_FAILED, "%s", why);
 }
 
 static void begin_job(struct sim *s, struct job_record *r)
@@ -116,9 +126,8 @@ static void begin_job(struct sim *s, struct job_record *r)
     power_begin(&s->power[s->processor[role]], s->clock.now_ns);
     do_work(s, r);
     struct cost c = {0};
-    bool drafts = r->job.kind == JOB_DRAFT || r->job.kind == JOB_CALIBRATE;
-    int rc = s->cost->ops->job(s->cost, &r->job, &s->state[role], drafts ? &r->done.work : NULL, &c,
-                               &s->error);
+    const struct draft_work *work = pool_drafts(&r->job) ? &r->done.work : NULL;
+    int rc = s->cost->ops->job(s->cost, &r->job, &s->state[role], work, &c, &s->error);
     bool sane = c.alone_ns >= 0 && c.alone_ns <= SIM_MAX_JOB_NS && c.bytes <= FLUID_MAX_BYTES;
     if (!rc && !sane)
         rc = err_set(&s->error, ERR_RANGE,
@@ -254,7 +263,7 @@ static int deliver(struct sim *s, int64_t time_ns, struct event *out)
     s->n_ready--;
     memmove(s->ready, s->ready + 1, (size_t)s->n_ready * sizeof *s->ready);
     *out = (struct event){.time_ns = time_ns, .kind = EV_DONE, .request = r->job.request};
-    out->done = r->done;
+    pool_done(r, &out->done);
     pool_deliver(&s->pool, r);
     s->delivered = r;
     s->host_free_ns = time_ns;

@@ -16,21 +16,22 @@ int sim_text_init(struct sim_text *t, struct arena *arena, struct truth *truth,
                            .max_ctx = caps->max_ctx,
                            .max_rows = caps->max_rows,
                            .max_requests = max_requests,
-                           .n_seqs = caps->max_seqs,
-                           .n_slots = caps->n_slots};
+                           .n_seqs = caps->max_seqs};
     t->prompt = arena_alloc(arena, (size_t)max_requests, sizeof *t->prompt);
     t->seq = arena_alloc(arena, (size_t)t->n_seqs, sizeof *t->seq);
-    t->slot = arena_alloc(arena, (size_t)t->n_slots + 1, sizeof *t->slot);
-    t->path = arena_alloc(arena, (size_t)t->max_ctx + (size_t)t->max_rows, sizeof *t->path);
-    bool whole = t->prompt && t->seq && t->slot && t->path;
+    size_t rows = (size_t)t->max_rows;
+    t->wrong = arena_alloc(arena, (size_t)t->max_ctx + rows, sizeof *t->wrong);
+    t->own = arena_alloc(arena, rows, sizeof *t->own);
+    t->end = arena_alloc(arena, rows, sizeof *t->end);
+    bool whole = t->prompt && t->seq && t->wrong && t->own && t->end &&
+                 make_rows(&t->step, arena, t->max_rows);
     for (int32_t i = 0; whole && i < max_requests; i++)
         t->prompt[i].request = -1;
     for (int32_t i = 0; whole && i < t->n_seqs; i++) {
+        t->seq[i].request = -1;
         t->seq[i].token = arena_alloc(arena, (size_t)t->max_ctx, sizeof *t->seq[i].token);
         whole = t->seq[i].token && make_rows(&t->seq[i].last, arena, t->max_rows);
     }
-    for (int32_t i = 0; whole && i < t->n_slots; i++)
-        whole = make_rows(&t->slot[i], arena, t->max_rows);
     return whole ? ERR_OK : ERR_NOMEM;
 }
 
@@ -87,6 +88,7 @@ static bool commit(struct sim_text *t, const struct job_commit *c)
         if (c->pos > s->n)
             return false;
         s->n = c->pos;
+        s->same = s->same < s->n ? s->same : s->n;
         s->last.n = 0;
         return true;
     }
@@ -113,6 +115,8 @@ static bool copy(struct sim_text *t, const struct job_copy *c)
         return false;
     memcpy(to->token, from->token, (size_t)c->n * sizeof *to->token);
     to->n = c->n;
+    to->request = from->request;
+    to->same = from->same < c->n ? from->same : c->n;
     to->last.n = 0;
     return true;
 }
@@ -120,23 +124,67 @@ static bool copy(struct sim_text *t, const struct job_copy *c)
 /* ---- what the target says ---------------------------------------------------------------------
  */
 
-/* The target's choice after the text path[0 .. n), which starts with the prompt. */
-static int32_t choice_after(struct sim_text *t, const struct sim_prompt *p, const int32_t *path,
-                            int32_t n)
+static bool says(struct sim_text *t, const struct sim_prompt *p, int32_t at, int32_t token)
 {
-    int32_t n_out = n - p->n, n_true = 0;
-    if (n_out < 0)
-        return -1; /* inside the prompt: see top_at */
-    while (n_true < n_out) {
-        int32_t own = t->truth->ops->choice(t->truth, p->request, n_true, NULL, 0);
-        if (own < 0 || own != path[p->n + n_true])
-            break;
-        n_true++;
-    }
-    return t->truth->ops->choice(t->truth, p->request, n_true, path + p->n + n_true,
-                                 n_out - n_true);
+    int32_t own = t->truth->ops->choice(t->truth, p->request, at - p->n, NULL, 0);
+    return own >= 0 && own == token;
 }
 
+/* The token at position `at`, which is cached: sure, or of the last step. */
+static int32_t cached(const struct sim_seq *s, int32_t at)
+{
+    return at < s->n ? s->token[at] : s->last.token[at - s->n];
+}
+
+/* How far the text before position pos is the request's prompt and the target's own continuation.
+ * What was compared once and is sure is not compared again. */
+static int32_t own_before(struct sim_text *t, const struct sim_prompt *p, struct sim_seq *s,
+                          int32_t pos)
+{
+    if (s->request != p->request || s->same < p->n) {
+        s->request = p->request;
+        s->same = p->n;
+    }
+    int32_t sure = s->n < pos ? s->n : pos;
+    while (s->same < sure && says(t, p, s->same, s->token[s->same]))
+        s->same++;
+    int32_t own = s->same;
+    while (own < pos && says(t, p, own, cached(s, own)))
+        own++;
+    return own < pos ? own : pos;
+}
+
+/* The target's choice after row i, at position `end` - 1; the text is its own up to `own`. */
+static int32_t choice_after(struct sim_text *t, const struct sim_prompt *p, const struct sim_seq *s,
+                            const struct sim_rows *r, int32_t i, int32_t end, int32_t own)
+{
+    if (end < p->n)
+        return -1; /* inside the prompt: see top */
+    own = own > p->n ? own : p->n;
+    int32_t at = end;
+    for (int32_t a = i; a >= 0 && at > own; a = r->parent[a])
+        t->wrong[--at - own] = r->token[a];
+    while (at > own) {
+        at--;
+        t->wrong[at - own] = cached(s, at);
+    }
+    return t->truth->ops->choice(t->truth, p->request, own - p->n, t->wrong, end - own);
+}
+
+static void top_after(struct sim_text *t, const struct sim_prompt *p, int32_t end, int32_t k,
+                      int32_t *choice, int32_t *top, float *logit)
+{
+    int32_t got =
+        end <= p->n ? t->truth->ops->top(t->truth, p->request, end - 1, k, top, logit) : 0;
+    if (got && *choice < 0)
+        *choice = top[0];
+    for (int32_t i = got; i < k; i++) {
+        top[i] = -1;
+        logit[i] = 0;
+    }
+}
+
+/* Row by row: where a row's text ends, and how far it is the target's own, come from its parent. */
 static void outputs(struct sim_text *t, const struct job *job, const struct sim_rows *r,
                     struct done *done, int32_t *choice, int32_t *top, float *logit)
 {
@@ -144,70 +192,74 @@ static void outputs(struct sim_text *t, const struct job *job, const struct sim_
     const struct sim_prompt *p = prompt_of(t, job->request);
     if (f->want == WANT_NONE || !p)
         return;
-    const struct sim_seq *s = &t->seq[f->seq];
-    memcpy(t->path, s->token, (size_t)r->pos * sizeof *t->path);
+    struct sim_seq *s = &t->seq[f->seq];
+    int32_t before = own_before(t, p, s, r->pos);
     done->n_choice = r->n - f->want_from;
     done->k = f->want == WANT_TOPK ? f->want_k : 0;
-    for (int32_t i = f->want_from; i < r->n; i++) {
-        int32_t depth = 0, at = i - f->want_from;
-        for (int32_t a = i; a >= 0; a = r->parent[a])
-            depth++;
-        int32_t end = r->pos + depth;
-        for (int32_t a = i, d = end; a >= 0; a = r->parent[a])
-            t->path[--d] = r->token[a];
-        choice[at] = choice_after(t, p, t->path, end);
-        if (!done->k)
+    for (int32_t i = 0; i < r->n; i++) {
+        int32_t parent = r->parent[i];
+        int32_t at = parent < 0 ? r->pos : t->end[parent],
+                own = parent < 0 ? before : t->own[parent];
+        t->end[i] = at + 1;
+        t->own[i] = own == at && (at < p->n || says(t, p, at, r->token[i])) ? at + 1 : own;
+        if (i < f->want_from)
             continue;
-        int32_t *to = top + at * done->k;
-        float *l = logit + at * done->k;
-        int32_t got =
-            end <= p->n ? t->truth->ops->top(t->truth, p->request, end - 1, done->k, to, l) : 0;
-        if (got && choice[at] < 0)
-            choice[at] = to[0];
-        for (int32_t k = got; k < done->k; k++) {
-            to[k] = -1;
-            l[k] = 0;
-        }
+        int32_t *c = choice + (i - f->want_from);
+        *c = choice_after(t, p, s, r, i, t->end[i], t->own[i]);
+        if (done->k)
+            top_after(t, p, t->end[i], done->k, c, top + (i - f->want_from) * done->k,
+                      logit + (i - f->want_from) * done->k);
     }
 }
 
-void sim_text_run(struct sim_text *t, const struct job *job, bool last_block, struct done *done,
-                  int32_t *choice, int32_t *top, float *logit)
+/* ---- jobs -------------------------------------------------------------------------------------
+ */
+
+/* The rows of a job that reads a slot: what the slot held before its blocks is of no matter here,
+ * but the first block must have seen the text before them. */
+static const struct sim_rows *rows_of_slot(struct sim_text *t, const struct job_forward *f)
 {
-    bool good = true;
+    const struct sim_seq *s = &t->seq[f->seq];
+    if (f->pos > s->n + (s->last.chain ? s->last.n : 0))
+        return NULL;
+    keep_rows(&t->step, f);
+    return &t->step;
+}
+
+static const char *forward(struct sim_text *t, const struct job *job, bool ends, struct done *done,
+                           int32_t *choice, int32_t *top, float *logit)
+{
     const struct job_forward *f = &job->forward;
+    struct sim_seq *s = &t->seq[f->seq];
+    const struct sim_rows *rows = &s->last;
+    if (job->kind == JOB_FORWARD && f->b0 == 0) {
+        if (!settle(t, s, f->pos))
+            return "the step is not at the cache's end";
+        keep_rows(&s->last, f);
+    } else if (!(rows = rows_of_slot(t, f))) {
+        return "the rows' blocks before this one have not run";
+    }
+    if (ends)
+        outputs(t, job, rows, done, choice, top, logit);
+    return NULL;
+}
+
+const char *sim_text_run(struct sim_text *t, const struct job *job, bool last_block,
+                         struct done *done, int32_t *choice, int32_t *top, float *logit)
+{
     switch (job->kind) {
-    case JOB_FORWARD: {
-        struct sim_seq *s = &t->seq[f->seq];
-        if (f->b0 == 0) {
-            good = settle(t, s, f->pos);
-            if (good)
-                keep_rows(&s->last, f);
-        }
-        if (good && f->slot_out >= 0)
-            keep_rows(&t->slot[f->slot_out], f);
-        else if (good && last_block) {
-            if (f->b0 == 0) {
-                outputs(t, job, &s->last, done, choice, top, logit);
-            } else {
-                keep_rows(&t->slot[f->slot_in], f);
-                outputs(t, job, &t->slot[f->slot_in], done, choice, top, logit);
-            }
-        }
-        break;
-    }
+    case JOB_FORWARD:
+        return forward(t, job, last_block && job->forward.slot_out < 0, done, choice, top, logit);
     case JOB_HEAD:
-        outputs(t, job, &t->slot[f->slot_in], done, choice, top, logit);
-        break;
+        return forward(t, job, true, done, choice, top, logit);
     case JOB_COMMIT:
-        good = commit(t, &job->commit);
-        break;
+        return commit(t, &job->commit)
+                   ? NULL
+                   : "the rows to keep are no path of the step that was made there, or more tokens "
+                     "are to be kept than are cached";
     case JOB_COPY:
-        good = copy(t, &job->copy);
-        break;
+        return copy(t, &job->copy) ? NULL : "more tokens are to be copied than are cached";
     default:
-        break;
+        return NULL;
     }
-    if (!good)
-        done->status = DONE_FAILED;
 }

@@ -16,18 +16,20 @@ struct sim_rows {
 
 struct sim_text {
     struct truth *truth;
-    int32_t max_ctx, max_rows, max_requests, n_seqs, n_slots;
+    int32_t max_ctx, max_rows, max_requests, n_seqs;
     struct sim_prompt {
         int32_t request, n; /* request -1: free */
         const int32_t *token;
     } * prompt; /* [max_requests] */
     struct sim_seq {
-        int32_t n;            /* sure tokens */
-        int32_t *token;       /* [max_ctx] */
-        struct sim_rows last; /* the step made at n; n == 0: none */
-    } * seq;                  /* [n_seqs] */
-    struct sim_rows *slot;    /* [n_slots] */
-    int32_t *path;            /* [max_ctx], scratch */
+        int32_t n;             /* sure tokens */
+        int32_t *token;        /* [max_ctx] */
+        struct sim_rows last;  /* the step made at n; n == 0: none */
+        int32_t request, same; /* the request's prompt and own continuation go so far in it */
+    } * seq;                   /* [n_seqs] */
+    struct sim_rows step; /* the job's own rows, when they are not a sequence's last; scratch */
+    int32_t *wrong;       /* [max_ctx + max_rows], scratch */
+    int32_t *own, *end;   /* [max_rows], scratch: see outputs */
 };
 
 int sim_text_init(struct sim_text *t, struct arena *arena, struct truth *truth,
@@ -38,9 +40,9 @@ void sim_text_open(struct sim_text *t, int32_t request, int32_t n, const int32_t
 void sim_text_close(struct sim_text *t, int32_t request);
 
 /* Carries out what FORWARD, HEAD, COMMIT and COPY do to caches and slots and fills the outputs of
- * FORWARD and HEAD. Sets done->status to DONE_FAILED for a step that is not at the cache's end or a
+ * FORWARD and HEAD. Returns why the job failed, or NULL: a step that is not at the cache's end, a
  * COMMIT that keeps no path. */
-void sim_text_run(struct sim_text *t, const struct job *job, bool last_block, struct done *done,
-                  int32_t *choice, int32_t *top, float *logit);
+const char *sim_text_run(struct sim_text *t, const struct job *job, bool last_block,
+                         struct done *done, int32_t *choice, int32_t *top, float *logit);
 
 #endif
