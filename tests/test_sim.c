@@ -480,7 +480,7 @@ static int64_t n_asked;
 static int32_t counted(struct truth *t, int32_t request, int32_t n_true, const int32_t *w,
                        int32_t n_wrong)
 {
-    n_asked++;
+    n_asked += n_true < 0 ? 1000 : 1; /* the prompt is not the truth's to know */
     (void)w;
     const struct world_truth *x = (const struct world_truth *)t;
     return n_wrong ? -1 : x->request[request].text[x->request[request].n + n_true];
