@@ -10,6 +10,7 @@
 #include "sim/exec/toy.h"
 #ifdef TANDEM_REAL
 #include "hwmodels/real/llama_engine.h"
+#include "sim/llm/model.h"
 #endif
 
 /* ---- role maps ---------------------------------------------------------------------------------
@@ -101,7 +102,11 @@ int session_open_model(const char *path, const struct role_map *roles, int32_t m
     if (rc)
         return rc;
     llama_engine_facts(out->engine, &f);
-    snprintf(out->model, sizeof out->model, "%s", f.name);
+    struct model_desc desc;
+    if (model_from_gguf(path, &desc, NULL) == ERR_OK && desc.name[0])
+        snprintf(out->model, sizeof out->model, "%.90s %s", desc.name, desc.quantisation);
+    else
+        snprintf(out->model, sizeof out->model, "%s", f.name);
     snprintf(out->numerics, sizeof out->numerics, "%s", f.numerics);
     snprintf(out->version, sizeof out->version, "%s", f.version);
     out->model_bytes = f.model_bytes;
