@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "sim/base/hash.h"
-#include "sim/exec/log.h"
+#include "sim/exec/log_code.h"
 #include "sim/exec/metrics.h"
 #include "sim/exec/shims.h"
 #include "sim/exec/sim_text.h"
@@ -373,6 +373,36 @@ static void a_log_carries_the_reason(void)
     remove(path);
 }
 
+static void a_reason_that_is_none_is_refused(void)
+{
+    static const struct {
+        int at; /* from the reason's length on */
+        unsigned char byte;
+        const char *why;
+    } rows[] = {{1, 'b', NULL},
+                {1, '\n', "a reason is no line of text"},
+                {2, 127, "a reason is no line of text"},
+                {0, 100, "a reason is too long"}};
+    struct event ev = {.kind = EV_DONE, .request = 0}, out;
+    ev.done = (struct done){.id = 1, .job_kind = JOB_FREE, .status = DONE_FAILED, .why = "QZ"};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct log_bytes b = {0};
+        int32_t pool[128];
+        int64_t due_ns;
+        log_put_event(&b, &ev, 0, 0);
+        CHECK(b.n < 128);
+        unsigned char *q = memchr(b.at, 'Q', b.n);
+        if (CHECK(q && q[-1] == 2)) {
+            q[rows[i].at - 1] = rows[i].byte;
+            struct log_cursor c = {.at = b.at, .end = b.at + b.n, .pool = pool};
+            log_get_event(&c, 0, &out, &due_ns);
+            CHECK_STR(c.why ? c.why : "", rows[i].why ? rows[i].why : "");
+            CHECK_STR(out.done.why, rows[i].why ? "" : "bZ");
+        }
+        log_bytes_fini(&b);
+    }
+}
+
 /* ---- what the simulated target says ------------------------------------------------------------
  */
 
@@ -592,6 +622,7 @@ static const struct unit_test tests[] = {
     {"what_no_policy_may_do_is_named", what_no_policy_may_do_is_named},
     {"an_injected_fault_is_named_as_the_reason", an_injected_fault_is_named_as_the_reason},
     {"a_log_carries_the_reason", a_log_carries_the_reason},
+    {"a_reason_that_is_none_is_refused", a_reason_that_is_none_is_refused},
     {"every_row_says_what_its_whole_text_says", every_row_says_what_its_whole_text_says},
     {"a_step_costs_its_rows", a_step_costs_its_rows},
     {"rows_of_a_slot_are_the_jobs_own", rows_of_a_slot_are_the_jobs_own},
