@@ -177,8 +177,8 @@ static int observe(struct observing *o, const struct workload *w, const struct w
     struct run_result alone, other;
     int rc = run_policy(o, "autoregressive", &request, 0, false, &alone, e);
     if (!rc)
-        rc = trace_add_request(o->trace, item->id, w->task[item->task], item->split, max_tokens,
-                               token, n, &index, e);
+        rc = trace_add_request(o->trace, item->id, w->task[item->task], (int32_t)item->split,
+                               max_tokens, token, n, &index, e);
     if (!rc)
         rc = trace_add_output(o->trace, index, alone.request[0].output, alone.request[0].n_output,
                               e);
