@@ -34,7 +34,7 @@ static const struct option options[] = {
 static const char *const examples[] = {
     "validate --engine toy --budget 1 --prompts 4 --repetitions 2 --store out/example.sqlite "
     "--save-device out/example.yaml --report out/example.json --picture out/example.svg",
-    "real: validate --quick --store out/quick.sqlite", NULL};
+    "real: validate --quick --prompts 2 --repetitions 2 --store out/quick.sqlite", NULL};
 
 static const char *const shipped[] = {"traces/workloads/summary.jsonl",
                                       "traces/workloads/rag.jsonl", "traces/workloads/ui.jsonl",

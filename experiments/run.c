@@ -8,7 +8,6 @@
 #include <sys/stat.h>
 
 #include "sim/exec/log.h"
-#include "sim/exec/threads.h"
 
 static int no_memory(struct err *e)
 {
@@ -187,14 +186,6 @@ static int wrap(const struct run_options *o, const struct run_setup *setup, cons
     return rc;
 }
 
-/* What the engine said of the job that failed. */
-static void add_reason(struct err *e, const char *reason)
-{
-    size_t n = e ? strlen(e->msg) : 0;
-    if (e && *reason)
-        snprintf(e->msg + n, sizeof e->msg - n, ": %s", reason);
-}
-
 static int run_one(struct world *w, const struct run_options *o, struct run_report *report,
                    struct run_outcome *out, struct err *e)
 {
@@ -215,8 +206,6 @@ static int run_one(struct world *w, const struct run_options *o, struct run_repo
     if (rc)
         return rc;
     rc = driver_run(setup, x, w->request, w->n_requests, &report->arena, &out->result, e);
-    if (rc == ERR_DEVICE && w->kind != WORLD_SIM)
-        add_reason(e, threads_failure(inner));
     if (!rc)
         rc = take_stats(out, inner, w->kind, &report->arena, e);
     if (!rc && out->log && !(!report->n && o->first_event))

@@ -477,8 +477,3 @@ int threads_create(struct engine *engine, const struct run_setup *setup,
     *out = &x->exec;
     return ERR_OK;
 }
-
-const char *threads_failure(const struct exec *exec)
-{
-    return ((const struct threads *)exec)->failure;
-}

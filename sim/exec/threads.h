@@ -33,8 +33,4 @@ struct threads_options {
 int threads_create(struct engine *engine, const struct run_setup *setup,
                    const struct threads_options *options, struct exec **out, struct err *e);
 
-/* Why the last job that was delivered as failed or out of memory did so, and which it was; "" when
- * none did. Valid until the next `next`. `x` comes from threads_create. */
-const char *threads_failure(const struct exec *x);
-
 #endif
