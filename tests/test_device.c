@@ -567,83 +567,84 @@ static void roles_find_their_processors(void)
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
+static const struct {
+    const char *from, *to, *want;
+} wrong_files[] = {
+    {"device-1", "device-2",
+     "d.yaml:1:9: schema is 'tandem-device-2': expected 'tandem-device-1': this program reads "
+     "no other version"},
+    {"name: \"small\"\n", "", "d.yaml:1:1: 'name' is missing: add it, a text"},
+    {"source: made up\n", "",
+     "d.yaml:13:14: processors.0.threads is '2': it has no source: add 'source: where it is "
+     "from' here or in a mapping above"},
+    {"dram: 8.5 GB/s", "dram: 8.5",
+     "d.yaml:8:13: bus.dram is '8.5': the unit is missing: expected a bandwidth, as in '8.5 "
+     "GB/s' (B/s, kB/s, MB/s, GB/s, MiB/s, GiB/s)"},
+    {"dram: 8.5 GB/s", "dram: 0 B/s",
+     "d.yaml:8:13: bus.dram is '0 B/s': expected more than 0, or null"},
+    {"dram: 8.5 GB/s", "dram: null, dramm: 1",
+     "d.yaml:8:19: unknown key 'dramm' ('1') in bus: expected one of dram, source, correct or "
+     "remove it; did you mean 'dram'?"},
+    {"{target: cpu:0}", "{target: cpu:1}",
+     "d.yaml:9:17: roles.target is 'cpu:1': expected the name of a processor of this file"},
+    {"trees: null", "trees: {a: 1}",
+     "d.yaml:10:36: exactness.trees is a mapping of 1 keys: expected a text, a number or a "
+     "list of these"},
+    {"name: cpu:0", "name: cpu 0",
+     "d.yaml:12:11: processors.0.name is 'cpu 0': expected a name without space, comma, '=' or "
+     "'.', as in 'cpu:0'"},
+    {"name: gpu:0", "name: cpu:0",
+     "d.yaml:35:12: processors.1.name is 'cpu:0': two processors have this name"},
+    {"same_as: cpu:0", "same_as: gpu:0",
+     "d.yaml:35:51: processors.1.same_as is 'gpu:0': expected the name of a processor above "
+     "this one that has costs of its own"},
+    {"kind: cpu", "kind: tpu",
+     "d.yaml:13:11: processors.0.kind is 'tpu': expected one of cpu, gpu, npu"},
+    {"threads: 2", "threads: 0",
+     "d.yaml:14:14: processors.0.threads is '0': expected a whole number from 1 to 4096"},
+    {"    commit: {chain: 17 ns, tree: 19 ns}\n", "",
+     "d.yaml:12:5: processors.0: 'commit' is missing: add it, a mapping, 'key: value' lines"},
+    {"fixed: 23 ns, ", "",
+     "d.yaml:18:21: processors.0.draft.lookup: 'fixed' is missing: add it, a time, as in '1.2 "
+     "ms' (ns, us, ms, s, min, \xc2\xb5s)"},
+    {"period: 4", "period: 0",
+     "d.yaml:21:32: processors.0.step.axes.period is '0': expected a whole number from 1 to "
+     "256"},
+    {"unit: ns", "unit: ms",
+     "d.yaml:23:13: processors.0.step.unit is 'ms': expected one of ns, us"},
+    {"per_token: 3 B", "per_token: 3 GB",
+     "d.yaml:22:14: processors.0.step.bytes is a mapping of 2 keys: expected sizes below 1 GB "
+     "per token"},
+    {"width: 1, bucket: 1", "width: 4097, bucket: 1",
+     "d.yaml:25:19: processors.0.step.cells.0.width is '4097': expected a whole number from 1 "
+     "to 4096"},
+    {"changed: 1", "changed: 2",
+     "d.yaml:28:42: processors.0.step.cells.3.changed is '2': expected a whole number from 0 "
+     "to 1"},
+    {"changed: 1, ", "",
+     "d.yaml:28:11: processors.0.step.cells.3 is a mapping of 3 keys: the same width, bucket "
+     "and changed as cell 2: put the samples together"},
+    {"[4000]", "[]",
+     "d.yaml:26:42: processors.0.step.cells.1.samples is a list of 0: expected at least one "
+     "sample; leave the cell out where there is none"},
+    {"[4000]", "[4000, -1]",
+     "d.yaml:26:49: processors.0.step.cells.1.samples.1 is '-1': expected a whole number from "
+     "0 to 1000000000000"},
+    {"[4000]", "[nan]",
+     "d.yaml:26:43: processors.0.step.cells.1.samples.0 is 'nan': expected a whole number from "
+     "0 to 1000000000000"},
+};
+
 static void errors_name_the_place(void)
 {
-    static const struct {
-        const char *from, *to, *want;
-    } t[] = {
-        {"device-1", "device-2",
-         "d.yaml:1:9: schema is 'tandem-device-2': expected 'tandem-device-1': this program reads "
-         "no other version"},
-        {"name: \"small\"\n", "", "d.yaml:1:1: 'name' is missing: add it, a text"},
-        {"source: made up\n", "",
-         "d.yaml:13:14: processors.0.threads is '2': it has no source: add 'source: where it is "
-         "from' here or in a mapping above"},
-        {"dram: 8.5 GB/s", "dram: 8.5",
-         "d.yaml:8:13: bus.dram is '8.5': the unit is missing: expected a bandwidth, as in '8.5 "
-         "GB/s' (B/s, kB/s, MB/s, GB/s, MiB/s, GiB/s)"},
-        {"dram: 8.5 GB/s", "dram: 0 B/s",
-         "d.yaml:8:13: bus.dram is '0 B/s': expected more than 0, or null"},
-        {"dram: 8.5 GB/s", "dram: null, dramm: 1",
-         "d.yaml:8:19: unknown key 'dramm' ('1') in bus: expected one of dram, source, correct or "
-         "remove it; did you mean 'dram'?"},
-        {"{target: cpu:0}", "{target: cpu:1}",
-         "d.yaml:9:17: roles.target is 'cpu:1': expected the name of a processor of this file"},
-        {"trees: null", "trees: {a: 1}",
-         "d.yaml:10:36: exactness.trees is a mapping of 1 keys: expected a text, a number or a "
-         "list of these"},
-        {"name: cpu:0", "name: cpu 0",
-         "d.yaml:12:11: processors.0.name is 'cpu 0': expected a name without space, comma, '=' or "
-         "'.', as in 'cpu:0'"},
-        {"name: gpu:0", "name: cpu:0",
-         "d.yaml:35:12: processors.1.name is 'cpu:0': two processors have this name"},
-        {"same_as: cpu:0", "same_as: gpu:0",
-         "d.yaml:35:51: processors.1.same_as is 'gpu:0': expected the name of a processor above "
-         "this one that has costs of its own"},
-        {"kind: cpu", "kind: tpu",
-         "d.yaml:13:11: processors.0.kind is 'tpu': expected one of cpu, gpu, npu"},
-        {"threads: 2", "threads: 0",
-         "d.yaml:14:14: processors.0.threads is '0': expected a whole number from 1 to 4096"},
-        {"    commit: {chain: 17 ns, tree: 19 ns}\n", "",
-         "d.yaml:12:5: processors.0: 'commit' is missing: add it, a mapping, 'key: value' lines"},
-        {"fixed: 23 ns, ", "",
-         "d.yaml:18:21: processors.0.draft.lookup: 'fixed' is missing: add it, a time, as in '1.2 "
-         "ms' (ns, us, ms, s, min, \xc2\xb5s)"},
-        {"period: 4", "period: 0",
-         "d.yaml:21:32: processors.0.step.axes.period is '0': expected a whole number from 1 to "
-         "256"},
-        {"unit: ns", "unit: ms",
-         "d.yaml:23:13: processors.0.step.unit is 'ms': expected one of ns, us"},
-        {"per_token: 3 B", "per_token: 3 GB",
-         "d.yaml:22:14: processors.0.step.bytes is a mapping of 2 keys: expected sizes below 1 GB "
-         "per token"},
-        {"width: 1, bucket: 1", "width: 4097, bucket: 1",
-         "d.yaml:25:19: processors.0.step.cells.0.width is '4097': expected a whole number from 1 "
-         "to 4096"},
-        {"changed: 1", "changed: 2",
-         "d.yaml:28:42: processors.0.step.cells.3.changed is '2': expected a whole number from 0 "
-         "to 1"},
-        {"changed: 1, ", "",
-         "d.yaml:28:11: processors.0.step.cells.3 is a mapping of 3 keys: the same width, bucket "
-         "and changed as cell 2: put the samples together"},
-        {"[4000]", "[]",
-         "d.yaml:26:42: processors.0.step.cells.1.samples is a list of 0: expected at least one "
-         "sample; leave the cell out where there is none"},
-        {"[4000]", "[4000, -1]",
-         "d.yaml:26:49: processors.0.step.cells.1.samples.1 is '-1': expected a whole number from "
-         "0 to 1000000000000"},
-        {"[4000]", "[nan]",
-         "d.yaml:26:43: processors.0.step.cells.1.samples.0 is 'nan': expected a whole number from "
-         "0 to 1000000000000"},
-    };
-    for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
+    for (size_t i = 0; i < sizeof wrong_files / sizeof *wrong_files; i++) {
         struct arena a;
         arena_init(&a);
         struct device d;
         struct err e = {0};
-        char *text = replaced(small, t[i].from, t[i].to), buf[1200];
+        char *text = replaced(small, wrong_files[i].from, wrong_files[i].to), buf[1200];
         CHECK(device_parse("d.yaml", text, strlen(text), NULL, 0, &a, &d, &e) != ERR_OK);
-        CHECK_STR(err_format(&e, buf, sizeof buf), t[i].want);
+        CHECK_STR(err_format(&e, buf, sizeof buf), wrong_files[i].want);
         free(text);
         arena_fini(&a);
     }

@@ -741,75 +741,76 @@ CHANGE(logit_infinite, logit[2] = (float)INFINITY)
 CHANGE(logit_rising, logit[3] = 2.75f)
 CHANGE(logit_absent, logit[0] = 1)
 
+static const struct {
+    void (*change)(char *, struct trace_header *);
+    const char *msg;
+} hostile[] = {
+    {header_size, "the header's checksum"},
+    {file_size, "expected 18446744073709551615 bytes"},
+    {no_vocabulary, "the header's numbers"},
+    {eos_count, "the header's numbers"},
+    {eos_range, "end-of-text token 1 is 100"},
+    {eos_rest, "end-of-text token 5 is 0"},
+    {model_endless, "the header's numbers and names"},
+    {numerics_bytes, "the header's numbers and names"},
+    {no_requests, "the header's numbers"},
+    {many_requests, "the section of requests"},
+    {top_count, "the header's numbers"},
+    {top_none, "counts more"},
+    {many_tokens, "counts more"},
+    {many_choices, "counts more"},
+    {many_tops, "counts more"},
+    {long_text, "counts more"},
+    {no_text, "the section of texts"},
+    {section_away, "the section of tokens"},
+    {section_over, "the section of tokens"},
+    {section_long, "the section of texts"},
+    {section_short, "goes on after its last section"},
+    {section_zero, "the section of texts"},
+    {header_zero, "the header's numbers"},
+    {prompt_none, "request 0 contradicts"},
+    {prompt_long, "request 1 has more than"},
+    {choices_short, "do not add up"},
+    {output_less, "request 0 contradicts"},
+    {output_more, "request 0 contradicts"},
+    {choices_less, "request 0 contradicts"},
+    {choices_more, "request 1 has more than"},
+    {choices_away, "request 1 contradicts"},
+    {token_away, "request 1 contradicts"},
+    {top_away, "request 1 contradicts"},
+    {split_range, "request 1 contradicts"},
+    {record_zero, "request 1 contradicts"},
+    {id_away, "request 1 contradicts"},
+    {task_away, "request 1 contradicts"},
+    {id_empty, "the id or task of request 1"},
+    {id_twice, "the id of request 1 comes twice"},
+    {id_bytes, "the id or task of request 0"},
+    {text_endless, "do not end with a NUL"},
+    {token_less, "token -1 is outside"},
+    {token_more, "token 100 is outside"},
+    {entry_true, "out of range or out of order"},
+    {entry_minus, "out of range or out of order"},
+    {entry_wrong, "out of range or out of order"},
+    {entry_order, "out of range or out of order"},
+    {entry_same, "out of range or out of order"},
+    {entry_choice, "out of range or out of order"},
+    {entry_zero, "out of range or out of order"},
+    {top_range, "token 100 with logit"},
+    {top_half, "token -1 with logit"},
+    {top_late, "token 5 with logit"},
+    {logit_nan, "is no likely token"},
+    {logit_infinite, "is no likely token"},
+    {logit_rising, "token 9 with logit 2.75"},
+    {logit_absent, "token -1 with logit 1"},
+};
+
 static void hostile_files_are_rejected(void)
 {
-    static const struct {
-        void (*change)(char *, struct trace_header *);
-        const char *msg;
-    } c[] = {
-        {header_size, "the header's checksum"},
-        {file_size, "expected 18446744073709551615 bytes"},
-        {no_vocabulary, "the header's numbers"},
-        {eos_count, "the header's numbers"},
-        {eos_range, "end-of-text token 1 is 100"},
-        {eos_rest, "end-of-text token 5 is 0"},
-        {model_endless, "the header's numbers and names"},
-        {numerics_bytes, "the header's numbers and names"},
-        {no_requests, "the header's numbers"},
-        {many_requests, "the section of requests"},
-        {top_count, "the header's numbers"},
-        {top_none, "counts more"},
-        {many_tokens, "counts more"},
-        {many_choices, "counts more"},
-        {many_tops, "counts more"},
-        {long_text, "counts more"},
-        {no_text, "the section of texts"},
-        {section_away, "the section of tokens"},
-        {section_over, "the section of tokens"},
-        {section_long, "the section of texts"},
-        {section_short, "goes on after its last section"},
-        {section_zero, "the section of texts"},
-        {header_zero, "the header's numbers"},
-        {prompt_none, "request 0 contradicts"},
-        {prompt_long, "request 1 has more than"},
-        {choices_short, "do not add up"},
-        {output_less, "request 0 contradicts"},
-        {output_more, "request 0 contradicts"},
-        {choices_less, "request 0 contradicts"},
-        {choices_more, "request 1 has more than"},
-        {choices_away, "request 1 contradicts"},
-        {token_away, "request 1 contradicts"},
-        {top_away, "request 1 contradicts"},
-        {split_range, "request 1 contradicts"},
-        {record_zero, "request 1 contradicts"},
-        {id_away, "request 1 contradicts"},
-        {task_away, "request 1 contradicts"},
-        {id_empty, "the id or task of request 1"},
-        {id_twice, "the id of request 1 comes twice"},
-        {id_bytes, "the id or task of request 0"},
-        {text_endless, "do not end with a NUL"},
-        {token_less, "token -1 is outside"},
-        {token_more, "token 100 is outside"},
-        {entry_true, "out of range or out of order"},
-        {entry_minus, "out of range or out of order"},
-        {entry_wrong, "out of range or out of order"},
-        {entry_order, "out of range or out of order"},
-        {entry_same, "out of range or out of order"},
-        {entry_choice, "out of range or out of order"},
-        {entry_zero, "out of range or out of order"},
-        {top_range, "token 100 with logit"},
-        {top_half, "token -1 with logit"},
-        {top_late, "token 5 with logit"},
-        {logit_nan, "is no likely token"},
-        {logit_infinite, "is no likely token"},
-        {logit_rising, "token 9 with logit 2.75"},
-        {logit_absent, "token -1 with logit 1"},
-    };
     struct err e;
     CHECK_EQ(hostile(nothing, &e), ERR_OK);
-    for (size_t i = 0; i < sizeof c / sizeof c[0]; i++) {
-        CHECK_EQ(hostile(c[i].change, &e), ERR_CORRUPT);
-        CHECK_HAS(e.msg, c[i].msg);
+    for (size_t i = 0; i < sizeof hostile / sizeof hostile[0]; i++) {
+        CHECK_EQ(hostile(hostile[i].change, &e), ERR_CORRUPT);
+        CHECK_HAS(e.msg, hostile[i].msg);
         CHECK_HAS(e.msg, "offset ");
     }
 }

@@ -231,102 +231,96 @@ static void defaults_stand_for_absent_and_null(void)
 
 #define OK_TOP "name: a\nthreads: 2\n"
 
+static const struct {
+    const char *text, *want;
+} malformed[] = {
+    {"", "t.yaml:1:1: the file is empty: expected 'key: value' lines"},
+    {"- 1\n", "t.yaml:1:1: expected a mapping, 'key: value' lines"},
+    {"threads: 2\n", "t.yaml:1:1: 'name' is missing: add it, a text"},
+    {"nmae: a\nthreads: 2\n", "t.yaml:1:1: 'name' is missing: is 'nmae' meant to be it (a "
+                              "text)?"},
+    {"name: ''\nthreads: 2\n", "t.yaml:1:7: name is the text \"\": it is empty: expected a text"},
+    {"name: a\nthreads: 0\n", "t.yaml:2:10: threads is '0': expected a whole number from 1 to "
+                              "64"},
+    {"name: a\nthreads: 65\n", "t.yaml:2:10: threads is '65': expected a whole number from 1 "
+                               "to 64"},
+    {"name: a\nthreads: 1e999\n", "t.yaml:2:10: threads is '1e999': expected a whole number "
+                                  "from 1 to 64"},
+    {"name: a\nthreads: 0x2\n", "t.yaml:2:10: threads is '0x2': expected a whole number from 1 "
+                                "to 64"},
+    {"name: a\nthreads: +2\n", "t.yaml:2:10: threads is '+2': expected a whole number from 1 "
+                               "to 64"},
+    {"name: a\nthreads: 010\n", "t.yaml:2:10: threads is '010': expected a whole number from 1 "
+                                "to 64"},
+    {"name: a\nthreads: 99999999999999999999\n",
+     "t.yaml:2:10: threads is '99999999999999999999': expected a whole number from 1 to 64"},
+    {"name: a\nthreads: \"2\"\n", "t.yaml:2:10: threads is the text \"2\": expected a whole "
+                                  "number from 1 to 64; if it is none, remove the quotes"},
+    {"name: a\nthreads: null\n", "t.yaml:2:10: threads is null: expected a whole number from 1 "
+                                 "to 64"},
+    {"name: a\nthreads: [2]\n", "t.yaml:2:10: threads is a list of 1: expected a whole number "
+                                "from 1 to 64"},
+    {OK_TOP "ratio: nan\n", "t.yaml:3:8: ratio is 'nan': expected a number from -1 to 1000000"},
+    {OK_TOP "ratio: .inf\n", "t.yaml:3:8: ratio is '.inf': expected a number from -1 to 1000000"},
+    {OK_TOP "ratio: 1e999\n", "t.yaml:3:8: ratio is '1e999': expected a number from -1 to 1000000"},
+    {OK_TOP "ratio: 1e-999\n",
+     "t.yaml:3:8: ratio is '1e-999': expected a number from -1 to 1000000"},
+    {OK_TOP "ratio: 1.\n", "t.yaml:3:8: ratio is '1.': expected a number from -1 to 1000000"},
+    {OK_TOP "ratio: -1.01\n", "t.yaml:3:8: ratio is '-1.01': expected a number from -1 to 1000000"},
+    {OK_TOP "on: yes\n", "t.yaml:3:5: on is 'yes': expected true or false"},
+    {OK_TOP "kind: tpu\n", "t.yaml:3:7: kind is 'tpu': expected one of cpu, gpu, npu"},
+    {OK_TOP "time: 5\n", "t.yaml:3:7: time is '5': the unit is missing: expected a time, as in "
+                         "'1.2 ms' (ns, us, ms, s, min, \xc2\xb5s)"},
+    {OK_TOP "time: 5 W\n", "t.yaml:3:7: time is '5 W': 'W' is no unit here: expected a time, "
+                           "as in '1.2 ms' (ns, us, ms, s, min, \xc2\xb5s)"},
+    {OK_TOP "bus:\n  dram: 1 GB/s\n  drum: 2\n",
+     "t.yaml:5:3: unknown key 'drum' ('2') in bus: expected one of dram, source, temperature, "
+     "correct or remove it; did you mean 'dram'?"},
+    {OK_TOP "bus: {}\n", "t.yaml:3:6: bus: 'dram' is missing: add it, a bandwidth, as in '8.5 "
+                         "GB/s' (B/s, kB/s, MB/s, GB/s, MiB/s, GiB/s)"},
+    {OK_TOP "bus: 5\n", "t.yaml:3:6: bus is '5': expected a mapping, 'key: value' lines"},
+    {OK_TOP "extra: [1, 2]\n",
+     "t.yaml:3:1: unknown key 'extra' (a list of 2) in the file: expected one of name, "
+     "threads, params, items, list, bus, time, kind, on, ratio, note, correct or remove it"},
+    {OK_TOP "list: [1, x]\n",
+     "t.yaml:3:11: list.1 is 'x': expected a whole number from -5 to 1000"},
+    {OK_TOP "list: [1, 1001]\n",
+     "t.yaml:3:11: list.1 is '1001': expected a whole number from -5 to 1000"},
+    {OK_TOP "list: 3\n", "t.yaml:3:7: list is '3': expected a list, as in [a, b]"},
+    {OK_TOP "items: [4]\n", "t.yaml:3:9: items.0 is '4': expected a mapping, 'key: value' lines"},
+    {OK_TOP "items: [{name: q, v: 3, w: 1}]\n",
+     "t.yaml:3:25: unknown key 'w' ('1') in items.0: expected one of name, v, correct or "
+     "remove it"},
+    {OK_TOP "params: {width: 65}\n", "t.yaml:3:17: params.width is '65': width is '65': "
+                                     "expected a whole number from 1 to 64, or auto"},
+    {OK_TOP "params: {with: 6}\n",
+     "t.yaml:3:10: unknown parameter 'with': expected one of width, mode"},
+    {OK_TOP "name: b\n", "t.yaml:3:1: duplicate key 'name' (first in line 1): remove one of them"},
+    {OK_TOP "note: &x a\n", "t.yaml:3:7: anchor '&x': anchors are not supported, write the "
+                            "value out"},
+    {OK_TOP "items: &x [*x]\n", "t.yaml:3:8: anchor '&x': anchors are not supported, write the "
+                                "value out"},
+    {OK_TOP "note: *x\n", "t.yaml:3:7: alias '*x': aliases are not supported, write the value out"},
+    {OK_TOP "note: !!str a\n", "t.yaml:3:7: tag 'tag:yaml.org,2002:str': tags are not "
+                               "supported, remove it"},
+    {OK_TOP "? [a]\n: 1\n", "t.yaml:3:3: a key is a list or a mapping: expected plain text"},
+    {OK_TOP "bus: {'': 1}\n", "t.yaml:3:7: a key is empty: write 'key: value'"},
+    {"a: 1\n---\nb: 1\n", "t.yaml:2:1: a second document: expected one per file, remove '---'"},
+    {OK_TOP "note: \"a\\0b\"\n", "t.yaml:3:7: a NUL character in a text: remove it"},
+    {OK_TOP "note: \xc3(\n", "t.yaml:3:7: byte 0xc3 is not UTF-8: save the file as UTF-8"},
+    {OK_TOP "note: \xc3\xa9 \xed\xa0\x80\n",
+     "t.yaml:3:9: byte 0xed is not UTF-8: save the file as UTF-8"},
+    {OK_TOP "note: [1, 2\n", "t.yaml:4:1: malformed YAML: while parsing a flow sequence, did "
+                             "not find expected ',' or ']': correct the text here"},
+    {OK_TOP "\tnote: 1\n",
+     "t.yaml:3:1: malformed YAML: while scanning a plain scalar, found a tab character "
+     "that violates indentation: correct the text here"},
+};
+
 static void refuses_with_position(void)
 {
-    static const struct {
-        const char *text, *want;
-    } bad[] = {
-        {"", "t.yaml:1:1: the file is empty: expected 'key: value' lines"},
-        {"- 1\n", "t.yaml:1:1: expected a mapping, 'key: value' lines"},
-        {"threads: 2\n", "t.yaml:1:1: 'name' is missing: add it, a text"},
-        {"nmae: a\nthreads: 2\n", "t.yaml:1:1: 'name' is missing: is 'nmae' meant to be it (a "
-                                  "text)?"},
-        {"name: ''\nthreads: 2\n",
-         "t.yaml:1:7: name is the text \"\": it is empty: expected a text"},
-        {"name: a\nthreads: 0\n", "t.yaml:2:10: threads is '0': expected a whole number from 1 to "
-                                  "64"},
-        {"name: a\nthreads: 65\n", "t.yaml:2:10: threads is '65': expected a whole number from 1 "
-                                   "to 64"},
-        {"name: a\nthreads: 1e999\n", "t.yaml:2:10: threads is '1e999': expected a whole number "
-                                      "from 1 to 64"},
-        {"name: a\nthreads: 0x2\n", "t.yaml:2:10: threads is '0x2': expected a whole number from 1 "
-                                    "to 64"},
-        {"name: a\nthreads: +2\n", "t.yaml:2:10: threads is '+2': expected a whole number from 1 "
-                                   "to 64"},
-        {"name: a\nthreads: 010\n", "t.yaml:2:10: threads is '010': expected a whole number from 1 "
-                                    "to 64"},
-        {"name: a\nthreads: 99999999999999999999\n",
-         "t.yaml:2:10: threads is '99999999999999999999': expected a whole number from 1 to 64"},
-        {"name: a\nthreads: \"2\"\n", "t.yaml:2:10: threads is the text \"2\": expected a whole "
-                                      "number from 1 to 64; if it is none, remove the quotes"},
-        {"name: a\nthreads: null\n", "t.yaml:2:10: threads is null: expected a whole number from 1 "
-                                     "to 64"},
-        {"name: a\nthreads: [2]\n", "t.yaml:2:10: threads is a list of 1: expected a whole number "
-                                    "from 1 to 64"},
-        {OK_TOP "ratio: nan\n", "t.yaml:3:8: ratio is 'nan': expected a number from -1 to 1000000"},
-        {OK_TOP "ratio: .inf\n",
-         "t.yaml:3:8: ratio is '.inf': expected a number from -1 to 1000000"},
-        {OK_TOP "ratio: 1e999\n",
-         "t.yaml:3:8: ratio is '1e999': expected a number from -1 to 1000000"},
-        {OK_TOP "ratio: 1e-999\n",
-         "t.yaml:3:8: ratio is '1e-999': expected a number from -1 to 1000000"},
-        {OK_TOP "ratio: 1.\n", "t.yaml:3:8: ratio is '1.': expected a number from -1 to 1000000"},
-        {OK_TOP "ratio: -1.01\n",
-         "t.yaml:3:8: ratio is '-1.01': expected a number from -1 to 1000000"},
-        {OK_TOP "on: yes\n", "t.yaml:3:5: on is 'yes': expected true or false"},
-        {OK_TOP "kind: tpu\n", "t.yaml:3:7: kind is 'tpu': expected one of cpu, gpu, npu"},
-        {OK_TOP "time: 5\n", "t.yaml:3:7: time is '5': the unit is missing: expected a time, as in "
-                             "'1.2 ms' (ns, us, ms, s, min, \xc2\xb5s)"},
-        {OK_TOP "time: 5 W\n", "t.yaml:3:7: time is '5 W': 'W' is no unit here: expected a time, "
-                               "as in '1.2 ms' (ns, us, ms, s, min, \xc2\xb5s)"},
-        {OK_TOP "bus:\n  dram: 1 GB/s\n  drum: 2\n",
-         "t.yaml:5:3: unknown key 'drum' ('2') in bus: expected one of dram, source, temperature, "
-         "correct or remove it; did you mean 'dram'?"},
-        {OK_TOP "bus: {}\n", "t.yaml:3:6: bus: 'dram' is missing: add it, a bandwidth, as in '8.5 "
-                             "GB/s' (B/s, kB/s, MB/s, GB/s, MiB/s, GiB/s)"},
-        {OK_TOP "bus: 5\n", "t.yaml:3:6: bus is '5': expected a mapping, 'key: value' lines"},
-        {OK_TOP "extra: [1, 2]\n",
-         "t.yaml:3:1: unknown key 'extra' (a list of 2) in the file: expected one of name, "
-         "threads, params, items, list, bus, time, kind, on, ratio, note, correct or remove it"},
-        {OK_TOP "list: [1, x]\n",
-         "t.yaml:3:11: list.1 is 'x': expected a whole number from -5 to 1000"},
-        {OK_TOP "list: [1, 1001]\n",
-         "t.yaml:3:11: list.1 is '1001': expected a whole number from -5 to 1000"},
-        {OK_TOP "list: 3\n", "t.yaml:3:7: list is '3': expected a list, as in [a, b]"},
-        {OK_TOP "items: [4]\n",
-         "t.yaml:3:9: items.0 is '4': expected a mapping, 'key: value' lines"},
-        {OK_TOP "items: [{name: q, v: 3, w: 1}]\n",
-         "t.yaml:3:25: unknown key 'w' ('1') in items.0: expected one of name, v, correct or "
-         "remove it"},
-        {OK_TOP "params: {width: 65}\n", "t.yaml:3:17: params.width is '65': width is '65': "
-                                         "expected a whole number from 1 to 64, or auto"},
-        {OK_TOP "params: {with: 6}\n",
-         "t.yaml:3:10: unknown parameter 'with': expected one of width, mode"},
-        {OK_TOP "name: b\n",
-         "t.yaml:3:1: duplicate key 'name' (first in line 1): remove one of them"},
-        {OK_TOP "note: &x a\n", "t.yaml:3:7: anchor '&x': anchors are not supported, write the "
-                                "value out"},
-        {OK_TOP "items: &x [*x]\n", "t.yaml:3:8: anchor '&x': anchors are not supported, write the "
-                                    "value out"},
-        {OK_TOP "note: *x\n",
-         "t.yaml:3:7: alias '*x': aliases are not supported, write the value out"},
-        {OK_TOP "note: !!str a\n", "t.yaml:3:7: tag 'tag:yaml.org,2002:str': tags are not "
-                                   "supported, remove it"},
-        {OK_TOP "? [a]\n: 1\n", "t.yaml:3:3: a key is a list or a mapping: expected plain text"},
-        {OK_TOP "bus: {'': 1}\n", "t.yaml:3:7: a key is empty: write 'key: value'"},
-        {"a: 1\n---\nb: 1\n", "t.yaml:2:1: a second document: expected one per file, remove '---'"},
-        {OK_TOP "note: \"a\\0b\"\n", "t.yaml:3:7: a NUL character in a text: remove it"},
-        {OK_TOP "note: \xc3(\n", "t.yaml:3:7: byte 0xc3 is not UTF-8: save the file as UTF-8"},
-        {OK_TOP "note: \xc3\xa9 \xed\xa0\x80\n",
-         "t.yaml:3:9: byte 0xed is not UTF-8: save the file as UTF-8"},
-        {OK_TOP "note: [1, 2\n", "t.yaml:4:1: malformed YAML: while parsing a flow sequence, did "
-                                 "not find expected ',' or ']': correct the text here"},
-        {OK_TOP "\tnote: 1\n",
-         "t.yaml:3:1: malformed YAML: while scanning a plain scalar, found a tab character "
-         "that violates indentation: correct the text here"},
-    };
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        check_error(bad[i].text, NULL, false, bad[i].want);
+    for (size_t i = 0; i < sizeof malformed / sizeof *malformed; i++)
+        check_error(malformed[i].text, NULL, false, malformed[i].want);
 }
 
 static void refuses_what_is_too_large(void)

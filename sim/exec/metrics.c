@@ -55,21 +55,6 @@ double metrics_quantile(double *x, int32_t n, double q)
     return i + 1 < n ? x[i] + (at - i) * (x[i + 1] - x[i]) : x[n - 1];
 }
 
-double metrics_expected_min(double *x, int32_t n, int32_t draws)
-{
-    assert(n >= 1 && draws >= 1);
-    if (draws > n)
-        draws = n;
-    qsort(x, (size_t)n, sizeof *x, by_value);
-    /* weight(i) = C(n-1-i, draws-1) / C(n, draws): draws / n at i = 0, then by ratios. */
-    double weight = (double)draws / n, sum = 0;
-    for (int32_t i = 0; i <= n - draws; i++) {
-        sum += weight * x[i];
-        weight *= (double)(n - draws - i) / (n - 1 - i > 0 ? n - 1 - i : 1);
-    }
-    return sum;
-}
-
 void metrics_tau_add(struct tau *t, const double *x, const double *y, int32_t n, double resolve)
 {
     for (int32_t i = 0; i < n; i++) {

@@ -37,12 +37,6 @@ double metrics_distinct_4grams(const int32_t *token, int32_t n);
  * type 7). Sorts x. */
 double metrics_quantile(double *x, int32_t n, double q);
 
-/* Expected minimum of `draws` values drawn without replacement from n >= 1, exactly:
- * sum over i of x(i) C(n-i, draws-1) / C(n, draws), x(i) increasing; draws > n counts as n. Sorts
- * x.
- */
-double metrics_expected_min(double *x, int32_t n, int32_t draws);
-
 /* Kendall's tau-b, pooled over groups (prompts): within each group the order of its items' measured
  * values x against that of the predicted y. A pair counts only where the measured values differ by
  * more than `resolve` times the smaller one. */
