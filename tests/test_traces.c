@@ -744,7 +744,7 @@ CHANGE(logit_absent, logit[0] = 1)
 static const struct {
     void (*change)(char *, struct trace_header *);
     const char *msg;
-} hostile[] = {
+} hostile_change[] = {
     {header_size, "the header's checksum"},
     {file_size, "expected 18446744073709551615 bytes"},
     {no_vocabulary, "the header's numbers"},
@@ -808,9 +808,9 @@ static void hostile_files_are_rejected(void)
 {
     struct err e;
     CHECK_EQ(hostile(nothing, &e), ERR_OK);
-    for (size_t i = 0; i < sizeof hostile / sizeof hostile[0]; i++) {
-        CHECK_EQ(hostile(hostile[i].change, &e), ERR_CORRUPT);
-        CHECK_HAS(e.msg, hostile[i].msg);
+    for (size_t i = 0; i < sizeof hostile_change / sizeof hostile_change[0]; i++) {
+        CHECK_EQ(hostile(hostile_change[i].change, &e), ERR_CORRUPT);
+        CHECK_HAS(e.msg, hostile_change[i].msg);
         CHECK_HAS(e.msg, "offset ");
     }
 }
