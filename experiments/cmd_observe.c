@@ -1,5 +1,6 @@
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "experiments/command.h"
@@ -238,8 +239,11 @@ static int open_target(const struct args *a, struct observing *o, struct err *e)
     o->max_ctx = (int32_t)ctx;
     if (rc)
         return rc;
-    if (toy)
-        return session_open_toy(1, &o->session, e);
+    if (toy) {
+        rc = session_open_toy(1, &o->session, e);
+        o->session.roles = roles;
+        return rc;
+    }
     const char *path = arg_text(a, "--model");
     return session_open_model(path ? path : session_default_model(model, sizeof model), &roles,
                               (int32_t)ctx, &o->session, e);
@@ -263,14 +267,17 @@ static int run(int argc, char **argv)
         rc = workload_load(arg_text(&a, "--workload"), SPLIT_ALTERNATE, &w, &e);
     if (rc)
         return command_fail(&e);
-    rc = open_target(&a, &o, &e);
+    mkdir("out", 0777); /* the default file's folder; if it cannot be made, opening says so */
+    const char *path = arg_text(&a, "-o") ? arg_text(&a, "-o") : arg_text(&a, "--output");
+    rc = command_can_write(path, &e);
+    if (!rc)
+        rc = open_target(&a, &o, &e);
     const struct session *s = &o.session;
     if (!rc)
         rc = trace_builder_create(s->model, s->numerics, s->n_vocab, s->eos, s->n_eos, o.top_k,
                                   &o.trace, &e);
     if (!rc)
         rc = observe_all(&o, &a, &w, prompts, &e);
-    const char *path = arg_text(&a, "-o") ? arg_text(&a, "-o") : arg_text(&a, "--output");
     if (!rc)
         rc = trace_write(o.trace, path, &e);
     if (!rc) {

@@ -1,6 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "experiments/command.h"
@@ -213,8 +214,15 @@ static int open_all(const struct args *a, struct profiling *p, struct err *e)
     p->path = arg_text(a, "-o") ? arg_text(a, "-o") : arg_text(a, "--output");
     p->name = arg_text(a, "--name");
     profile_plan((int32_t)widths, (int32_t)ctx, (uint64_t)seed, &p->plan);
-    if (toy)
-        return session_open_toy((uint64_t)seed, &p->session, e);
+    mkdir("out", 0777); /* the default file's folder; if it cannot be made, opening says so */
+    rc = command_can_write(p->path, e);
+    if (rc)
+        return rc;
+    if (toy) {
+        rc = session_open_toy((uint64_t)seed, &p->session, e);
+        p->session.roles = roles;
+        return rc;
+    }
     const char *path = arg_text(a, "--model");
     return session_open_model(path ? path : session_default_model(model, sizeof model), &roles,
                               (int32_t)ctx + 512, &p->session, e);

@@ -140,7 +140,13 @@ static int run(int argc, char **argv)
     if (!v)
         return command_usage("out of memory");
     mkdir("out", 0777); /* the default files' folder; if it cannot be made, opening them says so */
-    rc = validate_measure(&o, v, &e);
+    rc = command_can_write(arg_text(&a, "--report"), &e);
+    if (!rc)
+        rc = command_can_write(arg_text(&a, "--picture"), &e);
+    if (!rc)
+        rc = command_can_write(o.device_out, &e);
+    if (!rc)
+        rc = validate_measure(&o, v, &e);
     if (!rc)
         rc = validate_compare(v, &r, &e);
     if (!rc)

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "sim/base/io.h"
+
 const struct program *program;
 static char self[4096];
 
@@ -31,6 +33,13 @@ int command_usage(const char *fmt, ...)
     va_end(ap);
     fputc('\n', stderr);
     return EXIT_USAGE;
+}
+
+int command_can_write(const char *path, struct err *e)
+{
+    struct io_out out;
+    int rc = path ? io_out_open(&out, path, e) : ERR_OK;
+    return rc || !path ? rc : io_out_close(&out, false, e);
 }
 
 int command_end(void)

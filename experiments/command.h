@@ -126,6 +126,9 @@ int command_fail(const struct err *e);
 /* The same from a format. */
 int command_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/* Whether a file can be made at the path: asked before what takes long. NULL is fine. ERR_IO. */
+int command_can_write(const char *path, struct err *e);
+
 /* Flushes stdout; EXIT_FAILED with a message when what was printed could not be written. */
 int command_end(void);
 
