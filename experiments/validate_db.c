@@ -1,9 +1,11 @@
 #include "experiments/validate_db.h"
 
+#include <inttypes.h>
 #include <sqlite3.h>
 #include <string.h>
 
 #include "experiments/spec.h"
+#include "sim/base/hash.h"
 
 /* Version 1. Samples and steps are arrays of this program's structs, told apart by `layout`: they
  * are for going on with, not for other programs; the columns and v_run are for those. */
@@ -93,6 +95,37 @@ static int put_policies(struct validation *v, struct err *e)
     return rc ? rc : same(v, "policies", all, e);
 }
 
+/* What a run's time depends on: one made with --quick is no repetition of one without. */
+static int put_prompts(struct validation *v, struct err *e)
+{
+    int rc = ERR_OK;
+    for (int32_t p = 0; p < v->n_prompts && !rc; p++) {
+        const struct val_prompt *q = &v->prompt[p];
+        char key[300], value[64];
+        snprintf(key, sizeof key, "prompt %.280s", q->id);
+        snprintf(value, sizeof value, "%d tokens %016" PRIx64 ", %d output tokens", q->n,
+                 hash_bytes(q->token, (size_t)q->n * sizeof *q->token, 0), q->max_tokens);
+        rc = same(v, key, value, e);
+    }
+    return rc;
+}
+
+static int put_identity(struct validation *v, struct err *e)
+{
+    char roles[256];
+    role_map_format(&v->session.roles, roles, sizeof roles);
+    int rc = same(v, "numerics_id", v->session.numerics, e);
+    if (!rc)
+        rc = same(v, "model", v->session.model, e);
+    if (!rc)
+        rc = same(v, "roles", roles, e);
+    if (!rc)
+        rc = same(v, "device", v->o->device_in ? v->o->device_in : "profiled", e);
+    if (!rc)
+        rc = put_policies(v, e);
+    return rc ? rc : put_prompts(v, e);
+}
+
 /* ---- loading -----------------------------------------------------------------------------------
  */
 
@@ -106,12 +139,14 @@ static int load_rounds(struct validation *v, struct err *e)
     while (!rc && sqlite3_step(s) == SQLITE_ROW) {
         const struct sample *x = sqlite3_column_blob(s, 2);
         int32_t n = sqlite3_column_bytes(s, 2) / (int32_t)sizeof *x;
-        if (sqlite3_column_int(s, 3) != (int)sizeof *x || sqlite3_column_int(s, 0) != v->n_rounds)
+        if (sqlite3_column_int(s, 3) != (int)sizeof *x || sqlite3_column_int(s, 0) != v->n_rounds ||
+            v->n_rounds == sizeof v->round / sizeof *v->round)
             rc = err_at(e, ERR_MISMATCH, v->o->store, 0, 0,
                         "was written by another version: name another --store");
         for (int32_t i = 0; i < n && !rc; i++)
             rc = samples_add(&v->samples, &x[i]);
-        v->round[v->n_rounds++].after_prompt = sqlite3_column_int(s, 1);
+        if (!rc)
+            v->round[v->n_rounds++].after_prompt = sqlite3_column_int(s, 1);
     }
     sqlite3_finalize(s);
     return rc;
@@ -133,8 +168,8 @@ static int load_run(struct validation *v, sqlite3_stmt *s, struct err *e)
     while (p < v->n_prompts && strcmp(v->prompt[p].id, id))
         p++;
     int32_t policy = sqlite3_column_int(s, 1), rep = sqlite3_column_int(s, 2);
-    if (p == v->n_prompts || policy >= v->n_policies || rep >= v->o->repetitions ||
-        sqlite3_column_int(s, 8) != (int)sizeof(struct step))
+    if (p == v->n_prompts || policy < 0 || policy >= v->n_policies || rep < 0 ||
+        rep >= v->o->repetitions || sqlite3_column_int(s, 8) != (int)sizeof(struct step))
         return err_at(e, ERR_MISMATCH, v->o->store, 0, 0,
                       "holds a run of prompt %s that this validation does not have: name another "
                       "--store",
@@ -177,26 +212,46 @@ static int load_runs(struct validation *v, struct err *e)
     return rc;
 }
 
+static int execute(struct validation *v, const char *sql, struct err *e)
+{
+    return sqlite3_exec(v->db, sql, NULL, NULL, NULL) == SQLITE_OK ? ERR_OK : failed(v, e);
+}
+
+/* Nothing is put into a file that holds something else, or what a later version wrote. */
+static int check_file(struct validation *v, struct err *e)
+{
+    sqlite3_stmt *s = prepare(
+        v,
+        "SELECT count(*), coalesce(sum(name IN ('meta', 'policy', 'round', 'run')), 0),"
+        " (SELECT user_version FROM pragma_user_version) FROM sqlite_master WHERE type = 'table'",
+        e);
+    if (!s)
+        return ERR_IO;
+    int rc = sqlite3_step(s) == SQLITE_ROW ? ERR_OK : failed(v, e);
+    bool empty = !rc && !sqlite3_column_int(s, 0);
+    bool ours = !rc && sqlite3_column_int(s, 1) == 4 && sqlite3_column_int(s, 2) == 1;
+    sqlite3_finalize(s);
+    return rc || empty || ours
+               ? rc
+               : err_at(e, ERR_MISMATCH, v->o->store, 0, 0,
+                        "is a database of something else or of another version: name another "
+                        "--store");
+}
+
 int val_db_open(struct validation *v, struct err *e)
 {
-    char *text = NULL;
     if (sqlite3_open(v->o->store, &v->db) != SQLITE_OK)
         return failed(v, e);
     sqlite3_busy_timeout(v->db, 5000);
-    if (sqlite3_exec(v->db, schema, NULL, NULL, &text) != SQLITE_OK) {
-        int rc = err_at(e, ERR_IO, v->o->store, 0, 0, "%s", text);
-        sqlite3_free(text);
-        return rc;
-    }
-    char roles[256];
-    role_map_format(&v->session.roles, roles, sizeof roles);
-    int rc = same(v, "numerics_id", v->session.numerics, e);
+    int rc = check_file(v, e);
     if (!rc)
-        rc = same(v, "model", v->session.model, e);
+        rc = execute(v, schema, e);
     if (!rc)
-        rc = same(v, "roles", roles, e);
+        rc = execute(v, "BEGIN IMMEDIATE", e);
     if (!rc)
-        rc = put_policies(v, e);
+        rc = put_identity(v, e);
+    if (!rc)
+        rc = execute(v, "COMMIT", e);
     if (!rc)
         rc = load_rounds(v, e);
     return rc ? rc : load_runs(v, e);

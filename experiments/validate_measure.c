@@ -161,6 +161,10 @@ static int freeze(struct validation *v, struct err *e)
     int rc = ERR_OK;
     if (v->o->device_in) {
         rc = device_load(v->o->device_in, NULL, 0, &v->arena, &v->frozen, e);
+        if (!rc && strcmp(v->frozen.numerics_id, v->session.numerics))
+            rc = err_at(e, ERR_MISMATCH, v->o->device_in, 0, 0,
+                        "was measured with numerics '%s', the engine has '%s': profile it again",
+                        v->frozen.numerics_id, v->session.numerics);
     } else {
         while (v->n_rounds < FROZEN_ROUNDS && !rc) {
             progress(v, "profiling", 0);
@@ -291,6 +295,7 @@ int validate_measure(const struct val_options *o, struct validation *v, struct e
     arena_init(&v->arena);
     int rc = o->model ? session_open_model(o->model, &o->roles, o->max_ctx, &v->session, e)
                       : session_open_toy(o->seed, &v->session, e);
+    v->session.roles = o->roles;
     if (!rc)
         rc = load_prompts(v, e);
     if (!rc)
