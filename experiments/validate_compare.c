@@ -443,8 +443,7 @@ static int leave_out(struct compare *c, const struct device *d, const struct dev
         opt.mask_width[0] = c->v->plan.width[w];
         rc = predict_cells(c, t, &opt, opt.mask_width[0], -1, a, b, &n);
     }
-    if (!rc && n)
-        c->r->left_out_width = metrics_error_pct(a, b, n);
+    c->r->left_out_width = n ? metrics_error_pct(a, b, n) : (struct error_pct){NAN, NAN, NAN, NAN};
     n = 0;
     for (int32_t k = 2; k < c->v->plan.n_contexts && !rc; k++) {
         struct device_options opt = *base;
@@ -492,7 +491,39 @@ static int run_controls(struct compare *c, const struct device *d, const struct 
     return rc;
 }
 
-/* Runs each policy once more on the first prompt, with a log, and plays the log back. */
+/* Runs a policy once more with a log, and plays the log back; *equal says whether both did the
+ * same.
+ */
+static int replay_one(struct compare *c, const struct run_setup *setup,
+                      const struct request *request, const char *path, bool *equal)
+{
+    struct arena arena;
+    struct run_result result;
+    struct exec *x;
+    struct err why = {0};
+    int rc = session_exec(&c->v->session, setup, &x, c->e);
+    if (!rc)
+        rc = record_create(x, setup, path, &x, c->e);
+    if (rc)
+        return rc;
+    arena_init(&arena);
+    rc = driver_run(setup, x, request, 1, &arena, &result, c->e);
+    if (!rc)
+        rc = record_finish(x, c->e);
+    x->ops->destroy(x);
+    uint64_t hash = rc ? 0 : result.actions_hash;
+    if (!rc)
+        rc = replay_create(path, setup, &x, c->e);
+    if (!rc) {
+        *equal = !driver_run(setup, x, request, 1, &arena, &result, &why) &&
+                 !replay_finish(x, &why) && result.actions_hash == hash;
+        x->ops->destroy(x);
+    }
+    arena_fini(&arena);
+    return rc;
+}
+
+/* Replays each policy on the first prompt. */
 static int replay_all(struct compare *c)
 {
     struct validation *v = c->v;
@@ -503,40 +534,16 @@ static int replay_all(struct compare *c)
                               .arrival_ns = REQUEST_AFTER_PREVIOUS,
                               .cancel_ns = EXEC_NEVER};
     char path[4096];
+    int rc = ERR_OK;
     c->r->replay_equal = true;
     snprintf(path, sizeof path, "%s.replay", v->o->store);
-    for (int32_t i = 0; i < v->n_policies; i++) {
-        const struct run_setup *setup = &v->policy[i].setup;
-        struct arena arena;
-        struct run_result result;
-        struct exec *x;
-        int rc = session_exec(&v->session, setup, &x, c->e);
-        if (!rc)
-            rc = record_create(x, setup, path, &x, c->e);
-        if (rc)
-            return rc;
-        arena_init(&arena);
-        rc = driver_run(setup, x, &request, 1, &arena, &result, c->e);
-        if (!rc)
-            rc = record_finish(x, c->e);
-        x->ops->destroy(x);
-        arena_fini(&arena);
-        uint64_t hash = result.actions_hash;
-        struct err why = {0};
-        if (!rc)
-            rc = replay_create(path, setup, &x, c->e);
-        if (rc)
-            return rc;
-        arena_init(&arena);
-        rc = driver_run(setup, x, &request, 1, &arena, &result, &why);
-        if (!rc)
-            rc = replay_finish(x, &why);
-        c->r->replay_equal = c->r->replay_equal && !rc && result.actions_hash == hash;
-        x->ops->destroy(x);
-        arena_fini(&arena);
+    for (int32_t i = 0; i < v->n_policies && !rc; i++) {
+        bool equal = false;
+        rc = replay_one(c, &v->policy[i].setup, &request, path, &equal);
+        c->r->replay_equal = c->r->replay_equal && equal;
         remove(path);
     }
-    return ERR_OK;
+    return rc;
 }
 
 static void add_why(struct val_report *r, bool bad, const char *what)
