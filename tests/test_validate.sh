@@ -1,0 +1,372 @@
+#!/bin/sh
+# validate, profile and observe as their users meet them: the report, the store, killing and going on.
+#
+#   sh tests/test_validate.sh BUILD_DIR [real]
+#
+# Everything runs on the toy engine; with `real` only one short validation runs, on the installed
+# model. No time is judged: what is demanded holds however slow or noisy the machine is.
+set -u
+build=$(cd "${1:?usage: test_validate.sh BUILD_DIR [real]}" && pwd) || exit 2
+real=${2:-}
+cd "$(dirname "$0")/.." || exit 2
+name=validate${real:+_real}
+if ! command -v python3 >/dev/null; then
+    echo "skipped: python3 is not installed: it reads the reports and the stores"
+    echo "$name: 0 passed, 0 failed, 1 skipped"
+    exit 0
+fi
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+mkdir "$scratch/traces"
+cp -R experiments hwmodels "$scratch"
+cp -R traces/workloads "$scratch/traces"
+cd "$scratch" || exit 2
+
+passed=0
+failed=0
+
+# ok MESSAGE COMMAND...: the command must succeed
+ok()
+{
+    message=$1
+    shift
+    if "$@"; then passed=$((passed + 1)); else
+        failed=$((failed + 1))
+        printf 'failed: %s\n' "$message"
+        sed 's/^/  out: /' out.txt | head -n 20
+        sed 's/^/  err: /' err.txt | head -n 20
+    fi
+}
+
+# t EXIT ARGUMENTS...: tandem ends so; its output is in out.txt and err.txt
+t()
+{
+    want=$1
+    shift
+    "$build/tandem" "$@" >out.txt 2>err.txt && got=0 || got=$?
+    last=$*
+    ok "tandem $last: exit $got, expected $want" [ "$got" = "$want" ]
+}
+
+# out TEXT, err TEXT: the last command printed it there
+out() { ok "tandem $last: no '$1' on stdout" grep -qF -e "$1" out.txt; }
+err() { ok "tandem $last: no '$1' on stderr" grep -qF -e "$1" err.txt; }
+silent_err() { ok "tandem $last: something on stderr" [ ! -s err.txt ]; }
+absent() { ok "tandem $last: left $1" [ ! -e "$1" ]; }
+
+# Prints what is wrong with a report, and fails then: FILE PROMPTS REPETITIONS.
+cat >report.py <<'END'
+import json, sys
+
+d = json.load(open(sys.argv[1]))
+n_prompts, n_repetitions = int(sys.argv[2]), int(sys.argv[3])
+wrong = []
+
+def need(condition, what):
+    if not condition:
+        wrong.append(what)
+
+# Null is for what was not there to be measured: no step after the first token, no pair of policies
+# that the repetitions tell apart.
+MAY_BE_NULL = {'tpot_error_pct', 'kendall_tau', 'resolved_pairs'}
+
+def number(x, key):
+    return isinstance(x, (int, float)) and not isinstance(x, bool) or \
+        x is None and key in MAY_BE_NULL
+
+kinds = {'engine': str, 'device': str, 'model': str, 'prompts': int, 'policies': list,
+         'repetitions': int, 'controls': dict, 'replay_equal': bool, 'extrapolated': int,
+         'verdict': str, 'why': str}
+for key, kind in kinds.items():
+    need(type(d.get(key)) is kind, f'{key} is {d.get(key)!r}, no {kind.__name__}')
+for key in ('e2e_error_pct', 'e2e_error_raw_pct', 'e2e_error_frozen_pct', 'ttft_error_pct',
+            'tpot_error_pct', 'floor_pct'):
+    fields = ('median', 'p90') if key == 'floor_pct' else ('median', 'p90', 'max', 'bias')
+    x = d.get(key)
+    need(isinstance(x, dict) and set(x) >= set(fields), f'{key} is {x!r}')
+    for f in fields:
+        need(isinstance(x, dict) and number(x.get(f), key), f'{key}.{f} is no number')
+for key in ('kendall_tau', 'resolved_pairs', 'regret_pct', 'tokens_equal'):
+    need(key in d and number(d[key], key), f'{key} is {d.get(key)!r}')
+need(d.get('tokens_equal') == 1, 'tokens_equal is not 1')
+need(d.get('replay_equal') is True, 'replay_equal is not true')
+need(d.get('verdict') in ('passed', 'failed', 'inconclusive'), 'no such verdict')
+need((d.get('verdict') == 'passed') == (d.get('why') == ''), 'why does not go with the verdict')
+need(d.get('prompts') == n_prompts, f"{d.get('prompts')} prompts")
+need(d.get('repetitions') == n_repetitions, f"{d.get('repetitions')} repetitions")
+need(len(set(d.get('policies', []))) >= 8, 'fewer than eight policies')
+need(set(d.get('controls', {})) >= {'constant_step', 'width_without_context',
+                                    'context_without_width', 'permuted_width'}, 'controls lack')
+need(set(d.get('controls', {}).values()) <= {'missed', 'passed'}, 'a control says something else')
+need('passed' not in d.get('controls', {}).values() or d['verdict'] == 'inconclusive',
+     'a control passes, and the verdict is not inconclusive')
+for what in wrong:
+    print('  ' + what)
+sys.exit(bool(wrong))
+END
+
+# report FILE PROMPTS REPETITIONS
+report() { ok "the report of tandem $last" python3 report.py "$@"; }
+
+# rows STORE: its runs
+rows() { python3 -c "import sqlite3, sys
+print(sqlite3.connect(sys.argv[1]).execute('SELECT count(*) FROM run').fetchone()[0])" "$1"; }
+
+finish()
+{
+    printf '%s: %d passed, %d failed, 0 skipped\n' "$name" "$passed" "$failed"
+    [ "$failed" = 0 ]
+    exit
+}
+
+# ---- on the installed model
+if [ "$real" ]; then
+    model=${TANDEM_MODEL:-${TANDEM_DEPS:-$HOME/.cache/tandem}/models/SmolLM2-135M-Instruct.pure-Q4_0.gguf}
+    if [ ! -e "$model" ]; then
+        echo "skipped: model: experiments/setup.sh did not make $(basename "$model")"
+        echo "$name: 0 passed, 0 failed, 1 skipped"
+        exit 0
+    fi
+    cat >two.jsonl <<'END'
+{"id": "one", "task": "count", "prompt": "one two three one two three one two", "max_tokens": 8}
+{"id": "two", "task": "count", "prompt": "The sea is blue. The sea is", "max_tokens": 8}
+END
+    t 0 validate --model "$model" --workload two.jsonl --repetitions 2 --budget 1 --ctx 256 \
+        --format json
+    report out/validate.json 2 2
+    ok 'the report and standard output differ' cmp -s out.txt out/validate.json
+    finish
+fi
+
+v='validate --engine toy --budget 1 --prompts 4 --repetitions 2'
+
+# ---- what it prints; the files, in a folder that was not there
+t 0 $v
+silent_err
+out 'engine toy, model toy, toy-1'
+out '4 prompts ('
+out 'noise floor, interleaved'
+out 'raw, frozen'
+out 'repetition floor'
+out 'permuted_width'
+out 'verdict: '
+report out/validate.json 4 2
+ok 'no picture' grep -q '<svg' out/validate.svg
+ok 'the device is not one' grep -q '^numerics_id: "toy-1"' out/device.yaml
+ok 'the store does not hold every run' [ "$(rows out/validate.sqlite)" = 64 ]
+absent out/validate.sqlite.replay
+absent out/validate.json.part
+
+# ---- a store that holds runs
+t 2 $v
+err 'out/validate.sqlite: holds 64 runs already: --resume goes on with them, or name another --store'
+t 0 $v --resume --format json
+silent_err
+report out.txt 4 2
+ok 'the report and standard output differ' cmp -s out.txt out/validate.json
+ok 'going on with all that is there added runs' [ "$(rows out/validate.sqlite)" = 64 ]
+t 0 $v --resume --format csv
+ok 'CSV is not a row per prompt and policy' [ "$(wc -l <out.txt)" = 33 ]
+ok 'CSV has no header' [ "$(head -n 1 out.txt)" = \
+    prompt,task,policy,degenerate,predicted_ns,measured_ns ]
+ok 'a row of CSV has not six columns' awk -F, 'NF != 6 || $5 $6 ~ /[^0-9]/ && NR > 1 { exit 1 }' \
+    out.txt
+"$build/tandem" $v --resume --check --format json >out.txt 2>err.txt && got=0 || got=$?
+verdict=$(sed -n 's/^ *"verdict": "\(.*\)",/\1/p' out.txt)
+ok "--check ends with $got when the verdict is $verdict" \
+    [ "$got" = "$([ "$verdict" = passed ] && echo 0 || echo 1)" ]
+
+# Other circumstances are not mixed with what is there.
+t 1 $v --resume --roles 'target=cpu:0 draft=cpu:0'
+err "this validation has roles 'target=cpu:0 draft=cpu:0', the file's has"
+err 'name another --store'
+t 1 $v --resume --seed 2
+err "this validation has numerics_id 'toy-2', the file's has 'toy-1'"
+t 1 $v --resume --quick
+err "24 output tokens', the file's has"
+t 1 $v --resume --device out/device.yaml
+err "this validation has device 'out/device.yaml', the file's has 'profiled'"
+t 1 validate --engine toy --budget 1 --prompts 3 --repetitions 2 --resume
+err 'that this validation does not have: name another --store'
+python3 -c "import shutil, sqlite3
+shutil.copy('out/validate.sqlite', 'other.sqlite')
+d = sqlite3.connect('other.sqlite')
+d.execute(\"UPDATE meta SET value = 'llama' WHERE key = 'model'\")
+d.commit()
+d = sqlite3.connect('foreign.sqlite')
+d.execute('CREATE TABLE run (id INTEGER)')
+d.commit()"
+t 1 $v --resume --store other.sqlite
+err "other.sqlite: this validation has model 'toy', the file's has 'llama': name another --store"
+cp foreign.sqlite before.sqlite
+t 1 $v --store foreign.sqlite
+err 'foreign.sqlite: is a database of something else or of another version'
+ok 'a foreign database was altered' cmp -s foreign.sqlite before.sqlite
+t 1 $v --store experiments/quickstart.yaml
+err 'experiments/quickstart.yaml: file is not a database'
+
+# ---- a device of one's own
+t 0 $v --device out/device.yaml --store frozen.sqlite
+report out/validate.json 4 2
+t 1 $v --device hwmodels/devices/example-2core.yaml --store none.sqlite
+err 'hwmodels/devices/example-2core.yaml: was measured with numerics '
+
+# ---- bad input, and what cannot be written: said before anything runs
+cat >bad.jsonl <<'END'
+{"id": "a", "task": "x", "prompt": "one two", "max_tokens": 8}
+{"id": "b", "task": 7, "prompt": "one two", "max_tokens": 8}
+END
+rm -f none.sqlite
+t 1 $v --workload bad.jsonl --store none.sqlite
+err 'bad.jsonl:2:21: '
+absent none.sqlite
+t 1 observe --engine toy --workload bad.jsonl -o none.trace
+err 'bad.jsonl:2:21: '
+absent none.trace
+for option in report picture save-device; do
+    t 1 $v --store none.sqlite --$option bad.jsonl/file
+    err 'bad.jsonl/file.part: cannot create: '
+    absent none.sqlite
+done
+t 1 $v --store bad.jsonl/file
+err 'bad.jsonl/file: '
+t 1 observe --engine toy --workload traces/workloads/ui.jsonl -o none/toy.trace
+err 'none/toy.trace.part: cannot create: '
+t 1 profile --engine toy -o none/toy.yaml
+err 'none/toy.yaml.part: cannot create: '
+echo '{"id": "a", "task": "x", "prompt": "one two", "max_tokens": 1}' >one.jsonl
+t 0 $v --workload one.jsonl --store one.sqlite --format json
+report out.txt 1 2
+
+# ---- killed in the middle. Once some runs are there the store is locked, so that the program
+# cannot end before it is killed; then nothing that was there may be lost or altered.
+cat >kill.py <<'END'
+import sqlite3, subprocess, sys, time
+
+command = sys.argv[1:]
+store = 'killed.sqlite'
+child = subprocess.Popen(command)
+db, before = None, []
+for _ in range(60000):
+    try:
+        db = db or sqlite3.connect(store, isolation_level=None, timeout=1)
+        if db.execute('SELECT count(*) FROM run').fetchone()[0] >= 20:
+            db.execute('BEGIN IMMEDIATE')
+            break
+    except sqlite3.OperationalError:
+        pass
+    if child.poll() is not None:
+        sys.exit('it ended before it was killed')
+    time.sleep(0.001)
+rows = 'SELECT prompt, policy, repetition, e2e_ns FROM run JOIN policy USING (policy) JOIN ' \
+       'v_run USING (prompt, label, repetition) ORDER BY run.rowid'
+before = db.execute(rows).fetchall()
+child.kill()
+child.wait()
+db.execute('COMMIT')
+killed = db.execute(rows).fetchall()
+rounds = db.execute('SELECT * FROM round').fetchall()
+if child.returncode != -9:
+    sys.exit(f'it was not killed: {child.returncode}')
+if killed != before or not 20 <= len(killed) < 128:
+    sys.exit(f'{len(before)} runs before, {len(killed)} after')
+if db.execute('PRAGMA integrity_check').fetchone()[0] != 'ok':
+    sys.exit('the store is damaged')
+db.close()
+subprocess.run(command + ['--resume'], check=True, stdout=subprocess.DEVNULL)
+db = sqlite3.connect(store)
+after = db.execute(rows).fetchall()
+if after[:len(killed)] != killed:
+    sys.exit('runs that were there were altered')
+if db.execute('SELECT * FROM round').fetchall()[:len(rounds)] != rounds:
+    sys.exit('calibration rounds that were there were altered')
+if len(after) != 128 or len({r[:3] for r in after}) != 128:
+    sys.exit(f'{len(after)} runs in the end')
+# The order in which a run that nobody kills makes them: each was made once, and none was skipped.
+whole = sqlite3.connect('whole.sqlite').execute(rows).fetchall()
+if [r[:3] for r in after] != [r[:3] for r in whole]:
+    sys.exit('other runs, or in another order, than without being killed')
+END
+k='validate --engine toy --budget 1000 --prompts 8 --repetitions 2'
+t 0 $k --store whole.sqlite
+last="$k, killed"
+ok 'killed and resumed' python3 kill.py "$build/tandem" $k --store killed.sqlite
+report out/validate.json 8 2
+
+# A store that fails in the middle: named, and gone on with once it works again.
+python3 -c "import shutil, sqlite3
+shutil.copy('whole.sqlite', 'full.sqlite')
+d = sqlite3.connect('full.sqlite')
+d.execute('DELETE FROM run WHERE rowid > 30')
+d.execute(\"CREATE TRIGGER stop BEFORE INSERT ON run WHEN (SELECT count(*) FROM run) = 40 \"
+          \"BEGIN SELECT raise(FAIL, 'the disk is on strike'); END\")
+d.commit()"
+t 1 $k --resume --store full.sqlite
+err 'full.sqlite: the disk is on strike'
+ok 'the runs before the failure are not there' [ "$(rows full.sqlite)" = 40 ]
+python3 -c "import sqlite3; sqlite3.connect('full.sqlite').execute('DROP TRIGGER stop')"
+t 0 $k --resume --store full.sqlite
+ok 'the store does not hold every run' [ "$(rows full.sqlite)" = 128 ]
+
+# ---- profile
+# cells FILE: a line per step cell: width, bucket, changed, samples
+cells()
+{
+    awk '/^    prefill:/ { exit }
+         $1 == "-" && $2 == "width:" { w = $3 }
+         $1 == "bucket:" { b = $2 }
+         $1 == "changed:" { c = $2 }
+         $1 == "samples:" { gsub(/.*\[|\].*|,/, ""); print w, b, c, $0 }' "$1"
+}
+p='profile --engine toy --ctx 256 -o toy.yaml --noisy'
+t 0 $p --rounds 2 --widths 4
+out 'toy.yaml: 2 rounds, 8 step cells; cell spread '
+cells toy.yaml >first.cells
+ok 'cells lack samples' awk 'NF != ($3 ? 5 : 7) { exit 1 } END { exit NR != 8 }' first.cells
+cp toy.yaml first.yaml
+t 0 $p --rounds 2 --widths 4
+out 'toy.yaml: nothing is missing: 2 rounds'
+ok 'nothing was missing, and the file was altered' cmp -s toy.yaml first.yaml
+t 0 $p --rounds 4 --widths 4
+out 'toy.yaml: 4 rounds, 8 step cells'
+cells toy.yaml >second.cells
+ok 'four rounds do not go on with two' awk 'NR == FNR { had[FNR] = $0; next }
+    index($0, had[FNR] " ") != 1 || NF != ($3 ? 7 : 11) { exit 1 }' first.cells second.cells
+t 0 $p --rounds 2 --widths 6
+out 'toy.yaml: 2 rounds, 12 step cells'
+cells toy.yaml >third.cells
+ok 'wider steps were not measured alike' awk 'NF != ($3 ? 5 : 7) { exit 1 } END { exit NR != 12 }' \
+    third.cells
+t 0 $p --rounds 2 --widths 6 --roles 'target=cpu:0 draft=cpu:0'
+ok 'other roles went on with the same table' grep -q 'target: "cpu:0"' toy.yaml
+t 0 profile --engine toy --ctx 256 --rounds 2 --widths 2 --noisy
+ok 'the default file is not there' [ -e out/device.yaml ]
+
+# A table that was noisy already stays so in the rounds that follow.
+sed 's/samples: \[[0-9]*, [0-9]*, [0-9]*, [0-9]*\]/samples: [20000, 2000000, 20000, 2000000]/' \
+    first.yaml >toy.yaml
+t 1 profile --engine toy --ctx 256 -o toy.yaml --rounds 3 --widths 4
+err 'the machine was too noisy: cells spread by '
+err 'set aside as toy.yaml.noisy: run again on a quiet machine, or keep such a table with --noisy'
+absent toy.yaml
+ok 'no table was set aside' [ -e toy.yaml.noisy ]
+mv toy.yaml.noisy toy.yaml
+t 0 $p --rounds 4 --widths 4
+ok 'a table was set aside that was to be kept' [ -e toy.yaml ]
+absent toy.yaml.noisy
+
+# ---- observe
+o='observe --engine toy --workload traces/workloads/ui.jsonl --prompts 2 --max-tokens 24'
+t 0 $o --top-k 4 -o first.trace
+out 'first.trace: '
+out ' 0 conflicting, 0 divergent'
+t 0 $o --top-k 4 -o second.trace
+ok 'two traces of the same differ' cmp -s first.trace second.trace
+t 0 $o -o second.trace
+ok 'likely tokens make no difference' sh -c '! cmp -s first.trace second.trace'
+t 0 run experiments/quickstart.yaml --set trace=../first.trace --format json
+out '"id": "ui-01"'
+t 2 observe --engine toy
+err 'observe needs --workload FILE.jsonl'
+
+finish
