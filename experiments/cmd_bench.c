@@ -17,8 +17,7 @@ extern char **environ;
 
 enum { START_MAX = 1000, DRAFT_MAX = 64 };
 
-/* ---- core --------------------------------------------------------------------------------------
- */
+/* ---- core ----------------------------------------------------------------------------------- */
 
 static void put_stat(struct output *o, const char *what, const struct bench_stat *s, double unit)
 {
@@ -80,8 +79,7 @@ static int bench_core(enum output_format format, int64_t repetitions, struct err
     return format == OUTPUT_JSON ? core_json(&b) : core_table(&b);
 }
 
-/* ---- drafters ----------------------------------------------------------------------------------
- */
+/* ---- drafters ------------------------------------------------------------------------------- */
 
 static int draft_table(const struct draft_bench_row *row, int32_t n)
 {
@@ -142,8 +140,7 @@ static int bench_draft(enum output_format format, int64_t repetitions, struct er
     return format == OUTPUT_JSON ? draft_json(row, n) : draft_table(row, n);
 }
 
-/* ---- start -------------------------------------------------------------------------------------
- */
+/* ---- start ---------------------------------------------------------------------------------- */
 
 /* One process from its start to the first simulated event. */
 static int start_once(const char *experiment, double *ms, struct err *e)
@@ -208,8 +205,7 @@ static int bench_start(enum output_format format, const char *experiment, int64_
     return rc;
 }
 
-/* ---- the command -------------------------------------------------------------------------------
- */
+/* ---- the command ---------------------------------------------------------------------------- */
 
 static int run(int argc, char **argv)
 {

@@ -32,8 +32,7 @@ static const char *const drafting[] = {"speculative:max_draft=15+suffix",
 
 enum { CHUNK = 256, MAX_TOP = 16 };
 
-/* ---- an executor that shows each verified step to the trace -------------------------------------
- */
+/* ---- an executor that shows each verified step to the trace --------------------------------- */
 
 struct watch {
     struct exec exec; /* must be first */
@@ -93,8 +92,7 @@ static void watch_destroy(struct exec *x)
 static const struct exec_ops watch_ops = {"observe", watch_caps, watch_next,
                                           watch_act, watch_host, watch_destroy};
 
-/* ---- one request --------------------------------------------------------------------------------
- */
+/* ---- one request ---------------------------------------------------------------------------- */
 
 struct observing {
     struct session session;
@@ -190,8 +188,7 @@ static int observe(struct observing *o, const struct workload *w, const struct w
     return rc;
 }
 
-/* ---- all of them --------------------------------------------------------------------------------
- */
+/* ---- all of them ---------------------------------------------------------------------------- */
 
 static int observe_all(struct observing *o, const struct args *a, const struct workload *w,
                        int64_t prompts, struct err *e)

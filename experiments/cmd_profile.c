@@ -48,8 +48,7 @@ static double seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* ---- a file that is there -----------------------------------------------------------------------
- */
+/* ---- a file that is there ------------------------------------------------------------------- */
 
 /* Takes over the samples of the same model on the same roles: an interrupted profile goes on, a
  * wider one measures what is missing. Returns the rounds that they stand for. */
@@ -100,8 +99,7 @@ static int64_t resume(struct profiling *p)
     return rounds;
 }
 
-/* ---- measuring ----------------------------------------------------------------------------------
- */
+/* ---- measuring ------------------------------------------------------------------------------ */
 
 #ifdef TANDEM_REAL
 static int find_exactness(struct profiling *p, struct err *e)

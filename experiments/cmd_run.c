@@ -22,8 +22,7 @@ static void say_first_event(void)
     _exit(n == 1 ? EXIT_OK : EXIT_FAILED);
 }
 
-/* ---- replay ------------------------------------------------------------------------------------
- */
+/* ---- replay --------------------------------------------------------------------------------- */
 
 /* The policy of the experiment that the log may be replayed with: its only one. */
 static int only_policy(const struct experiment *x, const struct experiment_policy **out,
@@ -85,8 +84,7 @@ static int replay(const char *log, const struct experiment *x, enum output_forma
     return rc ? command_fail(&e) : print_replayed(log, &r, format);
 }
 
-/* ---- running -----------------------------------------------------------------------------------
- */
+/* ---- running -------------------------------------------------------------------------------- */
 
 static const char *const on_words[] = {"sim", "real", "toy", NULL};
 

@@ -13,8 +13,7 @@
 const struct program *program;
 static char self[4096];
 
-/* ---- messages ---------------------------------------------------------------------------------
- */
+/* ---- messages ------------------------------------------------------------------------------- */
 
 int command_fail(const struct err *e)
 {
@@ -55,8 +54,7 @@ const char *program_path(void)
     return self;
 }
 
-/* ---- the close one ----------------------------------------------------------------------------
- */
+/* ---- the close one -------------------------------------------------------------------------- */
 
 static int min3(int a, int b, int c)
 {
@@ -98,8 +96,7 @@ static void consider(const char *given, const char *name, const char **best, int
     }
 }
 
-/* ---- help -------------------------------------------------------------------------------------
- */
+/* ---- help ----------------------------------------------------------------------------------- */
 
 static void print_options(const struct option *o)
 {
@@ -164,8 +161,7 @@ static int print_version(void)
     return command_end();
 }
 
-/* ---- arguments ---------------------------------------------------------------------------------
- */
+/* ---- arguments ------------------------------------------------------------------------------ */
 
 static const struct option *find_option(const struct command *c, const char *name, size_t n)
 {
@@ -303,8 +299,7 @@ int arg_word(const struct args *a, const char *option, const char *const *word, 
                 : ERR_OK;
 }
 
-/* ---- programs ----------------------------------------------------------------------------------
- */
+/* ---- programs ------------------------------------------------------------------------------- */
 
 /* Where this program lies, so that it can start itself again. */
 static void find_self(const char *argv0)

@@ -49,8 +49,7 @@ struct command {
 extern const struct command command_run, command_list, command_devices, command_quantize,
     command_log, command_import, command_bench, command_profile, command_observe, command_validate;
 
-/* ---- programs ---------------------------------------------------------------------------------
- */
+/* ---- programs ------------------------------------------------------------------------------- */
 
 struct run_sink;
 
@@ -75,8 +74,7 @@ const char *program_path(void);
  * outside a clone). */
 extern const char *const tandem_version, *const tandem_commit;
 
-/* ---- arguments --------------------------------------------------------------------------------
- */
+/* ---- arguments ------------------------------------------------------------------------------ */
 
 enum { ARGS_MAX = 256 };
 
@@ -116,8 +114,7 @@ int arg_int(const struct args *a, const char *option, int64_t min, int64_t max, 
 int arg_word(const struct args *a, const char *option, const char *const *word, int *out,
              struct err *e);
 
-/* ---- messages ---------------------------------------------------------------------------------
- */
+/* ---- messages ------------------------------------------------------------------------------- */
 
 /* Prints "tandem: file:line:col: message" to stderr and returns the exit code: EXIT_USAGE for
  * ERR_USAGE, else EXIT_FAILED. */

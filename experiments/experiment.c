@@ -25,8 +25,7 @@ static int no_memory(struct reader *r)
     return r->y.code;
 }
 
-/* ---- paths ------------------------------------------------------------------------------------
- */
+/* ---- paths ---------------------------------------------------------------------------------- */
 
 static struct experiment_path resolve(struct reader *r, const char *given)
 {
@@ -70,8 +69,7 @@ static void read_workloads(struct reader *r, struct yaml_node *root)
     }
 }
 
-/* ---- roles ------------------------------------------------------------------------------------
- */
+/* ---- roles ---------------------------------------------------------------------------------- */
 
 /* A mapping from role to processor as the text that device_roles takes. */
 static void read_roles(struct reader *r, struct yaml_node *root)
@@ -103,8 +101,7 @@ static void read_real_roles(struct reader *r, struct yaml_node *root)
         yaml_fail(&r->y, yaml_get(&r->y, root, "real_roles"), ERR_SCHEMA, "%s", e.msg);
 }
 
-/* ---- policies ---------------------------------------------------------------------------------
- */
+/* ---- policies ------------------------------------------------------------------------------- */
 
 /* Joins the names of a registry for a message. */
 #define JOIN_NAMES(registry, buf)                                                                  \
@@ -286,8 +283,7 @@ static void read_policies(struct reader *r, struct yaml_node *root)
         read_policy(r, c, c->index);
 }
 
-/* ---- arrivals, seeds, costs -------------------------------------------------------------------
- */
+/* ---- arrivals, seeds, costs ----------------------------------------------------------------- */
 
 static void read_arrival_list(struct reader *r, struct yaml_node *list)
 {
@@ -375,8 +371,7 @@ static void read_belief(struct reader *r, struct yaml_node *root)
     x->belief_noise_pct = yaml_double_or(&r->y, map, "noise_pct", 0, 100, 0);
 }
 
-/* ---- the whole --------------------------------------------------------------------------------
- */
+/* ---- the whole ------------------------------------------------------------------------------ */
 
 static void read_root(struct reader *r)
 {
@@ -443,8 +438,7 @@ int experiment_load(const char *path, const char *const *set, int32_t n_set, str
     return rc;
 }
 
-/* ---- writing ----------------------------------------------------------------------------------
- */
+/* ---- writing -------------------------------------------------------------------------------- */
 
 static void put(FILE *f, const char *key, const char *text)
 {

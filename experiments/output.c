@@ -8,8 +8,7 @@
 
 const char *const output_formats[] = {"table", "csv", "json", NULL};
 
-/* ---- filling ----------------------------------------------------------------------------------
- */
+/* ---- filling -------------------------------------------------------------------------------- */
 
 void output_init(struct output *o, struct arena *arena, const char *const *columns)
 {
@@ -78,8 +77,7 @@ void output_end(struct output *o)
     o->at = 0;
 }
 
-/* ---- printing ---------------------------------------------------------------------------------
- */
+/* ---- printing ------------------------------------------------------------------------------- */
 
 /* Characters, not bytes, of a text in UTF-8. */
 static int32_t text_width(const char *s)

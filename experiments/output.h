@@ -15,8 +15,7 @@ enum output_format { OUTPUT_TABLE, OUTPUT_CSV, OUTPUT_JSON };
 /* {"table", "csv", "json", NULL}: for arg_word, in the order of the enum. */
 extern const char *const output_formats[];
 
-/* ---- rows and columns -------------------------------------------------------------------------
- */
+/* ---- rows and columns ----------------------------------------------------------------------- */
 
 enum { OUTPUT_MAX_COLUMNS = 32 };
 
@@ -50,8 +49,7 @@ void output_end(struct output *o);
  * ended by LF. Returns ERR_NOMEM, ERR_IO. Not for JSON, whose objects differ by command. */
 int output_print(const struct output *o, enum output_format format, FILE *f);
 
-/* ---- of runs ----------------------------------------------------------------------------------
- */
+/* ---- of runs -------------------------------------------------------------------------------- */
 
 /* The report of `tandem run`: TABLE in ms with footnotes; CSV a row per policy with integers in ns;
  * JSON one object with every request. */

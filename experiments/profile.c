@@ -49,8 +49,7 @@ int profile_round(const struct session *s, const struct measure_plan *plan, int3
     return rc;
 }
 
-/* ---- from samples to tables --------------------------------------------------------------------
- */
+/* ---- from samples to tables ----------------------------------------------------------------- */
 
 struct gather {
     const struct samples *samples;
@@ -220,8 +219,7 @@ int profile_device(const struct session *s, const struct measure_plan *plan,
     return rc ? err_set(e, rc, "the samples make no device: %s", err_text(rc)) : ERR_OK;
 }
 
-/* ---- noise -------------------------------------------------------------------------------------
- */
+/* ---- noise ---------------------------------------------------------------------------------- */
 
 double profile_level(const struct samples *samples, const struct measure_plan *plan, int32_t round)
 {

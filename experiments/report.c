@@ -8,8 +8,7 @@
 #include "sim/base/json.h"
 #include "sim/exec/metrics.h"
 
-/* ---- for people --------------------------------------------------------------------------------
- */
+/* ---- for people ----------------------------------------------------------------------------- */
 
 static const char *const table_columns[] = {"policy",  "requests", "tokens",     "TTFT ms",
                                             "TPOT ms", "E2E ms",   "tok/verify", "draft eff.",
@@ -112,8 +111,7 @@ static int print_table(const struct run_report *r, const struct run_summary *s, 
     return rc;
 }
 
-/* ---- CSV ---------------------------------------------------------------------------------------
- */
+/* ---- CSV ------------------------------------------------------------------------------------ */
 
 static const char *const csv_columns[] = {"label",
                                           "policy",
@@ -177,8 +175,7 @@ static int print_csv(const struct run_report *r, const struct run_summary *s, FI
     return output_print(&o, OUTPUT_CSV, f);
 }
 
-/* ---- JSON --------------------------------------------------------------------------------------
- */
+/* ---- JSON ----------------------------------------------------------------------------------- */
 
 static void put_round(struct json_writer *w, const char *key, double v)
 {

@@ -20,8 +20,7 @@ void run_report_fini(struct run_report *r)
     r->n = 0;
 }
 
-/* ---- faults ------------------------------------------------------------------------------------
- */
+/* ---- faults --------------------------------------------------------------------------------- */
 
 int run_fault_parse(const char *text, struct fault_plan *out, struct err *e)
 {
@@ -62,8 +61,7 @@ int run_fault_parse(const char *text, struct fault_plan *out, struct err *e)
     return ERR_OK;
 }
 
-/* ---- the first event ---------------------------------------------------------------------------
- */
+/* ---- the first event ------------------------------------------------------------------------ */
 
 /* A shim that says when the first event is delivered. */
 struct first {
@@ -123,8 +121,7 @@ static int first_create(struct exec *inner, void (*call)(void), struct exec **ou
     return ERR_OK;
 }
 
-/* ---- one run -----------------------------------------------------------------------------------
- */
+/* ---- one run -------------------------------------------------------------------------------- */
 
 /* DIR/03-LABEL-seed1-rep0.log; the label with what file names can hold everywhere. */
 static char *log_path(struct arena *arena, const char *dir, const struct run_outcome *o)
@@ -214,8 +211,7 @@ static int run_one(struct world *w, const struct run_options *o, struct run_repo
     return rc;
 }
 
-/* ---- all of them -------------------------------------------------------------------------------
- */
+/* ---- all of them ---------------------------------------------------------------------------- */
 
 static int check_seeds(const struct experiment *x, const struct run_options *o, struct err *e)
 {
@@ -333,8 +329,7 @@ int run_experiment(const struct experiment *x, const struct run_options *o, stru
     return rc;
 }
 
-/* ---- replaying ---------------------------------------------------------------------------------
- */
+/* ---- replaying ------------------------------------------------------------------------------ */
 
 static int read_log(const char *path, const struct experiment_policy *policy,
                     struct run_setup *setup, struct run_replayed *out, struct err *e)

@@ -5,8 +5,7 @@
 #include "experiments/world.h"
 #include "sim/exec/shims.h"
 
-/* ---- what comes of it -------------------------------------------------------------------------
- */
+/* ---- what comes of it ----------------------------------------------------------------------- */
 
 struct run_busy {
     const char *name; /* of the processor in simulation, of the role otherwise */
@@ -46,8 +45,7 @@ struct run_report {
 
 void run_report_fini(struct run_report *r);
 
-/* ---- running ----------------------------------------------------------------------------------
- */
+/* ---- running -------------------------------------------------------------------------------- */
 
 /* Who wants to hear of runs; each call may fail, which ends the experiment. */
 struct run_sink {
@@ -82,8 +80,7 @@ int run_fault_parse(const char *text, struct fault_plan *out, struct err *e);
 int run_experiment(const struct experiment *x, const struct run_options *o, struct run_report *out,
                    struct err *e);
 
-/* ---- replaying --------------------------------------------------------------------------------
- */
+/* ---- replaying ------------------------------------------------------------------------------ */
 
 struct run_replayed {
     int64_t n_actions, n_events, end_ns;
@@ -97,8 +94,7 @@ struct run_replayed {
 int run_replay(const char *log, const struct experiment_policy *policy, struct run_replayed *out,
                struct err *e);
 
-/* ---- summaries --------------------------------------------------------------------------------
- */
+/* ---- summaries ------------------------------------------------------------------------------ */
 
 /* One policy over its runs and requests. NAN: no such value. */
 struct run_summary {

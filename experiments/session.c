@@ -13,8 +13,7 @@
 #include "sim/llm/model.h"
 #endif
 
-/* ---- role maps ---------------------------------------------------------------------------------
- */
+/* ---- role maps ------------------------------------------------------------------------------ */
 
 void role_map_default(struct role_map *m)
 {
@@ -82,8 +81,7 @@ int32_t role_map_threads(const char *device)
     return sscanf(device, "cpu:x%d", &threads) == 1 && threads > 0 ? threads : 1;
 }
 
-/* ---- opening -----------------------------------------------------------------------------------
- */
+/* ---- opening -------------------------------------------------------------------------------- */
 
 #ifdef TANDEM_REAL
 int session_open_model(const char *path, const struct role_map *roles, int32_t max_ctx,
@@ -175,8 +173,7 @@ int session_exec(const struct session *s, const struct run_setup *setup, struct 
     return threads_create(s->engine, setup, &o, out, e);
 }
 
-/* ---- text --------------------------------------------------------------------------------------
- */
+/* ---- text ----------------------------------------------------------------------------------- */
 
 static int32_t toy_words(const struct session *s, const char *text, size_t n, int32_t *token,
                          int32_t cap)

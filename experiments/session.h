@@ -29,8 +29,7 @@ const char *role_map_find(const struct role_map *m, const char *role);
 int32_t role_map_core(const char *device);
 int32_t role_map_threads(const char *device);
 
-/* ---- real engines ------------------------------------------------------------------------------
- */
+/* ---- real engines --------------------------------------------------------------------------- */
 
 struct session {
     struct engine *engine; /* owned */

@@ -121,8 +121,7 @@ static const char *const migration[STORE_VERSION] = {
     " FROM v_request"
     " GROUP BY experiment_id, label, executor;"};
 
-/* ---- statements --------------------------------------------------------------------------------
- */
+/* ---- statements ----------------------------------------------------------------------------- */
 
 static int fail(const struct store *s, struct err *e, const char *what)
 {
@@ -209,8 +208,7 @@ struct sqlite3 *store_handle(struct store *s)
     return s->db;
 }
 
-/* ---- opening -----------------------------------------------------------------------------------
- */
+/* ---- opening -------------------------------------------------------------------------------- */
 
 /* Within one transaction, so that two processes that open a new file do not both build it. */
 static int migrate(struct store *s, struct err *e)
@@ -284,8 +282,7 @@ void store_close(struct store *s)
     free(s);
 }
 
-/* ---- writing -----------------------------------------------------------------------------------
- */
+/* ---- writing -------------------------------------------------------------------------------- */
 
 int store_begin_experiment(struct store *s, const struct store_experiment *x, int64_t *id,
                            struct err *e)
@@ -390,8 +387,7 @@ int store_add_run(struct store *s, int64_t experiment, const struct run_report *
     return rc ? rc : end;
 }
 
-/* ---- as a sink ---------------------------------------------------------------------------------
- */
+/* ---- as a sink ------------------------------------------------------------------------------ */
 
 static int sink_begin(void *self, const struct run_report *report, struct err *e)
 {

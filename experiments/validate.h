@@ -89,8 +89,7 @@ struct val_run *val_run_at(const struct validation *v, int32_t prompt, int32_t p
 int validate_measure(const struct val_options *o, struct validation *v, struct err *e);
 void validate_close(struct validation *v);
 
-/* ---- comparing ---------------------------------------------------------------------------------
- */
+/* ---- comparing ------------------------------------------------------------------------------ */
 
 /* One way to compare, over all (prompt, policy) pairs. */
 struct val_reading {
@@ -118,6 +117,7 @@ struct val_report {
     struct error_pct left_out_width,
         left_out_bucket;  /* cells of the table, predicted without them */
     double tokens_equal;  /* share of requests where every lossless policy gave the same text */
+    double divergence;    /* share of runs of policies that are not lossless with another text */
     double actions_equal; /* share of runs whose simulated actions are the real ones */
     bool replay_equal;
     int64_t extrapolated, jobs; /* simulated jobs outside what was measured, and all */

@@ -7,8 +7,7 @@
 #include "sim/exec/shims.h"
 #include "sim/exec/sim.h"
 
-/* ---- a truth in memory: one request's own text --------------------------------------------------
- */
+/* ---- a truth in memory: one request's own text ---------------------------------------------- */
 
 struct own_text {
     struct truth truth; /* must be first */
@@ -45,8 +44,7 @@ static int32_t text_top(struct truth *t, int32_t request, int32_t pos, int32_t k
 
 static const struct truth_ops text_ops = {text_choice, text_length, text_top};
 
-/* ---- times of a run, split where it can be compared
- * ---------------------------------------------- */
+/* ---- times of a run, split where it can be compared ----------------------------------------- */
 
 /* A pair's time under one reading. Pieces end where steps end, so that repetitions of a run that
  * took the same actions can be compared piece by piece. */
@@ -136,8 +134,7 @@ static void medians(const struct val_run *const *run, int32_t n, struct timing *
                          {0}};
 }
 
-/* ---- simulating ---------------------------------------------------------------------------------
- */
+/* ---- simulating ----------------------------------------------------------------------------- */
 
 struct compare {
     struct validation *v;
@@ -157,9 +154,9 @@ static int simulate(struct compare *c, const struct cost_model *cost, int32_t pr
 {
     struct validation *v = c->v;
     const struct val_prompt *p = &v->prompt[prompt];
-    const struct val_run *alone = val_run_at(v, prompt, 0, 0);
+    const struct val_run *own = val_run_at(v, prompt, policy, 0);
     const struct run_setup *setup = &v->policy[policy].setup;
-    struct own_text text = {{&text_ops}, alone->output, alone->n_output};
+    struct own_text text = {{&text_ops}, own->output, own->n_output};
     struct request request = {.n = p->n,
                               .token = p->token,
                               .max_tokens = p->max_tokens,
@@ -226,8 +223,7 @@ static int predict(struct compare *c, const struct device *d, const struct devic
     return rc;
 }
 
-/* ---- readings -----------------------------------------------------------------------------------
- */
+/* ---- readings ------------------------------------------------------------------------------- */
 
 static struct error_pct error_of(struct compare *c, const struct timing *measured, size_t field,
                                  bool drift)
@@ -337,8 +333,7 @@ static int read_interval(struct compare *c)
     return rc ? err_set(c->e, rc, "out of memory") : ERR_OK;
 }
 
-/* ---- what the real runs say alone
- * ---------------------------------------------------------------- */
+/* ---- what the real runs say alone ----------------------------------------------------------- */
 
 static int time_measured(struct compare *c)
 {
@@ -369,25 +364,32 @@ static int time_measured(struct compare *c)
     return ERR_OK;
 }
 
+static bool same_text(const struct val_run *a, const struct val_run *b)
+{
+    return a->n_output == b->n_output &&
+           !memcmp(a->output, b->output, (size_t)a->n_output * sizeof *a->output);
+}
+
 static void compare_texts(struct compare *c)
 {
     struct validation *v = c->v;
-    int32_t equal = 0;
+    int32_t equal = 0, others = 0, divergent = 0;
     for (int32_t p = 0; p < v->n_done; p++) {
         const struct val_run *a = val_run_at(v, p, 0, 0);
         bool same = true;
-        for (int32_t i = 0; i < v->n_policies; i++)
-            for (int32_t r = 0; r < v->o->repetitions && v->policy[i].lossless; r++) {
-                const struct val_run *b = val_run_at(v, p, i, r);
-                same = same && a->n_output == b->n_output &&
-                       !memcmp(a->output, b->output, (size_t)a->n_output * sizeof *a->output);
-            }
+        for (int32_t i = 0; i < v->n_policies; i++) {
+            for (int32_t r = 0; r < v->o->repetitions && v->policy[i].lossless; r++)
+                same = same && same_text(a, val_run_at(v, p, i, r));
+            others += !v->policy[i].lossless;
+            divergent += !v->policy[i].lossless && !same_text(a, val_run_at(v, p, i, 0));
+        }
         equal += same;
         v->prompt[p].degenerate =
             metrics_distinct_4grams(a->output, a->n_output) < METRICS_DEGENERATE;
         c->r->degenerate += v->prompt[p].degenerate;
     }
     c->r->tokens_equal = (double)equal / v->n_done;
+    c->r->divergence = others ? (double)divergent / others : NAN;
 }
 
 /* Each prompt's level of the machine: the mean of the calibration rounds before and after it. */
@@ -406,8 +408,7 @@ static void find_levels(struct compare *c)
     }
 }
 
-/* ---- the table without a part of itself
- * ---------------------------------------------------------- */
+/* ---- the table without a part of itself ----------------------------------------------------- */
 
 /* Predicts the cells of `t` that a mask takes away; appends (predicted, measured) pairs. */
 static int predict_cells(struct compare *c, const struct device_table *t,
@@ -455,8 +456,7 @@ static int leave_out(struct compare *c, const struct device *d, const struct dev
     return rc;
 }
 
-/* ---- controls, replay, verdict
- * ------------------------------------------------------------------- */
+/* ---- controls, replay, verdict -------------------------------------------------------------- */
 
 static bool meets(const struct val_reading *x, double tau, double regret_pct)
 {
@@ -579,8 +579,7 @@ static void judge(struct val_report *r)
     }
 }
 
-/* ---- all of it
- * ----------------------------------------------------------------------------------- */
+/* ---- all of it ------------------------------------------------------------------------------ */
 
 static int read_all(struct compare *c)
 {

@@ -51,8 +51,7 @@ static int finish(struct validation *v, sqlite3_stmt *s, struct err *e)
     return rc == SQLITE_DONE ? ERR_OK : failed(v, e);
 }
 
-/* ---- identity ----------------------------------------------------------------------------------
- */
+/* ---- identity ------------------------------------------------------------------------------- */
 
 /* Puts the value in, or compares it with the one that is there. */
 static int same(struct validation *v, const char *key, const char *value, struct err *e)
@@ -126,8 +125,7 @@ static int put_identity(struct validation *v, struct err *e)
     return rc ? rc : put_prompts(v, e);
 }
 
-/* ---- loading -----------------------------------------------------------------------------------
- */
+/* ---- loading -------------------------------------------------------------------------------- */
 
 static int load_rounds(struct validation *v, struct err *e)
 {
@@ -263,8 +261,7 @@ void val_db_close(struct validation *v)
     v->db = NULL;
 }
 
-/* ---- writing -----------------------------------------------------------------------------------
- */
+/* ---- writing -------------------------------------------------------------------------------- */
 
 int val_db_put_round(struct validation *v, int32_t round, int32_t first_sample, struct err *e)
 {

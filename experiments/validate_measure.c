@@ -19,6 +19,7 @@ static const struct {
     {"suffix-11-of-12", "speculative:max_draft=11,width=12+suffix"},
     {"suffix-auto", "speculative:max_draft=15,width=auto+suffix"},
     {"lookup-tree-7", "speculative:max_draft=7+lookup:branches=3"},
+    {"lookup-tree-plain", "speculative:max_draft=7,tree=plain+lookup:branches=3"},
 };
 
 enum {
@@ -51,8 +52,7 @@ static void progress(const struct validation *v, const char *what, double left_s
                 left_s > 0 ? left_s : 0);
 }
 
-/* ---- workload ----------------------------------------------------------------------------------
- */
+/* ---- workload ------------------------------------------------------------------------------- */
 
 static int merge(struct validation *v, struct err *e)
 {
@@ -141,8 +141,7 @@ static int load_policies(struct validation *v, struct err *e)
     return rc;
 }
 
-/* ---- calibration -------------------------------------------------------------------------------
- */
+/* ---- calibration ---------------------------------------------------------------------------- */
 
 static int calibrate(struct validation *v, struct err *e)
 {
@@ -187,8 +186,7 @@ static int freeze(struct validation *v, struct err *e)
     return rc;
 }
 
-/* ---- runs --------------------------------------------------------------------------------------
- */
+/* ---- runs ----------------------------------------------------------------------------------- */
 
 static int keep_run(struct validation *v, const struct request_result *q, uint64_t actions_hash,
                     struct val_run *r, struct err *e)

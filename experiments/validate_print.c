@@ -8,8 +8,7 @@
 static const char *const part_name[PARTS] = {"prefill", "step", "sampling",
                                              "draft",   "host", "other"};
 
-/* ---- table --------------------------------------------------------------------------------------
- */
+/* ---- table ---------------------------------------------------------------------------------- */
 
 static void row(FILE *f, const char *name, const struct val_reading *x)
 {
@@ -70,9 +69,10 @@ static void print_table(const struct validation *v, const struct val_report *r, 
     fprintf(f, "order: tau-b %.3f over %.0f %% of pairs resolved; regret %.2f %%\n", r->tau,
             100 * r->resolved_pairs, r->regret_pct);
     fprintf(f,
-            "texts equal %.3f, replay %s, simulated actions equal %.3f, extrapolated jobs "
+            "texts equal %.3f (plain trees: %.3f diverge), replay %s, simulated actions equal "
+            "%.3f, extrapolated jobs "
             "%" PRId64 " of %" PRId64 "\n",
-            r->tokens_equal, r->replay_equal ? "equal" : "DIFFERS", r->actions_equal,
+            r->tokens_equal, r->divergence, r->replay_equal ? "equal" : "DIFFERS", r->actions_equal,
             r->extrapolated, r->jobs);
     fprintf(f, "machine: cell spread %.1f %%, drift up to %.1f %%, serial correlation %.2f\n",
             r->noise_of_machine.spread_pct, r->noise_of_machine.drift_pct,
@@ -80,8 +80,7 @@ static void print_table(const struct validation *v, const struct val_report *r, 
     fprintf(f, "verdict: %s%s%s\n", r->verdict, r->why[0] ? ": " : "", r->why);
 }
 
-/* ---- CSV: a row per pair ------------------------------------------------------------------------
- */
+/* ---- CSV: a row per pair -------------------------------------------------------------------- */
 
 static void print_csv(const struct validation *v, const struct val_report *r, FILE *f)
 {
@@ -94,8 +93,7 @@ static void print_csv(const struct validation *v, const struct val_report *r, FI
     }
 }
 
-/* ---- JSON ---------------------------------------------------------------------------------------
- */
+/* ---- JSON ----------------------------------------------------------------------------------- */
 
 static void put_error(struct json_writer *w, const char *key, const struct error_pct *x)
 {
@@ -164,6 +162,7 @@ static int print_json(const struct validation *v, const struct val_report *r, FI
         json_string(&w, r->control[i].name, r->control[i].missed ? "missed" : "passed");
     json_close(&w);
     json_double(&w, "tokens_equal", r->tokens_equal);
+    json_double(&w, "divergence", r->divergence);
     json_double(&w, "actions_equal", r->actions_equal);
     json_bool(&w, "replay_equal", r->replay_equal);
     json_int(&w, "extrapolated", r->extrapolated);

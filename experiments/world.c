@@ -16,8 +16,7 @@ static int no_memory(struct err *e)
     return err_set(e, ERR_NOMEM, "out of memory for an experiment");
 }
 
-/* ---- a trace as the target ---------------------------------------------------------------------
- */
+/* ---- a trace as the target ------------------------------------------------------------------ */
 
 static int32_t truth_choice(struct truth *base, int32_t request, int32_t n_true,
                             const int32_t *wrong, int32_t n_wrong)
@@ -81,8 +80,7 @@ int device_exec(const struct device *d, const char *roles, const struct device_o
     return rc ? rc : sim_create(cost, truth, setup, out, e);
 }
 
-/* ---- requests of a trace -----------------------------------------------------------------------
- */
+/* ---- requests of a trace -------------------------------------------------------------------- */
 
 static bool in_split(const struct experiment *x, int32_t split)
 {
@@ -166,8 +164,7 @@ static int open_trace(struct world *w, struct err *e)
     return ERR_OK;
 }
 
-/* ---- requests of a workload --------------------------------------------------------------------
- */
+/* ---- requests of a workload ----------------------------------------------------------------- */
 
 static int add_item(struct world *w, const struct workload *from, int32_t index, struct err *e)
 {
@@ -252,8 +249,7 @@ static int open_workloads(struct world *w, struct err *e)
     return rc;
 }
 
-/* ---- opening -----------------------------------------------------------------------------------
- */
+/* ---- opening -------------------------------------------------------------------------------- */
 
 const char *world_kind_name(enum world_kind kind)
 {
@@ -408,8 +404,7 @@ void world_close(struct world *w)
     arena_fini(&w->arena);
 }
 
-/* ---- runs --------------------------------------------------------------------------------------
- */
+/* ---- runs ----------------------------------------------------------------------------------- */
 
 static struct device_options options_of(const struct experiment *x)
 {

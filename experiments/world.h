@@ -9,8 +9,7 @@
 #include "sim/exec/sim.h"
 #include "traces/trace.h"
 
-/* ---- parts, for who wires them otherwise ------------------------------------------------------
- */
+/* ---- parts, for who wires them otherwise ---------------------------------------------------- */
 
 /* A trace as the simulated target. Request i of the run is request map[i] of the trace; requests
  * and trace must outlive it. */
@@ -34,8 +33,7 @@ int device_exec(const struct device *d, const char *roles, const struct device_o
                 struct truth *truth, const struct run_setup *setup, struct arena *arena,
                 struct exec **out, struct err *e);
 
-/* ---- an experiment's --------------------------------------------------------------------------
- */
+/* ---- an experiment's ------------------------------------------------------------------------ */
 
 enum world_kind { WORLD_SIM, WORLD_REAL, WORLD_TOY };
 

@@ -10,7 +10,7 @@
 #include "sim/base/io.h"
 #include "sim/base/yaml.h"
 
-/* ---- from a device --------------------------------------------------------------------------- */
+/* ---- from a device -------------------------------------------------------------------------- */
 
 static bool listed(const int32_t *list, int32_t n, int32_t v)
 {
@@ -91,7 +91,7 @@ int device_belief(const struct device *d, int32_t processor, const struct device
     return ERR_OK;
 }
 
-/* ---- files ----------------------------------------------------------------------------------- */
+/* ---- files ---------------------------------------------------------------------------------- */
 
 static const char *const unit_words[] = {"ns", "us", NULL};
 

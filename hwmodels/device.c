@@ -85,7 +85,7 @@ int device_table_put(struct arena *arena, struct device_table *t, int32_t width,
     return ERR_OK;
 }
 
-/* ---- statistics ------------------------------------------------------------------------------ */
+/* ---- statistics ----------------------------------------------------------------------------- */
 
 static int by_value(const void *a, const void *b)
 {
@@ -176,7 +176,7 @@ int device_finish(struct device *d)
     return ERR_OK;
 }
 
-/* ---- looking up ------------------------------------------------------------------------------ */
+/* ---- looking up ----------------------------------------------------------------------------- */
 
 const struct device_cell *device_cell(const struct device_table *t, int32_t width, int32_t bucket,
                                       bool changed)
@@ -223,7 +223,7 @@ const struct device_fact *device_fact(const struct device_fact *list, int32_t n,
     return NULL;
 }
 
-/* ---- roles ----------------------------------------------------------------------------------- */
+/* ---- roles ---------------------------------------------------------------------------------- */
 
 static int no_processor(const struct device *d, const char *role, const char *name, size_t n,
                         struct err *e)

@@ -18,7 +18,7 @@ static int no_memory(struct yaml *y)
     return err_set(y->e, ERR_NOMEM, "out of memory while reading a device file");
 }
 
-/* ---- tables ---------------------------------------------------------------------------------- */
+/* ---- tables --------------------------------------------------------------------------------- */
 
 struct cell_key {
     int64_t axes; /* all three in one number */
@@ -103,7 +103,7 @@ static void read_table(struct yaml *y, struct yaml_node *at, struct device_table
         check_cells_differ(y, cells, t);
 }
 
-/* ---- processors ------------------------------------------------------------------------------ */
+/* ---- processors ----------------------------------------------------------------------------- */
 
 static void read_drafts(struct yaml *y, struct yaml_node *map, struct device_processor *p)
 {
@@ -195,7 +195,7 @@ static void read_roles(struct yaml *y, struct yaml_node *map, struct device *d)
     }
 }
 
-/* ---- the rest -------------------------------------------------------------------------------- */
+/* ---- the rest ------------------------------------------------------------------------------- */
 
 static void read_fact(struct yaml *y, struct yaml_node *at, struct device_fact *f)
 {

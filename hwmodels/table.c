@@ -5,7 +5,7 @@
 
 #include "sim/base/hash.h"
 
-/* ---- estimators ------------------------------------------------------------------------------ */
+/* ---- estimators ----------------------------------------------------------------------------- */
 
 double device_expected_minimum(const int64_t *sorted, int32_t n, int32_t draws)
 {
@@ -33,7 +33,7 @@ double device_estimate(const struct device_cell *c, const struct device_options 
     }
 }
 
-/* ---- cells to a full rectangle --------------------------------------------------------------- */
+/* ---- cells to a full rectangle -------------------------------------------------------------- */
 
 /* Times at measured widths and buckets; index w * nb + b. */
 struct raw {
@@ -199,7 +199,7 @@ static void complete(struct raw *r, double delta)
         }
 }
 
-/* ---- degraded on purpose --------------------------------------------------------------------- */
+/* ---- degraded on purpose -------------------------------------------------------------------- */
 
 /* The mean of m values, `stride` apart. */
 static double mean_of(const double *t, int32_t m, int32_t stride)
@@ -247,7 +247,7 @@ static void degrade(struct raw *r, const struct device_options *opt)
         r->full[0][i] = r->full[1][i] = all;
 }
 
-/* ---- every width ----------------------------------------------------------------------------- */
+/* ---- every width ---------------------------------------------------------------------------- */
 
 /* Widths in a least-squares fit. */
 enum { MIX_LEAST = 5, MIX_MOST = 64 };
@@ -410,7 +410,7 @@ int table_grid_build(const struct device_table *t, const struct device_options *
     return densify(&r, t->period, arena, g, e);
 }
 
-/* ---- answering ------------------------------------------------------------------------------- */
+/* ---- answering ------------------------------------------------------------------------------ */
 
 static double at_bucket(const struct table_grid *g, const double *t, double slope, int32_t bucket,
                         bool *extrapolated)

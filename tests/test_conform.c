@@ -15,8 +15,7 @@
 #include "tests/unit.h"
 #include "tests/world.h"
 
-/* ---- the executors -----------------------------------------------------------------------------
- */
+/* ---- the executors -------------------------------------------------------------------------- */
 
 enum { ROLE_TARGET, ROLE_DRAFT, ROLE_LOAD, ROLE_AUX, ROLES };
 
@@ -135,8 +134,7 @@ static void end(struct fixture *f)
     free(f);
 }
 
-/* ---- words of the tests ------------------------------------------------------------------------
- */
+/* ---- words of the tests --------------------------------------------------------------------- */
 
 static void hold(struct fixture *f, int64_t id)
 {
@@ -271,8 +269,7 @@ static struct job step(struct fixture *f, uint8_t role, int32_t seq, const int32
     return j;
 }
 
-/* ---- order -------------------------------------------------------------------------------------
- */
+/* ---- order ---------------------------------------------------------------------------------- */
 
 static void a_role_runs_first_in_first_out(void)
 {
@@ -377,8 +374,7 @@ static void time_passes_to_a_due_event_without_jobs(void)
     end(f);
 }
 
-/* ---- cancelling --------------------------------------------------------------------------------
- */
+/* ---- cancelling ----------------------------------------------------------------------------- */
 
 static void what_has_not_started_is_cancelled_at_once(void)
 {
@@ -446,8 +442,7 @@ static void who_waits_for_the_cancelled_is_cancelled_too(void)
     end(f);
 }
 
-/* ---- jobs and their arrays ---------------------------------------------------------------------
- */
+/* ---- jobs and their arrays ------------------------------------------------------------------ */
 
 static void a_failed_job_takes_its_dependants_along(void)
 {
@@ -653,8 +648,7 @@ static void requests_open_and_close_beside_drafts(void)
     end(f);
 }
 
-/* ---- limits ------------------------------------------------------------------------------------
- */
+/* ---- limits --------------------------------------------------------------------------------- */
 
 static void it_runs_what_its_capabilities_say(void)
 {
@@ -854,8 +848,7 @@ static void it_is_destroyed_with_jobs_in_flight(void)
     }
 }
 
-/* ---- many jobs, against a model ----------------------------------------------------------------
- */
+/* ---- many jobs, against a model ------------------------------------------------------------- */
 
 enum { MANY = 20000, RECENT = 40 };
 

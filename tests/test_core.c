@@ -27,7 +27,7 @@ static uint64_t draw(uint64_t below)
     return rng_u64(31, RNG_TEST, draw_stream, draw_at++) % below;
 }
 
-/* ---- clock ---- */
+/* ---- clock ---------------------------------------------------------------------------------- */
 
 static void clock_saturates_at_the_end_of_a_run(void)
 {
@@ -44,7 +44,7 @@ static void clock_saturates_at_the_end_of_a_run(void)
     CHECK_EQ(clock_min(4, CLOCK_NEVER), 4);
 }
 
-/* ---- event queue ---- */
+/* ---- event queue ---------------------------------------------------------------------------- */
 
 static void ties_leave_by_kind_then_by_push(void)
 {
@@ -171,7 +171,7 @@ static void queue_equals_a_naive_model(void)
     arena_fini(&a);
 }
 
-/* ---- fluid ---- */
+/* ---- fluid ---------------------------------------------------------------------------------- */
 
 enum { GB = 1000000000 };
 
@@ -474,7 +474,7 @@ static void served_level_may_wrap(void)
     arena_fini(&b.arena);
 }
 
-/* ---- fluid against a solver that tries every set of flows at their cap ---- */
+/* ---- fluid against a solver that tries every set of flows at their cap ---------------------- */
 
 enum { SOLVER = 7 };
 
@@ -545,7 +545,7 @@ static void rates_equal_a_brute_force_solver(void)
     CHECK(mixed > 500 && all_kept > 100);
 }
 
-/* ---- fluid against an ideal one, in real numbers ---- */
+/* ---- fluid against an ideal one, in real numbers -------------------------------------------- */
 
 enum { IDEAL = 24 };
 
@@ -715,7 +715,7 @@ static void queries_do_not_alter_the_run(void)
     CHECK(!memcmp(end_ns[0], end_ns[1], sizeof end_ns[0]));
 }
 
-/* ---- power ---- */
+/* ---- power ---------------------------------------------------------------------------------- */
 
 static void energy_by_hand_is_tight(void)
 {
@@ -785,7 +785,7 @@ static void energy_is_exact_beyond_64_bits(void)
     CHECK(x.mj == 8 && x.pj == 1);
 }
 
-/* ---- watchdog ---- */
+/* ---- watchdog ------------------------------------------------------------------------------- */
 
 static void watchdog_names_who_waits_for_whom(void)
 {
@@ -841,7 +841,7 @@ static void watchdog_finds_a_cycle(void)
     arena_fini(&a);
 }
 
-/* ---- benchmark ---- */
+/* ---- benchmark ------------------------------------------------------------------------------ */
 
 /* That it runs and fills everything in; how fast is not a test's business. */
 static void bench_fills_its_result(void)

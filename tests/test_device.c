@@ -10,7 +10,7 @@
 
 #define EXAMPLE "hwmodels/devices/example-2core.yaml"
 
-/* ---- helpers --------------------------------------------------------------------------------- */
+/* ---- helpers -------------------------------------------------------------------------------- */
 
 static const char small[] = "schema: tandem-device-1\n"           /* 1 */
                             "name: \"small\"\n"                   /* 2 */
@@ -130,7 +130,7 @@ static void make_staircase(struct device *d, struct arena *a, const int32_t *wid
     CHECK_EQ(device_finish(d), ERR_OK);
 }
 
-/* ---- estimators and statistics --------------------------------------------------------------- */
+/* ---- estimators and statistics -------------------------------------------------------------- */
 
 /* Mean minimum over all subsets of `draws`, by enumeration. */
 static double brute_minimum(const int64_t *x, int n, int draws)
@@ -215,7 +215,7 @@ static void the_estimator_is_chosen_in_use(void)
     arena_fini(&a);
 }
 
-/* ---- tables ---------------------------------------------------------------------------------- */
+/* ---- tables --------------------------------------------------------------------------------- */
 
 static void measured_points_are_exact(void)
 {
@@ -435,7 +435,7 @@ static void masks_that_leave_nothing_are_refused(void)
     arena_fini(&a);
 }
 
-/* ---- jobs ------------------------------------------------------------------------------------ */
+/* ---- jobs ----------------------------------------------------------------------------------- */
 
 static void every_job_has_its_cost(void)
 {
@@ -565,7 +565,7 @@ static void roles_find_their_processors(void)
     arena_fini(&a);
 }
 
-/* ---- files ----------------------------------------------------------------------------------- */
+/* ---- files ---------------------------------------------------------------------------------- */
 
 static const struct {
     const char *from, *to, *want;
@@ -827,7 +827,7 @@ static void saving_reports_what_failed(void)
     arena_fini(&a);
 }
 
-/* ---- beliefs --------------------------------------------------------------------------------- */
+/* ---- beliefs -------------------------------------------------------------------------------- */
 
 static void beliefs_follow_the_table(void)
 {

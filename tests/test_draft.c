@@ -139,7 +139,7 @@ static bool is_sound(const struct subject *s, int32_t max_nodes)
     return t->token[max_nodes] == 0x77777777 && t->parent[max_nodes] == 0x77777777;
 }
 
-/* ---- texts ----------------------------------------------------------------------------------- */
+/* ---- texts ---------------------------------------------------------------------------------- */
 
 enum text_kind {
     EQUAL,  /* aaaa */
@@ -213,7 +213,7 @@ static void for_each(void (*test)(const char *name, const char *params))
     }
 }
 
-/* ---- every drafter --------------------------------------------------------------------------- */
+/* ---- every drafter -------------------------------------------------------------------------- */
 
 static void the_registry_is_sound(void)
 {
@@ -452,7 +452,7 @@ static void memory_suffices_for_every_text(void)
             }
 }
 
-/* ---- oracles --------------------------------------------------------------------------------- */
+/* ---- oracles -------------------------------------------------------------------------------- */
 
 /* Length of the longest common suffix of text[0 .. n) and text[0 .. end]. */
 static int32_t common(const int32_t *text, int32_t n, int32_t end)
@@ -639,7 +639,7 @@ static void suffix_agrees_with_a_search_of_the_text(void)
     CHECK(exact >= 50 * 240 * 99 / 100);
 }
 
-/* ---- parameters and bench -------------------------------------------------------------------- */
+/* ---- parameters and bench ------------------------------------------------------------------- */
 
 static void the_first_occurrence_may_be_old_the_recent_one_is_not(void)
 {

@@ -24,8 +24,7 @@ static int parse(const char *text, const char *const *set, int n_set, struct are
     return experiment_parse("dir/x.yaml", text, strlen(text), set, n_set, a, x, e);
 }
 
-/* ---- reading -----------------------------------------------------------------------------------
- */
+/* ---- reading -------------------------------------------------------------------------------- */
 
 static const char everything[] =
     "schema: tandem-experiment-1\n"
@@ -249,8 +248,7 @@ static void errors(void)
     arena_fini(&a);
 }
 
-/* ---- worlds and runs ---------------------------------------------------------------------------
- */
+/* ---- worlds and runs ------------------------------------------------------------------------ */
 
 enum { VOCAB = 40, OUTPUT = 12 };
 
@@ -502,8 +500,7 @@ static void toy_runs(void)
     fix_fini(&f);
 }
 
-/* ---- faults ------------------------------------------------------------------------------------
- */
+/* ---- faults --------------------------------------------------------------------------------- */
 
 static void fault_plans(void)
 {
@@ -559,8 +556,7 @@ static void failing_run(void)
     fix_fini(&f);
 }
 
-/* ---- output ------------------------------------------------------------------------------------
- */
+/* ---- output --------------------------------------------------------------------------------- */
 
 static void cells(void)
 {

@@ -10,7 +10,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-/* ---- a run to log ---------------------------------------------------------------------------- */
+/* ---- a run to log --------------------------------------------------------------------------- */
 
 static const struct param policy_params[] = {
     {"depth", "how deep", 3, 1, 9, NULL, 0},
@@ -196,7 +196,7 @@ static unsigned char *read_bytes(const char *path, size_t *n)
     return buf;
 }
 
-/* ---- equality that does not go through the encoder ------------------------------------------- */
+/* ---- equality that does not go through the encoder ------------------------------------------ */
 
 static bool same_words(const void *a, const void *b, int64_t n)
 {
@@ -276,7 +276,7 @@ static bool same_event(const struct event *a, const struct event *b)
            !memcmp(&c->work, &d->work, sizeof c->work);
 }
 
-/* ---- round trip ------------------------------------------------------------------------------ */
+/* ---- round trip ----------------------------------------------------------------------------- */
 
 static void every_record_comes_back(void)
 {
@@ -382,7 +382,7 @@ static void the_header_gives_the_run_back(void)
     remove(path);
 }
 
-/* ---- damage ---------------------------------------------------------------------------------- */
+/* ---- damage --------------------------------------------------------------------------------- */
 
 /* The first error of reading all of it, or ERR_OK. */
 static int read_whole(const unsigned char *b, size_t n, struct err *e)
@@ -500,7 +500,7 @@ static void whole_records_are_missed(void)
     CHECK_HAS(e.msg, "counts other records");
 }
 
-/* ---- headers --------------------------------------------------------------------------------- */
+/* ---- headers -------------------------------------------------------------------------------- */
 
 static const struct {
     const char *from, *to;
@@ -629,7 +629,7 @@ static void parameters_are_read_strictly(void)
     }
 }
 
-/* ---- made-up records ------------------------------------------------------------------------- */
+/* ---- made-up records ------------------------------------------------------------------------ */
 
 /* type, payload in hexadecimal; what the reader must say */
 static const struct {
@@ -700,7 +700,7 @@ static void made_up_records_are_refused(void)
     }
 }
 
-/* ---- writing --------------------------------------------------------------------------------- */
+/* ---- writing -------------------------------------------------------------------------------- */
 
 static bool exists(const char *path, const char *more)
 {
@@ -794,7 +794,7 @@ static void a_full_disk_leaves_nothing(void)
     CHECK(!exists(path, "") && !exists(path, ".part"));
 }
 
-/* ---- text ------------------------------------------------------------------------------------ */
+/* ---- text ----------------------------------------------------------------------------------- */
 
 static void records_print_as_lines(void)
 {

@@ -149,7 +149,7 @@ static int replay(const struct run_setup *setup, struct arena *arena, struct run
     return rc;
 }
 
-/* ---- equality -------------------------------------------------------------------------------- */
+/* ---- equality ------------------------------------------------------------------------------- */
 
 static bool same_result(const struct run_result *a, const struct run_result *b)
 {
@@ -272,7 +272,7 @@ static void the_same_run_twice_gives_the_same_bytes(void)
     CHECK(n[0] > 1000 && n[0] == n[1] && !memcmp(first, second, n[0]));
 }
 
-/* ---- differences ----------------------------------------------------------------------------- */
+/* ---- differences ---------------------------------------------------------------------------- */
 
 /* The log in `path` with `change` applied to every record; a false answer leaves the record out. */
 static void rewrite(bool (*change)(struct log_record *at))
@@ -548,7 +548,7 @@ static void a_drafter_that_answers_differently_is_caught(void)
     play_destroy(p);
 }
 
-/* ---- recording ------------------------------------------------------------------------------- */
+/* ---- recording ------------------------------------------------------------------------------ */
 
 static bool exists(const char *more)
 {
@@ -604,7 +604,7 @@ static void only_whole_runs_are_kept(void)
     play_destroy(p);
 }
 
-/* ---- faults ---------------------------------------------------------------------------------- */
+/* ---- faults --------------------------------------------------------------------------------- */
 
 static bool same_texts(const struct run_result *a, const struct run_result *b)
 {

@@ -214,8 +214,7 @@ static void a_shared_bus_slows_both_and_keeps_the_sum(void)
     arena_fini(&arena);
 }
 
-/* ---- what a policy may not do, and what it is told ---------------------------------------------
- */
+/* ---- what a policy may not do, and what it is told ------------------------------------------ */
 
 enum rude { RUDE_CANCEL_NEVER, RUDE_CANCEL_ZERO, RUDE_EMIT_NOTHING, RUDE_STEP_AHEAD };
 
@@ -403,8 +402,7 @@ static void a_reason_that_is_none_is_refused(void)
     }
 }
 
-/* ---- what the simulated target says ------------------------------------------------------------
- */
+/* ---- what the simulated target says --------------------------------------------------------- */
 
 enum { TEXT_ROWS = 12 };
 

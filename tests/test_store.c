@@ -12,8 +12,7 @@
 #include "tests/scratch.h"
 #include "tests/unit.h"
 
-/* ---- a report of two requests ------------------------------------------------------------------
- */
+/* ---- a report of two requests --------------------------------------------------------------- */
 
 static int32_t tokens[] = {7, 8, 9, 10};
 static struct world_name names[] = {{"one", "chat"}, {"two", "it's; a \"task\""}};
@@ -98,8 +97,7 @@ static int64_t begin(struct store *s)
     return id;
 }
 
-/* ---- tests -------------------------------------------------------------------------------------
- */
+/* ---- tests ---------------------------------------------------------------------------------- */
 
 static void round_trip(void)
 {

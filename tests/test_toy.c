@@ -30,8 +30,7 @@ static struct toy_options small(void)
     return o;
 }
 
-/* ---- the language -----------------------------------------------------------------------------
- */
+/* ---- the language --------------------------------------------------------------------------- */
 
 static void defaults_are_valid_and_bad_options_are_named(void)
 {
@@ -93,8 +92,7 @@ static void texts_end_as_often_as_asked(void)
     CHECK_NEAR(zeros, 400, 3.3 * 19);
 }
 
-/* ---- the engine, called as a worker calls it ---------------------------------------------------
- */
+/* ---- the engine, called as a worker calls it ------------------------------------------------ */
 
 struct bench {
     struct toy_options o;
@@ -465,8 +463,7 @@ static void copies_share_a_prefix(void)
     bench_fini(&b);
 }
 
-/* ---- whole runs --------------------------------------------------------------------------------
- */
+/* ---- whole runs ----------------------------------------------------------------------------- */
 
 /* An engine in which a LOAD of graph 2 and the first prefill step beside it end only when both have
  * begun: a run comes to its end only if they can overlap. */

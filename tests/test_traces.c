@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- workloads ------------------------------------------------------------------------------- */
+/* ---- workloads ------------------------------------------------------------------------------ */
 
 static int load(const char *text, enum split_rule rule, struct workload *w, struct err *e)
 {
@@ -182,7 +182,7 @@ static void the_shipped_corpora_load(void)
     }
 }
 
-/* ---- importers ------------------------------------------------------------------------------- */
+/* ---- importers ------------------------------------------------------------------------------ */
 
 static int import(const struct import_options *o, const char *name, const char *text, size_t n,
                   struct workload *w, struct err *e)
@@ -331,7 +331,7 @@ static void import_options_are_checked(void)
     CHECK_EQ(import_from_name("csv", &from, &(struct err){0}), ERR_USAGE);
 }
 
-/* ---- traces ---------------------------------------------------------------------------------- */
+/* ---- traces --------------------------------------------------------------------------------- */
 
 enum { VOCAB = 100, TOP = 2 };
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- units ----------------------------------------------------------------------------------- */
+/* ---- units ---------------------------------------------------------------------------------- */
 
 static void units_convert_exactly(void)
 {
@@ -81,7 +81,7 @@ static void units_refuse(void)
     }
 }
 
-/* ---- a schema to test with ------------------------------------------------------------------- */
+/* ---- a schema to test with ------------------------------------------------------------------ */
 
 static const char *const width_words[] = {"plain", "recompute", NULL};
 static const struct param spec[] = {
@@ -227,7 +227,7 @@ static void defaults_stand_for_absent_and_null(void)
     arena_fini(&a);
 }
 
-/* ---- errors ---------------------------------------------------------------------------------- */
+/* ---- errors --------------------------------------------------------------------------------- */
 
 #define OK_TOP "name: a\nthreads: 2\n"
 
@@ -412,7 +412,7 @@ static void a_source_covers_what_is_beneath(void)
     arena_fini(&a);
 }
 
-/* ---- set ------------------------------------------------------------------------------------- */
+/* ---- set ------------------------------------------------------------------------------------ */
 
 #define SET_TEXT                                                                                   \
     OK_TOP "bus: {dram: 1 GB/s}\nlist: [1, 2]\nitems: [{name: q, v: 3}, {name: 'r:1', v: 4}]\n"
@@ -490,7 +490,7 @@ static void set_reaches_every_place(void)
     arena_fini(&a);
 }
 
-/* ---- writing --------------------------------------------------------------------------------- */
+/* ---- writing -------------------------------------------------------------------------------- */
 
 static void quoted_text_reads_back(void)
 {

@@ -5,8 +5,7 @@
 
 #include "sim/base/hash.h"
 
-/* ---- cost -------------------------------------------------------------------------------------
- */
+/* ---- cost ----------------------------------------------------------------------------------- */
 
 static void caps(const struct cost_model *m, struct exec_caps *out)
 {
@@ -79,8 +78,7 @@ void world_cost_init(struct world_cost *c)
         .info = {{"a", 3000, 100}, {"b", 1000, 50}, {"c", -1, 10}, {"d", 5, 5}}};
 }
 
-/* ---- truth ------------------------------------------------------------------------------------
- */
+/* ---- truth ---------------------------------------------------------------------------------- */
 
 static int32_t choice(struct truth *base, int32_t request, int32_t n_true, const int32_t *wrong,
                       int32_t n_wrong)
@@ -158,8 +156,7 @@ const struct request *world_requests(int32_t n, int32_t max_tokens)
     return request;
 }
 
-/* ---- set-up -----------------------------------------------------------------------------------
- */
+/* ---- set-up --------------------------------------------------------------------------------- */
 
 /* Splits "name:a=1 b=2" and sets the parameters; returns the name's length, or 0. */
 static size_t set_params(const struct param *spec, const char *text, int64_t *value)

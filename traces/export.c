@@ -14,7 +14,7 @@ static int written(FILE *f, int rc, struct err *e)
     return rc;
 }
 
-/* ---- text ------------------------------------------------------------------------------------ */
+/* ---- text ----------------------------------------------------------------------------------- */
 
 int export_text(struct log_reader *r, FILE *f, int32_t max_items, struct err *e)
 {
@@ -34,7 +34,7 @@ int export_text(struct log_reader *r, FILE *f, int32_t max_items, struct err *e)
     return written(f, rc, e);
 }
 
-/* ---- jobs ------------------------------------------------------------------------------------ */
+/* ---- jobs ----------------------------------------------------------------------------------- */
 
 /* What is kept of a job: its own numbers, no arrays. */
 struct kept {
@@ -111,7 +111,7 @@ static int next(struct log_reader *r, struct jobs *j, struct log_record *at,
     return rc;
 }
 
-/* ---- CSV ------------------------------------------------------------------------------------- */
+/* ---- CSV ------------------------------------------------------------------------------------ */
 
 int export_csv(struct log_reader *r, FILE *f, struct err *e)
 {
@@ -138,7 +138,7 @@ int export_csv(struct log_reader *r, FILE *f, struct err *e)
     return written(f, rc, e);
 }
 
-/* ---- Perfetto -------------------------------------------------------------------------------- */
+/* ---- Perfetto ------------------------------------------------------------------------------- */
 
 enum { PID_ROLES = 1, PID_REQUESTS, PID_BUS };
 
@@ -243,7 +243,7 @@ static int put_job(struct perfetto *p, const struct job *job, const struct done 
     return rc ? rc : add_rate(p, d->end_ns, -mb_per_s, e);
 }
 
-/* ---- requests -------------------------------------------------------------------------------- */
+/* ---- requests ------------------------------------------------------------------------------- */
 
 static struct life *find_life(struct perfetto *p, int32_t request)
 {
@@ -299,7 +299,7 @@ static void finished(struct perfetto *p, const struct log_record *at)
     *l = p->open[--p->n_open];
 }
 
-/* ---- tracks ---------------------------------------------------------------------------------- */
+/* ---- tracks --------------------------------------------------------------------------------- */
 
 /* "target=cpu:1 draft=cpu:0" names the roles in their order. */
 static void name_roles(struct perfetto *p, const char *roles)

@@ -54,7 +54,7 @@ static bool is_text(const char *s, size_t size)
     return end && json_utf8(s, (size_t)(end - s)) == (size_t)(end - s);
 }
 
-/* ---- checks ---------------------------------------------------------------------------------- */
+/* ---- checks --------------------------------------------------------------------------------- */
 
 static int check_header(const struct trace *t, struct err *e)
 {
@@ -261,7 +261,7 @@ static int check(struct trace *t, struct err *e)
     return ERR_OK;
 }
 
-/* ---- opening --------------------------------------------------------------------------------- */
+/* ---- opening -------------------------------------------------------------------------------- */
 
 int trace_open(const char *path, struct trace **out, struct err *e)
 {
@@ -316,7 +316,7 @@ void trace_close(struct trace *t)
     free(t);
 }
 
-/* ---- lookups --------------------------------------------------------------------------------- */
+/* ---- lookups -------------------------------------------------------------------------------- */
 
 const struct trace_info *trace_info(const struct trace *t)
 {

@@ -16,7 +16,7 @@
 
 enum { TRACE_VERSION = 1, TRACE_MAX_TOPK = 64 };
 
-/* ---- the key of a counterfactual ------------------------------------------------------------- */
+/* ---- the key of a counterfactual ------------------------------------------------------------ */
 
 /* A path leaves the continuation after n_true tokens of it and goes on with n_wrong others. Past
  * the continuation's end every token counts as wrong. The key is (request, n_true, n_wrong, chain),
@@ -31,7 +31,7 @@ static inline uint64_t trace_chain(uint64_t chain, int32_t token)
     return hash_step(chain, (uint32_t)token);
 }
 
-/* ---- reading --------------------------------------------------------------------------------- */
+/* ---- reading -------------------------------------------------------------------------------- */
 
 struct trace;
 
@@ -94,7 +94,7 @@ struct trace_counterfactual {
 struct trace_counterfactual trace_counterfactual(const struct trace *t, int32_t request,
                                                  int32_t index);
 
-/* ---- writing --------------------------------------------------------------------------------- */
+/* ---- writing -------------------------------------------------------------------------------- */
 
 struct trace_builder;
 

@@ -135,7 +135,7 @@ void trace_builder_destroy(struct trace_builder *b)
     free(b);
 }
 
-/* ---- requests -------------------------------------------------------------------------------- */
+/* ---- requests ------------------------------------------------------------------------------- */
 
 static int fill_request(const struct trace_builder *b, struct request *r, const char *id,
                         const char *task, const int32_t *prompt, struct err *e)
@@ -246,7 +246,7 @@ int trace_add_top(struct trace_builder *b, int32_t request, int32_t pos, int32_t
     return ERR_OK;
 }
 
-/* ---- counterfactuals ------------------------------------------------------------------------- */
+/* ---- counterfactuals ------------------------------------------------------------------------ */
 
 static uint64_t slot_hash(int32_t request, const struct trace_entry *c)
 {
@@ -422,7 +422,7 @@ struct trace_counts trace_counts(const struct trace_builder *b)
     return b->counts;
 }
 
-/* ---- writing --------------------------------------------------------------------------------- */
+/* ---- writing -------------------------------------------------------------------------------- */
 
 static int by_key(const void *a, const void *b)
 {

@@ -144,7 +144,7 @@ int workload_finish(struct workload *w, enum split_rule rule, const char *name, 
     return ERR_OK;
 }
 
-/* ---- reading and writing --------------------------------------------------------------------- */
+/* ---- reading and writing -------------------------------------------------------------------- */
 
 enum { KEY_ID, KEY_TASK, KEY_PROMPT, KEY_MAX_TOKENS };
 

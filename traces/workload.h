@@ -77,7 +77,7 @@ int32_t workload_choose(const struct workload *w, enum split split, int32_t max,
 /* Writes the workload as JSON Lines, keys in the order above: whole or not at all. */
 int workload_save(const struct workload *w, const char *path, struct err *e);
 
-/* ---- importing ------------------------------------------------------------------------------- */
+/* ---- importing ------------------------------------------------------------------------------ */
 
 /* SPEC_BENCH: Spec-Bench's question.jsonl: id = question_id, task = category, prompt = turns[0].
  * TEXT: one prompt per file, without its last line feed: id = the file's name without folder and

@@ -52,8 +52,7 @@ static int64_t now_ns(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* ---- llama.cpp's own words: the last error line, for our messages ------------------------------
- */
+/* ---- llama.cpp's own words: the last error line, for our messages --------------------------- */
 
 static pthread_mutex_t words_lock = PTHREAD_MUTEX_INITIALIZER;
 static char words[256];
@@ -81,8 +80,7 @@ static void start_once(void)
     pthread_once(&once, start_backend);
 }
 
-/* ---- choosing tokens ---------------------------------------------------------------------------
- */
+/* ---- choosing tokens ------------------------------------------------------------------------ */
 
 /* Two passes: the first keeps sixteen maxima side by side, because a compiler may vectorise that
  * without reordering a sum of floats; the second finds where the largest stands. */
@@ -138,8 +136,7 @@ static void sample(struct llama_engine *g, const struct job_forward *f, struct e
     out->sample_ns = now_ns() - t0;
 }
 
-/* ---- a step ------------------------------------------------------------------------------------
- */
+/* ---- a step --------------------------------------------------------------------------------- */
 
 /* Sequence `s` of ours owns llama.cpp's sequences s * max_branches + 0, 1, ...: the first holds the
  * cache, the others a tree's further branches between its step and its COMMIT. */
@@ -240,8 +237,7 @@ static void forward(struct llama_engine *g, const struct job_forward *f, struct 
     out->bytes = g->facts.model_bytes;
 }
 
-/* ---- commit and copy ---------------------------------------------------------------------------
- */
+/* ---- commit and copy ------------------------------------------------------------------------ */
 
 static void cut(struct llama_engine *g, int32_t seq, int32_t pos, struct engine_out *out)
 {
@@ -321,8 +317,7 @@ static void engine_run(struct engine *base, const struct job *job, struct engine
     pthread_mutex_unlock(&g->lock);
 }
 
-/* ---- life --------------------------------------------------------------------------------------
- */
+/* ---- life ----------------------------------------------------------------------------------- */
 
 static void engine_caps(const struct engine *base, struct exec_caps *out)
 {
@@ -461,8 +456,7 @@ int llama_engine_create(const struct llama_options *o, struct engine **out, stru
     return ERR_OK;
 }
 
-/* ---- what else a model answers -----------------------------------------------------------------
- */
+/* ---- what else a model answers -------------------------------------------------------------- */
 
 void llama_engine_facts(const struct engine *g, struct llama_facts *out)
 {

@@ -34,7 +34,7 @@ size_t json_utf8(const char *s, size_t n)
     return n;
 }
 
-/* ---- reading --------------------------------------------------------------------------------- */
+/* ---- reading -------------------------------------------------------------------------------- */
 
 void json_init(struct json_reader *r, const char *name, const char *data, size_t n, int line)
 {
@@ -483,7 +483,7 @@ bool json_lines_next(struct json_lines *l, struct json_reader *r)
     return false;
 }
 
-/* ---- writing --------------------------------------------------------------------------------- */
+/* ---- writing -------------------------------------------------------------------------------- */
 
 void json_writer_init(struct json_writer *w, FILE *file, int indent)
 {

@@ -18,7 +18,7 @@ enum { JSON_MAX_DEPTH = 64 };
  * at most U+10FFFF); n when all of it is. */
 size_t json_utf8(const char *s, size_t n);
 
-/* ---- reading --------------------------------------------------------------------------------- */
+/* ---- reading -------------------------------------------------------------------------------- */
 
 enum json_type {
     JSON_END, /* of the text: nothing but white space is left */
@@ -96,7 +96,7 @@ void json_lines_init(struct json_lines *l, const char *name, const char *data, s
 /* Initialises r on the next line; false at the end. The caller ends it with json_fini. */
 bool json_lines_next(struct json_lines *l, struct json_reader *r);
 
-/* ---- writing --------------------------------------------------------------------------------- */
+/* ---- writing -------------------------------------------------------------------------------- */
 
 /* Writes one value to a FILE or a growing buffer. The bytes depend on the calls alone: members in
  * the order of the calls, doubles with the fewest of 15 to 17 digits that read back to the same

@@ -10,7 +10,7 @@
 
 #include "sim/base/io.h"
 
-/* ---- building -------------------------------------------------------------------------------- */
+/* ---- building ------------------------------------------------------------------------------- */
 
 struct builder {
     struct yaml *y;
@@ -236,7 +236,7 @@ static int build(struct builder *b, const void *bytes, size_t n)
     return code;
 }
 
-/* ---- bytes ----------------------------------------------------------------------------------- */
+/* ---- bytes ---------------------------------------------------------------------------------- */
 
 /* Length of the UTF-8 sequence at p, 0 when it is none (overlong forms, surrogates and what is
  * beyond U+10FFFF included). */
@@ -318,7 +318,7 @@ int yaml_load(struct yaml *y, const char *path, struct arena *arena, struct err 
     return code;
 }
 
-/* ---- set ------------------------------------------------------------------------------------- */
+/* ---- set ------------------------------------------------------------------------------------ */
 
 static struct yaml_node *child_of_list(const struct yaml_node *list, const char *segment)
 {
@@ -449,7 +449,7 @@ int yaml_set(struct yaml *y, const char *prefix, const char *text)
     return ERR_OK;
 }
 
-/* ---- paths and quoting ----------------------------------------------------------------------- */
+/* ---- paths and quoting ---------------------------------------------------------------------- */
 
 const char *yaml_path(const struct yaml_node *at, char *buf, size_t size)
 {

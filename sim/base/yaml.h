@@ -120,7 +120,7 @@ int64_t *yaml_ints(struct yaml *y, struct yaml_node *at, const char *key, int64_
 void yaml_params(struct yaml *y, struct yaml_node *at, const char *key, const struct param *spec,
                  int64_t *value);
 
-/* ---- for what getters cannot say ------------------------------------------------------------- */
+/* ---- for what getters cannot say ------------------------------------------------------------ */
 
 /* The child of a mapping, or NULL; marks it as used. */
 struct yaml_node *yaml_get(struct yaml *y, struct yaml_node *map, const char *key);

@@ -65,7 +65,7 @@ static const char *describe(const struct want *w, char *buf, size_t size)
     return buf;
 }
 
-/* ---- errors ---------------------------------------------------------------------------------- */
+/* ---- errors --------------------------------------------------------------------------------- */
 
 static const char *show(const struct yaml_node *at, char *buf, size_t size)
 {
@@ -174,7 +174,7 @@ static void missing(struct yaml *y, struct yaml_node *map, const char *key, cons
     fail_at(y, map, map->line, map->col, ERR_SCHEMA, m);
 }
 
-/* ---- finding --------------------------------------------------------------------------------- */
+/* ---- finding -------------------------------------------------------------------------------- */
 
 static void note_asked(struct yaml *y, struct yaml_node *map, const char *key)
 {
@@ -276,7 +276,7 @@ static bool check_source(struct yaml *y, const struct yaml_node *at)
     return !y->code;
 }
 
-/* ---- getters --------------------------------------------------------------------------------- */
+/* ---- getters -------------------------------------------------------------------------------- */
 
 static struct yaml_node *get_map(struct yaml *y, struct yaml_node *at, const char *key, bool need)
 {
@@ -562,7 +562,7 @@ void yaml_params(struct yaml *y, struct yaml_node *at, const char *key, const st
     }
 }
 
-/* ---- the end --------------------------------------------------------------------------------- */
+/* ---- the end -------------------------------------------------------------------------------- */
 
 /* Adds a known key to the list in buf and keeps the one most like `key`. */
 static void weigh(const char *known, const char *key, const char **best, char *buf, size_t size)

@@ -88,8 +88,7 @@ static int start_policy(struct driver *d, struct arena *arena, struct policy_env
     return type->init(d->policy, s->policy_param, env, d->e);
 }
 
-/* ---- the driver's own events ------------------------------------------------------------------
- */
+/* ---- the driver's own events ---------------------------------------------------------------- */
 
 /* Whether `a` is due before `b` in the total order; a kind of 0 is no event. */
 static bool before(const struct event *a, const struct event *b)
@@ -139,8 +138,7 @@ static void next_due(const struct driver *d, struct event *due)
     }
 }
 
-/* ---- bookkeeping of events --------------------------------------------------------------------
- */
+/* ---- bookkeeping of events ------------------------------------------------------------------ */
 
 static struct flight *find_flight(struct driver *d, int64_t id)
 {
@@ -246,8 +244,7 @@ static int take_event(struct driver *d, const struct event *ev, struct step **st
     }
 }
 
-/* ---- checking and carrying out actions --------------------------------------------------------
- */
+/* ---- checking and carrying out actions ------------------------------------------------------ */
 
 static int broke(struct driver *d, const char *what, int64_t number)
 {
@@ -359,8 +356,7 @@ static int carry_out(struct driver *d, const struct action *a, int64_t now_ns, s
     return d->x->ops->act(d->x, a, d->e);
 }
 
-/* ---- the loop ---------------------------------------------------------------------------------
- */
+/* ---- the loop ------------------------------------------------------------------------------- */
 
 /* A job that failed is why most policies give up: it is named, with what its executor said. */
 static int gave_up(struct driver *d, const struct event *ev, int rc)

@@ -7,7 +7,7 @@
 #include "sim/exec/exec.h"
 #include "sim/policy/policy.h"
 
-/* ---- what is run ----------------------------------------------------------------------------- */
+/* ---- what is run ---------------------------------------------------------------------------- */
 
 struct run_drafter {
     const struct drafter_type *type;
@@ -44,7 +44,7 @@ struct request {
     int64_t cancel_ns;    /* EXEC_NEVER: not cancelled */
 };
 
-/* ---- what came of it ------------------------------------------------------------------------- */
+/* ---- what came of it ------------------------------------------------------------------------ */
 
 /* One FORWARD of a request, for metrics and for comparing runs step by step. */
 struct step {

@@ -6,7 +6,7 @@
 
 #include "sim/base/hash.h"
 
-/* ---- actions --------------------------------------------------------------------------------- */
+/* ---- actions -------------------------------------------------------------------------------- */
 
 static struct action *next_action(struct actions *a, uint8_t kind)
 {
@@ -170,7 +170,7 @@ uint64_t action_hash(uint64_t h, const struct action *a)
     }
 }
 
-/* ---- acceptance ------------------------------------------------------------------------------ */
+/* ---- acceptance ----------------------------------------------------------------------------- */
 
 int32_t exec_accept(int32_t n, const int32_t *token, const int32_t *parent, const int32_t *choice,
                     int32_t *row)
@@ -189,7 +189,7 @@ int32_t exec_accept(int32_t n, const int32_t *token, const int32_t *parent, cons
     return kept;
 }
 
-/* ---- capabilities ---------------------------------------------------------------------------- */
+/* ---- capabilities --------------------------------------------------------------------------- */
 
 int exec_caps_check(const struct exec_caps *has, const struct exec_caps *needs, const char *who,
                     struct err *e)
@@ -226,7 +226,7 @@ int exec_caps_check(const struct exec_caps *has, const struct exec_caps *needs, 
     return ERR_OK;
 }
 
-/* ---- belief ---------------------------------------------------------------------------------- */
+/* ---- belief --------------------------------------------------------------------------------- */
 
 int64_t belief_step_ns(const struct belief *b, int32_t width, int32_t context)
 {

@@ -40,7 +40,7 @@ enum {
 
 #define EXEC_NEVER INT64_MAX
 
-/* ---- jobs ------------------------------------------------------------------------------------ */
+/* ---- jobs ----------------------------------------------------------------------------------- */
 
 /* The numbers are part of the log format. */
 enum job_kind {
@@ -134,7 +134,7 @@ struct job {
     };
 };
 
-/* ---- actions --------------------------------------------------------------------------------- */
+/* ---- actions -------------------------------------------------------------------------------- */
 
 enum action_kind {
     ACT_SUBMIT = 1,
@@ -178,7 +178,7 @@ void act_finish(struct actions *a, int32_t request);
 /* Continues the hash h with all of an action, its arrays included: equal runs have equal hashes. */
 uint64_t action_hash(uint64_t h, const struct action *a);
 
-/* ---- events ---------------------------------------------------------------------------------- */
+/* ---- events --------------------------------------------------------------------------------- */
 
 /* The order of kinds at equal times; the numbers are part of the log format. */
 enum event_kind { EV_DONE = 1, EV_ARRIVE, EV_CANCEL_REQUEST, EV_WAKE };
@@ -223,7 +223,7 @@ struct event {
     };
 };
 
-/* ---- acceptance ------------------------------------------------------------------------------ */
+/* ---- acceptance ----------------------------------------------------------------------------- */
 
 /* The longest path of a verified tree that greedy decoding would have produced. Row 0 is the last
  * token that was already sure; rows follow parent[] as in FORWARD (NULL: a chain); choice[i] is the
@@ -234,7 +234,7 @@ struct event {
 int32_t exec_accept(int32_t n, const int32_t *token, const int32_t *parent, const int32_t *choice,
                     int32_t *row);
 
-/* ---- capabilities ---------------------------------------------------------------------------- */
+/* ---- capabilities --------------------------------------------------------------------------- */
 
 enum exec_feature {
     EXEC_TREES = 1,      /* FORWARD with parents that are no chain */
@@ -262,7 +262,7 @@ struct exec_caps {
 int exec_caps_check(const struct exec_caps *has, const struct exec_caps *needs, const char *who,
                     struct err *e);
 
-/* ---- belief ---------------------------------------------------------------------------------- */
+/* ---- belief --------------------------------------------------------------------------------- */
 
 /* What a policy believes about costs. It is an input, byte-identical for every executor, and never
  * the hardware model that answers. Widths and contexts are increasing; 0 entries: no belief. */
@@ -283,7 +283,7 @@ int64_t belief_step_ns(const struct belief *b, int32_t width, int32_t context);
 
 uint64_t belief_hash(const struct belief *b);
 
-/* ---- executors ------------------------------------------------------------------------------- */
+/* ---- executors ------------------------------------------------------------------------------ */
 
 /* What the host did to handle one event, for the executors that model its time. */
 struct host_work {

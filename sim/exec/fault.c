@@ -49,7 +49,7 @@ static void forget(struct fault *f, struct watched *w)
     memmove(w, w + 1, (size_t)(f->job + f->n - w) * sizeof *w);
 }
 
-/* ---- the draw -------------------------------------------------------------------------------- */
+/* ---- the draw ------------------------------------------------------------------------------- */
 
 enum fate { FINE, FAIL, DROP, DELAY, REORDER };
 
@@ -67,7 +67,7 @@ static enum fate draw(const struct fault *f, const struct watched *w)
     return FINE;
 }
 
-/* ---- holding --------------------------------------------------------------------------------- */
+/* ---- holding -------------------------------------------------------------------------------- */
 
 /* Whether the job comes after one that is held back in time: of its role, or one it waited for. */
 static int64_t behind_ns(const struct fault *f, const struct watched *w)
@@ -140,7 +140,7 @@ static struct watched *find_delayed(struct fault *f)
     return first;
 }
 
-/* ---- the executor ---------------------------------------------------------------------------- */
+/* ---- the executor --------------------------------------------------------------------------- */
 
 static void fault_caps(const struct exec *x, struct exec_caps *out)
 {

@@ -32,7 +32,7 @@ enum {
 /* The numbers are part of the format. */
 enum log_type { LOG_BELIEF = 1, LOG_EVENT, LOG_HOST, LOG_ACTION, LOG_TRAILER };
 
-/* ---- writing --------------------------------------------------------------------------------- */
+/* ---- writing -------------------------------------------------------------------------------- */
 
 struct log_writer;
 
@@ -50,7 +50,7 @@ int log_action(struct log_writer *w, const struct action *action);
 /* Frees w either way; with `keep` false, or after an error, nothing is left behind. */
 int log_close(struct log_writer *w, bool keep, struct err *e);
 
-/* ---- reading --------------------------------------------------------------------------------- */
+/* ---- reading -------------------------------------------------------------------------------- */
 
 struct log_record {
     uint8_t type;    /* enum log_type; never LOG_BELIEF, which log_setup gives */
@@ -114,7 +114,7 @@ const char *log_header_text(const struct log_reader *r, size_t *n);
  * sense one after another is not checked: that is replay's. */
 int log_next(struct log_reader *r, struct log_record *out, struct err *e);
 
-/* ---- text ------------------------------------------------------------------------------------ */
+/* ---- text ----------------------------------------------------------------------------------- */
 
 /* "FORWARD", "prefill", "DONE", "SUBMIT", "cancelled"; "?" for a number that has no name. */
 const char *log_job_name(uint8_t job_kind);

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- encoding -------------------------------------------------------------------------------- */
+/* ---- encoding ------------------------------------------------------------------------------- */
 
 void log_bytes_fini(struct log_bytes *b)
 {
@@ -266,7 +266,7 @@ void log_put_action(struct log_bytes *b, const struct action *a)
     }
 }
 
-/* ---- decoding -------------------------------------------------------------------------------- */
+/* ---- decoding ------------------------------------------------------------------------------- */
 
 static void bad(struct log_cursor *c, const char *why)
 {

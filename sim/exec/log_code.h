@@ -5,7 +5,7 @@
 
 #include "sim/exec/log.h"
 
-/* ---- encoding -------------------------------------------------------------------------------- */
+/* ---- encoding ------------------------------------------------------------------------------- */
 
 /* A byte buffer that grows; `code` becomes ERR_NOMEM when it cannot, ERR_POLICY for a job of no
  * kind. */
@@ -26,7 +26,7 @@ void log_put_event(struct log_bytes *b, const struct event *ev, int64_t due_ns, 
  * items is encoded as one that is absent. */
 void log_put_action(struct log_bytes *b, const struct action *a);
 
-/* ---- decoding -------------------------------------------------------------------------------- */
+/* ---- decoding ------------------------------------------------------------------------------- */
 
 /* What is left of a payload. The first bad item sets `why` and everything after it reads as 0. */
 struct log_cursor {
@@ -42,7 +42,7 @@ void log_get_belief(struct log_cursor *c, struct belief *out);
 void log_get_event(struct log_cursor *c, int64_t base_ns, struct event *out, int64_t *due_ns);
 void log_get_action(struct log_cursor *c, struct action *out);
 
-/* ---- header ---------------------------------------------------------------------------------- */
+/* ---- header --------------------------------------------------------------------------------- */
 
 enum { LOG_MAX_LINES = 40 };
 

@@ -38,7 +38,7 @@ const struct log_line *log_head_find(const struct log_head *h, const char *key)
     return NULL;
 }
 
-/* ---- text ------------------------------------------------------------------------------------ */
+/* ---- text ----------------------------------------------------------------------------------- */
 
 static int check_text(const char *name, const char *bytes, size_t n, struct err *e)
 {
@@ -84,7 +84,7 @@ static int split(const char *name, size_t n, struct log_head *h, struct err *e)
     return ERR_OK;
 }
 
-/* ---- numbers --------------------------------------------------------------------------------- */
+/* ---- numbers -------------------------------------------------------------------------------- */
 
 struct field {
     const char *key;
@@ -245,7 +245,7 @@ static int get_texts(const char *name, struct log_head *h, struct err *e)
     return rc;
 }
 
-/* ---- the whole ------------------------------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------------------------------ */
 
 static int check_version(const char *name, const char *bytes, size_t n, struct err *e)
 {

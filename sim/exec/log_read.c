@@ -20,7 +20,7 @@ struct log_reader {
     uint32_t crc;
 };
 
-/* ---- records --------------------------------------------------------------------------------- */
+/* ---- records -------------------------------------------------------------------------------- */
 
 struct raw {
     uint8_t type;
@@ -176,7 +176,7 @@ int log_next(struct log_reader *r, struct log_record *out, struct err *e)
     return rc || raw.type != LOG_TRAILER ? rc : check_trailer(r, out, e);
 }
 
-/* ---- opening --------------------------------------------------------------------------------- */
+/* ---- opening -------------------------------------------------------------------------------- */
 
 static int read_belief(struct log_reader *r, struct err *e)
 {
@@ -309,7 +309,7 @@ const char *log_header_text(const struct log_reader *r, size_t *n)
     return (const char *)r->bytes;
 }
 
-/* ---- the run --------------------------------------------------------------------------------- */
+/* ---- the run -------------------------------------------------------------------------------- */
 
 /* Sets the parameters from the words of "name a=1 b=2" after the name: each of the specification's,
  * each once. */

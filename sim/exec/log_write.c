@@ -17,7 +17,7 @@ struct log_writer {
     int code, io; /* the first error; its errno when it is ERR_IO */
 };
 
-/* ---- header ---------------------------------------------------------------------------------- */
+/* ---- header --------------------------------------------------------------------------------- */
 
 static void put_type(FILE *f, const char *key, const char *name, const struct param *spec,
                      const int64_t *value)
@@ -109,7 +109,7 @@ out:
     return rc == ERR_NOMEM ? err_set(e, rc, "out of memory for a log") : rc;
 }
 
-/* ---- records --------------------------------------------------------------------------------- */
+/* ---- records -------------------------------------------------------------------------------- */
 
 static int write_record(struct log_writer *w, uint8_t type)
 {
@@ -161,7 +161,7 @@ int log_action(struct log_writer *w, const struct action *action)
     return write_record(w, LOG_ACTION);
 }
 
-/* ---- open and close -------------------------------------------------------------------------- */
+/* ---- open and close ------------------------------------------------------------------------- */
 
 static void destroy(struct log_writer *w)
 {

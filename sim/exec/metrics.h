@@ -30,8 +30,7 @@ void metrics_of(const struct request_result *r, struct metrics *out);
 /* Different runs of four tokens over all runs of four; 1 when there are fewer than four tokens. */
 double metrics_distinct_4grams(const int32_t *token, int32_t n);
 
-/* ---- of samples --------------------------------------------------------------------------------
- */
+/* ---- of samples ----------------------------------------------------------------------------- */
 
 /* The q-quantile, 0 <= q <= 1, of n >= 1 values: linear between order statistics (Hyndman and Fan's
  * type 7). Sorts x. */

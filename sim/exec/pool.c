@@ -72,8 +72,7 @@ int pool_submit(struct pool *p, const struct job *job, struct job_record **out)
     return ERR_OK;
 }
 
-/* ---- order ------------------------------------------------------------------------------------
- */
+/* ---- order ---------------------------------------------------------------------------------- */
 
 struct job_record *pool_ready(const struct pool *p, int role)
 {
@@ -203,8 +202,7 @@ void pool_release(struct pool *p, struct job_record *r)
     p->free = r;
 }
 
-/* ---- words ------------------------------------------------------------------------------------
- */
+/* ---- words ---------------------------------------------------------------------------------- */
 
 static const char *name_of(const struct job_record *r, const char *const *role,
                            char name[WATCH_NAME])

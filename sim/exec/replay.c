@@ -33,7 +33,7 @@ struct replay {
     struct err why;
 };
 
-/* ---- differences ----------------------------------------------------------------------------- */
+/* ---- differences ---------------------------------------------------------------------------- */
 
 /* Both sides from a little before where they part. */
 static int differ(struct replay *r, const char *who, const char *ours, const char *logged,
@@ -128,7 +128,7 @@ static int peek(struct replay *r, struct err *e)
     return rc;
 }
 
-/* ---- jobs ------------------------------------------------------------------------------------ */
+/* ---- jobs ----------------------------------------------------------------------------------- */
 
 static int add_flight(struct replay *r, const struct job *job, struct err *e)
 {
@@ -257,7 +257,7 @@ static int take_done(struct replay *r, struct err *e)
     return rc;
 }
 
-/* ---- the executor ---------------------------------------------------------------------------- */
+/* ---- the executor --------------------------------------------------------------------------- */
 
 static void replay_caps(const struct exec *x, struct exec_caps *out)
 {
@@ -446,7 +446,7 @@ int replay_create(const char *path, const struct run_setup *setup, struct exec *
     return rc;
 }
 
-/* ---- requests -------------------------------------------------------------------------------- */
+/* ---- requests ------------------------------------------------------------------------------- */
 
 static int bad_request(const char *path, const struct log_record *at, struct err *e)
 {

@@ -4,7 +4,7 @@
 
 #include "sim/exec/driver.h"
 
-/* ---- record ---------------------------------------------------------------------------------- */
+/* ---- record --------------------------------------------------------------------------------- */
 
 /* Logs all that passes to `path` and forwards it to `inner`, which it owns from then on (also when
  * it fails). The log is finished by record_finish or destroy; it is kept when the run was whole:
@@ -18,7 +18,7 @@ int record_create(struct exec *inner, const struct run_setup *setup, const char 
  * when this was not called, but cannot report. */
 int record_finish(struct exec *x, struct err *e);
 
-/* ---- replay ---------------------------------------------------------------------------------- */
+/* ---- replay --------------------------------------------------------------------------------- */
 
 /* Plays a log back: delivers the logged events at the logged times and demands the logged actions,
  * arrays included. The first difference is ERR_REPLAY with both sides, the record's number and its
@@ -37,7 +37,7 @@ int replay_finish(struct exec *x, struct err *e);
 int replay_requests(const char *path, struct arena *arena, struct request **out, int32_t *n,
                     struct err *e);
 
-/* ---- fault ----------------------------------------------------------------------------------- */
+/* ---- fault ---------------------------------------------------------------------------------- */
 
 /* What the world may do to jobs. Each number is a probability in parts per thousand, at most 1,000
  * together; a job suffers at most one, drawn from (seed, RNG_FAULT, request, job id). DONEs of one

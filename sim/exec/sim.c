@@ -58,8 +58,7 @@ static struct sim *of(struct exec *x)
     return (struct sim *)x;
 }
 
-/* ---- starting and ending jobs -----------------------------------------------------------------
- */
+/* ---- starting and ending jobs --------------------------------------------------------------- */
 
 static void end_job(struct sim *s, struct job_record *r);
 
@@ -203,8 +202,7 @@ static void finish_running(struct sim *s, struct job_record *r)
     end_job(s, r);
 }
 
-/* ---- time -------------------------------------------------------------------------------------
- */
+/* ---- time ----------------------------------------------------------------------------------- */
 
 static int64_t next_internal_ns(struct sim *s)
 {
@@ -334,8 +332,7 @@ static int64_t sim_host(struct exec *x, const struct host_work *work)
     return ns;
 }
 
-/* ---- actions ----------------------------------------------------------------------------------
- */
+/* ---- actions -------------------------------------------------------------------------------- */
 
 static void cancel(struct sim *s, int64_t id)
 {
@@ -382,8 +379,7 @@ static int sim_act(struct exec *x, const struct action *a, struct err *e)
     return ERR_OK;
 }
 
-/* ---- life -------------------------------------------------------------------------------------
- */
+/* ---- life ----------------------------------------------------------------------------------- */
 
 static void sim_caps(const struct exec *x, struct exec_caps *out)
 {

@@ -53,8 +53,7 @@ void sim_text_close(struct sim_text *t, int32_t request)
     prompt_of(t, request)->request = -1;
 }
 
-/* ---- caches -----------------------------------------------------------------------------------
- */
+/* ---- caches --------------------------------------------------------------------------------- */
 
 /* The last step's rows become sure: the step after it starts behind them. */
 static bool settle(struct sim_text *t, struct sim_seq *s, int32_t pos)
@@ -121,8 +120,7 @@ static bool copy(struct sim_text *t, const struct job_copy *c)
     return true;
 }
 
-/* ---- what the target says ---------------------------------------------------------------------
- */
+/* ---- what the target says ------------------------------------------------------------------- */
 
 static bool says(struct sim_text *t, const struct sim_prompt *p, int32_t at, int32_t token)
 {
@@ -212,8 +210,7 @@ static void outputs(struct sim_text *t, const struct job *job, const struct sim_
     }
 }
 
-/* ---- jobs -------------------------------------------------------------------------------------
- */
+/* ---- jobs ----------------------------------------------------------------------------------- */
 
 /* The rows of a job that reads a slot: what the slot held before its blocks is of no matter here,
  * but the first block must have seen the text before them. */

@@ -53,8 +53,7 @@ struct threads {
     int64_t progress_ns; /* the last job's end, or the first submission when none was open */
 };
 
-/* ---- time -------------------------------------------------------------------------------------
- */
+/* ---- time ----------------------------------------------------------------------------------- */
 
 static int64_t clock_ns(const struct threads *x)
 {
@@ -89,8 +88,7 @@ static void wait_until(struct threads *x, int64_t at_ns)
     pthread_cond_timedwait(&x->ended, &x->lock, &t);
 }
 
-/* ---- queues, all under the lock --------------------------------------------------------------
- */
+/* ---- queues, all under the lock ------------------------------------------------------------- */
 
 static void wake_roles(struct threads *x)
 {
@@ -138,8 +136,7 @@ static void settle(struct threads *x, int64_t at_ns)
     pthread_cond_signal(&x->ended);
 }
 
-/* ---- workers ----------------------------------------------------------------------------------
- */
+/* ---- workers -------------------------------------------------------------------------------- */
 
 static void run_job(struct threads *x, struct job_record *r)
 {
@@ -195,8 +192,7 @@ static void *work(void *arg)
     return NULL;
 }
 
-/* ---- what stands still ------------------------------------------------------------------------
- */
+/* ---- what stands still ---------------------------------------------------------------------- */
 
 /* Under the lock. */
 static int stalled(struct threads *x, int64_t now_ns, struct err *e)
@@ -208,8 +204,7 @@ static int stalled(struct threads *x, int64_t now_ns, struct err *e)
                    x->failure[0] ? "; the last failure: " : "", x->failure);
 }
 
-/* ---- the executor -----------------------------------------------------------------------------
- */
+/* ---- the executor --------------------------------------------------------------------------- */
 
 static void threads_caps(const struct exec *exec, struct exec_caps *out)
 {
@@ -388,8 +383,7 @@ static void threads_destroy(struct exec *exec)
     free(x);
 }
 
-/* ---- creation ---------------------------------------------------------------------------------
- */
+/* ---- creation ------------------------------------------------------------------------------- */
 
 static bool monotonic_cond(pthread_cond_t *c)
 {

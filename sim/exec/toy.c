@@ -70,8 +70,7 @@ struct toy {
     struct row *scratch;    /* [EXEC_MAX_ROLES * max_rows], a worker's own */
 };
 
-/* ---- the language -----------------------------------------------------------------------------
- */
+/* ---- the language --------------------------------------------------------------------------- */
 
 /* The last token counts whole, those before it modulo 3: few enough contexts for texts that repeat
  * themselves. tail[0] is the newest. */
@@ -101,8 +100,7 @@ int32_t toy_next(const struct toy_options *o, const int32_t *text, int32_t n)
     return next_token(o, tail, k);
 }
 
-/* ---- rows -------------------------------------------------------------------------------------
- */
+/* ---- rows ----------------------------------------------------------------------------------- */
 
 static uint64_t first_state(uint64_t hash)
 {
@@ -197,8 +195,7 @@ static void head(const struct toy *t, const struct job_forward *f, const struct 
     }
 }
 
-/* ---- time and failures ------------------------------------------------------------------------
- */
+/* ---- time and failures ---------------------------------------------------------------------- */
 
 static int64_t now_ns(void)
 {
@@ -234,8 +231,7 @@ __attribute__((format(printf, 3, 4))) static bool fail(struct engine_out *out, u
     return false;
 }
 
-/* ---- shared state, each under the lock --------------------------------------------------------
- */
+/* ---- shared state, each under the lock ------------------------------------------------------ */
 
 static struct cache *cache_of(struct toy *t, int32_t seq, int32_t block)
 {
@@ -292,8 +288,7 @@ static void set_length(struct toy *t, struct cache *c, int32_t n)
     c->n = n;
 }
 
-/* ---- FORWARD and HEAD -------------------------------------------------------------------------
- */
+/* ---- FORWARD and HEAD ----------------------------------------------------------------------- */
 
 /* Takes the job's rows out of a slot. */
 static bool read_slot(struct toy *t, const struct job *j, struct row *row, struct engine_out *out)
@@ -425,8 +420,7 @@ static void head_job(struct toy *t, const struct job *j, struct engine_out *out)
         sample(t, j, row, out);
 }
 
-/* ---- the other jobs, under the lock -----------------------------------------------------------
- */
+/* ---- the other jobs, under the lock --------------------------------------------------------- */
 
 static bool check_path(const struct cache *c, const struct job_commit *m, struct engine_out *out)
 {
@@ -512,8 +506,7 @@ static void unload(struct toy *t, const struct job *j, struct engine_out *out)
     }
 }
 
-/* ---- the engine -------------------------------------------------------------------------------
- */
+/* ---- the engine ----------------------------------------------------------------------------- */
 
 static void toy_caps(const struct engine *g, struct exec_caps *out)
 {

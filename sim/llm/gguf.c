@@ -193,7 +193,7 @@ static bool integer_at(const struct gguf *g, uint32_t type, size_t at, int64_t *
     }
 }
 
-/* ---- keys ------------------------------------------------------------------------------------ */
+/* ---- keys ----------------------------------------------------------------------------------- */
 
 /* A value as it stands in the file. */
 struct value {
@@ -336,7 +336,7 @@ static int read_keys(struct gguf *g, bool first)
     return ERR_OK;
 }
 
-/* ---- tensors --------------------------------------------------------------------------------- */
+/* ---- tensors -------------------------------------------------------------------------------- */
 
 static int read_tensor(struct gguf *g)
 {
@@ -406,7 +406,7 @@ static int read_tensors(struct gguf *g)
     return ERR_OK;
 }
 
-/* ---- the description ------------------------------------------------------------------------- */
+/* ---- the description ------------------------------------------------------------------------ */
 
 static int64_t number_of(const struct gguf *g, enum key k, int64_t layer, int64_t otherwise)
 {

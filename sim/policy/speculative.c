@@ -74,8 +74,7 @@ static int init(void *mem, const int64_t *param, const struct policy_env *env, s
     return ERR_OK;
 }
 
-/* ---- the width of a step ----------------------------------------------------------------------
- */
+/* ---- the width of a step -------------------------------------------------------------------- */
 
 static int32_t min32(int32_t a, int32_t b)
 {
@@ -120,8 +119,7 @@ static void auto_width(const struct speculative *p, int32_t drafted, int32_t *n,
     }
 }
 
-/* ---- a round ----------------------------------------------------------------------------------
- */
+/* ---- a round -------------------------------------------------------------------------------- */
 
 static void submit_step(struct speculative *p, int32_t width, struct actions *out)
 {
