@@ -49,7 +49,7 @@ static int numbers(const struct args *a, struct val_options *o, struct err *e)
     if (!rc)
         rc = arg_int(a, "--prompts", 1, VAL_MAX_PROMPTS, &prompts, e);
     if (!rc)
-        rc = arg_int(a, "--ctx", 256, 1 << 20, &ctx, e);
+        rc = arg_int(a, "--ctx", 512, 1 << 20, &ctx, e);
     if (!rc)
         rc = arg_int(a, "--seed", 0, INT64_MAX, &seed, e);
     o->quick = arg_given(a, "--quick");

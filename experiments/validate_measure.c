@@ -307,7 +307,9 @@ int validate_measure(const struct val_options *o, struct validation *v, struct e
         longest = end > longest ? end : longest;
         prompt = v->prompt[i].n > prompt ? v->prompt[i].n : prompt;
     }
-    profile_plan(MAX_WIDTH, (longest + 255) / 256 * 256, o->seed, &v->plan);
+    /* Whole buckets, as far as the engine's context goes. */
+    int32_t ctx = (longest + BUCKET - 1) / BUCKET * BUCKET;
+    profile_plan(MAX_WIDTH, ctx < o->max_ctx ? ctx : o->max_ctx, o->seed, &v->plan);
     v->plan.prefill_to = prompt;
     v->n_prompts = reach < v->n_prompts ? reach : v->n_prompts;
     size_t runs = (size_t)VAL_MAX_PROMPTS * (size_t)v->n_policies * (size_t)o->repetitions;

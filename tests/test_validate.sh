@@ -129,9 +129,9 @@ if [ "$real" ]; then
     fi
     cat >two.jsonl <<'END'
 {"id": "one", "task": "count", "prompt": "one two three one two three one two", "max_tokens": 8}
-{"id": "two", "task": "count", "prompt": "The sea is blue. The sea is", "max_tokens": 8}
+{"id": "two", "task": "say", "prompt": "The sea is blue. The sea is", "max_tokens": 8}
 END
-    t 0 validate --model "$model" --workload two.jsonl --repetitions 2 --budget 1 --ctx 256 \
+    t 0 validate --model "$model" --workload two.jsonl --repetitions 2 --budget 1 --ctx 512 \
         --format json
     report out/validate.json 2 2
     ok 'the report and standard output differ' cmp -s out.txt out/validate.json
@@ -237,6 +237,9 @@ err 'none/toy.yaml.part: cannot create: '
 echo '{"id": "a", "task": "x", "prompt": "one two", "max_tokens": 1}' >one.jsonl
 t 0 $v --workload one.jsonl --store one.sqlite --format json
 report out.txt 1 2
+
+t 2 $v --ctx 511
+err '--ctx is '"'511'"': expected a whole number from 512 to'
 
 # ---- killed in the middle. Once some runs are there the store is locked, so that the program
 # cannot end before it is killed; then nothing that was there may be lost or altered.
