@@ -140,6 +140,9 @@ fi
 
 v='validate --engine toy --budget 1 --prompts 4 --repetitions 2'
 
+# Every report lists the policies; runs are policies x prompts x repetitions.
+policies() { python3 -c "import json; print(len(json.load(open('out/validate.json'))['policies']))"; }
+
 # ---- what it prints; the files, in a folder that was not there
 t 0 $v
 silent_err
@@ -153,20 +156,21 @@ out 'verdict: '
 report out/validate.json 4 2
 ok 'no picture' grep -q '<svg' out/validate.svg
 ok 'the device is not one' grep -q '^numerics_id: "toy-1"' out/device.yaml
-ok 'the store does not hold every run' [ "$(rows out/validate.sqlite)" = 64 ]
+n=$(policies)
+ok 'the store does not hold every run' [ "$(rows out/validate.sqlite)" = $((8 * n)) ]
 absent out/validate.sqlite.replay
 absent out/validate.json.part
 
 # ---- a store that holds runs
 t 2 $v
-err 'out/validate.sqlite: holds 64 runs already: --resume goes on with them, or name another --store'
+err "out/validate.sqlite: holds $((8 * n)) runs already: --resume goes on with them, or name another --store"
 t 0 $v --resume --format json
 silent_err
 report out.txt 4 2
 ok 'the report and standard output differ' cmp -s out.txt out/validate.json
-ok 'going on with all that is there added runs' [ "$(rows out/validate.sqlite)" = 64 ]
+ok 'going on with all that is there added runs' [ "$(rows out/validate.sqlite)" = $((8 * n)) ]
 t 0 $v --resume --format csv
-ok 'CSV is not a row per prompt and policy' [ "$(wc -l <out.txt)" = 33 ]
+ok 'CSV is not a row per prompt and policy' [ "$(wc -l <out.txt)" = $((4 * n + 1)) ]
 ok 'CSV has no header' [ "$(head -n 1 out.txt)" = \
     prompt,task,policy,degenerate,predicted_ns,measured_ns ]
 ok 'a row of CSV has not six columns' awk -F, 'NF != 6 || $5 $6 ~ /[^0-9]/ && NR > 1 { exit 1 }' \
@@ -246,7 +250,7 @@ err '--ctx is '"'511'"': expected a whole number from 512 to'
 cat >kill.py <<'END'
 import sqlite3, subprocess, sys, time
 
-command = sys.argv[1:]
+total, command = int(sys.argv[1]), sys.argv[2:]
 store = 'killed.sqlite'
 child = subprocess.Popen(command)
 db, before = None, []
@@ -271,7 +275,7 @@ killed = db.execute(rows).fetchall()
 rounds = db.execute('SELECT * FROM round').fetchall()
 if child.returncode != -9:
     sys.exit(f'it was not killed: {child.returncode}')
-if killed != before or not 20 <= len(killed) < 128:
+if killed != before or not 20 <= len(killed) < total:
     sys.exit(f'{len(before)} runs before, {len(killed)} after')
 if db.execute('PRAGMA integrity_check').fetchone()[0] != 'ok':
     sys.exit('the store is damaged')
@@ -283,7 +287,7 @@ if after[:len(killed)] != killed:
     sys.exit('runs that were there were altered')
 if db.execute('SELECT * FROM round').fetchall()[:len(rounds)] != rounds:
     sys.exit('calibration rounds that were there were altered')
-if len(after) != 128 or len({r[:3] for r in after}) != 128:
+if len(after) != total or len({r[:3] for r in after}) != total:
     sys.exit(f'{len(after)} runs in the end')
 # The order in which a run that nobody kills makes them: each was made once, and none was skipped.
 whole = sqlite3.connect('whole.sqlite').execute(rows).fetchall()
@@ -293,7 +297,7 @@ END
 k='validate --engine toy --budget 1000 --prompts 8 --repetitions 2'
 t 0 $k --store whole.sqlite
 last="$k, killed"
-ok 'killed and resumed' python3 kill.py "$build/tandem" $k --store killed.sqlite
+ok 'killed and resumed' python3 kill.py $((16 * n)) "$build/tandem" $k --store killed.sqlite
 report out/validate.json 8 2
 
 # A store that fails in the middle: named, and gone on with once it works again.
@@ -309,7 +313,7 @@ err 'full.sqlite: the disk is on strike'
 ok 'the runs before the failure are not there' [ "$(rows full.sqlite)" = 40 ]
 python3 -c "import sqlite3; sqlite3.connect('full.sqlite').execute('DROP TRIGGER stop')"
 t 0 $k --resume --store full.sqlite
-ok 'the store does not hold every run' [ "$(rows full.sqlite)" = 128 ]
+ok 'the store does not hold every run' [ "$(rows full.sqlite)" = $((16 * n)) ]
 
 # ---- profile
 # cells FILE: a line per step cell: width, bucket, changed, samples
