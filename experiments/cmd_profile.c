@@ -85,18 +85,30 @@ static bool covers(const struct profiling *p, const struct device *d)
     return true;
 }
 
-static int64_t resume(struct profiling *p)
+/* What is at the path may be gone on with (*rounds > 0) or replaced; a file that is no device file,
+ * or another model's, is neither: ERR_USAGE. */
+static int resume(struct profiling *p, int64_t *rounds, struct err *e)
 {
     struct device old;
-    struct err ignored = {0};
-    if (access(p->path, R_OK) || device_load(p->path, NULL, 0, &p->arena, &old, &ignored) ||
-        strcmp(old.numerics_id, p->session.numerics) || !old.n_processors ||
-        strcmp(old.processor[0].name, role_map_find(&p->session.roles, "target")) ||
-        !covers(p, &old))
-        return 0;
-    int64_t rounds = take_over(p, &old.processor[0].step, SAMPLE_STEP);
+    struct err why = {0};
+    *rounds = 0;
+    if (access(p->path, F_OK))
+        return ERR_OK;
+    if (device_load(p->path, NULL, 0, &p->arena, &old, &why))
+        return err_at(e, ERR_USAGE, p->path, 0, 0,
+                      "is there and is no device file, so it is not replaced: name another file");
+    if (strcmp(old.numerics_id, p->session.numerics))
+        return err_at(
+            e, ERR_USAGE, p->path, 0, 0,
+            "holds the device of another model or build (numerics id '%s', this is '%s'), "
+            "so it is not replaced: name another file",
+            old.numerics_id, p->session.numerics);
+    if (!old.n_processors || !covers(p, &old) ||
+        strcmp(old.processor[0].name, role_map_find(&p->session.roles, "target")))
+        return ERR_OK;
+    *rounds = take_over(p, &old.processor[0].step, SAMPLE_STEP);
     take_over(p, &old.processor[0].prefill, SAMPLE_PREFILL);
-    return rounds;
+    return ERR_OK;
 }
 
 /* ---- measuring ------------------------------------------------------------------------------ */
@@ -239,7 +251,9 @@ static int run(int argc, char **argv)
         return command_usage("out of memory");
     arena_init(&p->arena);
     int rc = open_all(&a, p, &e);
-    int64_t from = rc ? 0 : resume(p);
+    int64_t from = 0;
+    if (!rc)
+        rc = resume(p, &from, &e);
     if (!rc && from < p->rounds)
         rc = measure(p, from, &noise, &e);
     if (!rc && from >= p->rounds)

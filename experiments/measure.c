@@ -323,9 +323,3 @@ int measure_round(struct exec *x, const struct run_setup *setup, const struct me
     free(b);
     return rc;
 }
-
-int32_t measure_jobs(const struct measure_plan *p)
-{
-    int32_t chunks = p->n_contexts ? p->context[p->n_contexts - 1] / p->chunk : 0;
-    return chunks + p->n_contexts * (2 * p->n_tails + 2 + 3 * p->n_widths * (1 + p->steady));
-}

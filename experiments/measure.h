@@ -55,7 +55,4 @@ struct measure_plan {
 int measure_round(struct exec *x, const struct run_setup *setup, const struct measure_plan *plan,
                   int32_t round, struct samples *out, struct err *e);
 
-/* Jobs of a round, for progress and time estimates. */
-int32_t measure_jobs(const struct measure_plan *plan);
-
 #endif

@@ -25,6 +25,29 @@ void role_map_default(struct role_map *m)
     snprintf(m->item[1].device, sizeof m->item[1].device, "cpu:0");
 }
 
+/* Whether some policy has a role of this name. */
+static bool known_role(const char *role)
+{
+    for (const struct policy_type *const *t = policy_registry; *t; t++)
+        for (const char *const *r = (*t)->role; *r; r++)
+            if (!strcmp(*r, role))
+                return true;
+    return false;
+}
+
+static int check_role(const char *text, const struct role_map *m, const char *role, struct err *e)
+{
+    if (!known_role(role))
+        return err_set(
+            e, ERR_USAGE,
+            "roles are '%s': no policy has a role '%s'; `tandem list` has those there are", text,
+            role);
+    for (int32_t i = 0; i < m->n; i++)
+        if (!strcmp(m->item[i].role, role))
+            return err_set(e, ERR_USAGE, "roles are '%s': '%s' is named twice", text, role);
+    return ERR_OK;
+}
+
 int role_map_parse(const char *text, struct role_map *out, struct err *e)
 {
     *out = (struct role_map){0};
@@ -44,6 +67,9 @@ int role_map_parse(const char *text, struct role_map *out, struct err *e)
         if (out->n == EXEC_MAX_ROLES)
             return err_set(e, ERR_USAGE, "roles are '%s': at most %d of them", text,
                            EXEC_MAX_ROLES);
+        int rc = check_role(text, out, role, e);
+        if (rc)
+            return rc;
         snprintf(out->item[out->n].role, sizeof out->item[0].role, "%s", role);
         snprintf(out->item[out->n++].device, sizeof out->item[0].device, "%s", device);
         at += used;

@@ -243,12 +243,21 @@ static void read_limits(struct yaml *y, struct yaml_node *at, struct device *d)
     d->limits_source = yaml_own_source(y, at);
 }
 
+/* A hand-over of more than a second is a mistake, and would add up to more than a run may last. */
+static int64_t host_time(struct yaml *y, struct yaml_node *at, const char *key)
+{
+    int64_t ns = yaml_quantity(y, at, key, UNIT_NS);
+    if (ns < 0 || ns > INT64_C(1000000000))
+        yaml_fail(y, yaml_get(y, at, key), ERR_RANGE, "expected a time from 0 to 1 s");
+    return ns;
+}
+
 static void read_host(struct yaml *y, struct yaml_node *at, struct device *d)
 {
-    d->host.event_ns = yaml_quantity(y, at, "event", UNIT_NS);
-    d->host.action_ns = yaml_quantity(y, at, "action", UNIT_NS);
-    d->host.dispatch_ns = yaml_quantity(y, at, "dispatch", UNIT_NS);
-    d->host.notify_ns = yaml_quantity(y, at, "notify", UNIT_NS);
+    d->host.event_ns = host_time(y, at, "event");
+    d->host.action_ns = host_time(y, at, "action");
+    d->host.dispatch_ns = host_time(y, at, "dispatch");
+    d->host.notify_ns = host_time(y, at, "notify");
     d->host_source = yaml_own_source(y, at);
 }
 

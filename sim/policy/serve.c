@@ -31,21 +31,12 @@ int64_t serve_submit(struct serve *s, struct job *job, struct actions *out)
     return job->id;
 }
 
-static void open_next(struct serve *s, struct actions *out, bool *started)
+/* Keeps a few chunks in flight, so that the target never waits for the host between them. */
+static void prefill(struct serve *s, struct actions *out)
 {
-    if (s->request >= 0 || !s->n_waiting)
-        return;
-    struct serve_waiting w = s->waiting[s->head];
-    s->head = (s->head + 1) % s->env->max_requests;
-    s->n_waiting--;
-    s->request = w.request;
-    s->prompt = w.prompt;
-    s->n_prompt = w.n;
-    s->max_tokens = w.max_tokens;
-    s->n_output = s->pos = s->root = 0;
-    s->closing = s->clearing = false;
-    *started = true;
-    while (s->pos < s->n_prompt) {
+    int32_t most = s->env->caps.max_jobs - 2; /* two more for what a policy runs beside */
+    most = most < 1 ? 1 : most < SERVE_PREFILL_FLIGHT ? most : SERVE_PREFILL_FLIGHT;
+    while (s->pos < s->n_prompt && s->n_flight < most) {
         int32_t left = s->n_prompt - s->pos;
         int32_t n = left < s->chunk ? left : s->chunk;
         struct job job = {.kind = JOB_FORWARD, .phase = PHASE_PREFILL, .role = s->target_role};
@@ -61,6 +52,23 @@ static void open_next(struct serve *s, struct actions *out, bool *started)
         s->prefill_id = serve_submit(s, &job, out);
         s->pos += n;
     }
+}
+
+static void open_next(struct serve *s, struct actions *out, bool *started)
+{
+    if (s->request >= 0 || !s->n_waiting)
+        return;
+    struct serve_waiting w = s->waiting[s->head];
+    s->head = (s->head + 1) % s->env->max_requests;
+    s->n_waiting--;
+    s->request = w.request;
+    s->prompt = w.prompt;
+    s->n_prompt = w.n;
+    s->max_tokens = w.max_tokens;
+    s->n_output = s->pos = s->root = 0;
+    s->closing = s->clearing = false;
+    *started = true;
+    prefill(s, out);
 }
 
 /* Once nothing is in flight any more: clears the cache, then finishes. */
@@ -133,10 +141,12 @@ int serve_event(struct serve *s, const struct event *ev, struct actions *out, bo
     s->flight[i] = s->flight[--s->n_flight];
     if (ev->done.status != DONE_OK && !(s->closing && ev->done.status == DONE_CANCELLED))
         return ERR_DEVICE;
-    if (s->closing)
+    if (s->closing) {
         close_step(s, out, started);
-    else
-        *mine = true;
+        return ERR_OK;
+    }
+    prefill(s, out);
+    *mine = true;
     return ERR_OK;
 }
 

@@ -5,7 +5,7 @@
 
 #include "sim/policy/policy.h"
 
-enum { SERVE_MAX_FLIGHT = 64 };
+enum { SERVE_MAX_FLIGHT = 64, SERVE_PREFILL_FLIGHT = 16 };
 
 /* The parameter every serving policy has, for its specification. */
 #define SERVE_PARAM_CHUNK                                                                          \
