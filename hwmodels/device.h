@@ -26,7 +26,7 @@ enum {
     DEVICE_MAX_CELLS = 16384   /* of a table */
 };
 
-/* A time in a table: 0 .. 1000 s. */
+/* A time in a table: 1 ns .. 1000 s. */
 #define DEVICE_MAX_SAMPLE_NS INT64_C(1000000000000)
 
 /* What n samples say, in ns. p90 is the smallest sample with at least 90 % of them at or below it;
@@ -53,11 +53,12 @@ struct device_cell {
 /* Axes: width, bucket = ceil((context + width) / pad), changed. `context` is what the cache holds
  * before the step. Cells are in the order of (width, bucket, changed) after device_finish. */
 struct device_table {
-    int32_t pad;             /* cells; 1: every context is a bucket */
-    int32_t period;          /* time is linear in width within each width % period; 1: plain */
-    int64_t change_ns;       /* more for a changed shape, where no cell says so; -1 */
-    int64_t fixed_bytes;     /* over the bus per step: weights; -1 */
-    int64_t per_token_bytes; /* and per token attended: KV cache; -1 */
+    int32_t pad;              /* cells; 1: every context is a bucket */
+    int32_t period;           /* time is linear in width within each width % period; 1: plain */
+    int64_t change_ns;        /* more for a changed shape, where no cell says so; -1 */
+    int64_t fixed_bytes;      /* over the bus per step: weights; -1 */
+    int64_t per_token_bytes;  /* and per token attended: KV cache; -1 */
+    const char *bytes_source; /* NULL: the table's */
     int32_t n_cells, cap_cells;
     struct device_cell *cell; /* n_cells == 0: there is no such table */
     const char *source;       /* NULL: the processor's */

@@ -61,7 +61,7 @@ static void read_cell(struct yaml *y, struct yaml_node *at, int64_t scale, struc
     c->width = (int32_t)yaml_int(y, at, "width", 1, DEVICE_MAX_WIDTH);
     c->bucket = (int32_t)yaml_int(y, at, "bucket", 1, DEVICE_MAX_BUCKET);
     c->changed = yaml_int_or(y, at, "changed", 0, 1, 0) != 0;
-    int64_t *v = yaml_ints(y, at, "samples", 0, DEVICE_MAX_SAMPLE_NS / scale, &c->n);
+    int64_t *v = yaml_ints(y, at, "samples", 1, DEVICE_MAX_SAMPLE_NS / scale, &c->n);
     if (!y->code && !c->n)
         yaml_fail(y, yaml_get(y, at, "samples"), ERR_SCHEMA,
                   "expected at least one sample; leave the cell out where there is none");
@@ -83,6 +83,7 @@ static void read_table(struct yaml *y, struct yaml_node *at, struct device_table
         t->per_token_bytes = yaml_quantity(y, bytes, "per_token", UNIT_BYTES);
         if (t->fixed_bytes > INT64_MAX / 4 || t->per_token_bytes > INT64_MAX / 4 / INT32_MAX)
             yaml_fail(y, bytes, ERR_RANGE, "expected sizes below 1 GB per token");
+        t->bytes_source = yaml_own_source(y, bytes);
     }
     t->source = yaml_own_source(y, at);
     int64_t scale = sample_ns[yaml_enum(y, at, "unit", sample_units)];
@@ -261,6 +262,23 @@ static void read_host(struct yaml *y, struct yaml_node *at, struct device *d)
     d->host_source = yaml_own_source(y, at);
 }
 
+/* A bus that no job uses would look like one that was modelled. */
+static void read_bus(struct yaml *y, struct yaml_node *at, struct device *d)
+{
+    bool used = false;
+    d->dram_bytes_per_s = yaml_quantity_or(y, at, "dram", UNIT_BYTES_PER_S, -1);
+    if (!d->dram_bytes_per_s)
+        yaml_fail(y, yaml_get(y, at, "dram"), ERR_RANGE, "expected more than 0, or null");
+    for (int32_t i = 0; i < d->n_processors; i++)
+        used = used || d->processor[i].step.fixed_bytes >= 0 ||
+               d->processor[i].prefill.fixed_bytes >= 0;
+    if (d->dram_bytes_per_s > 0 && !used)
+        yaml_fail(y, yaml_get(y, at, "dram"), ERR_SCHEMA,
+                  "no table says what a step moves, so nothing would share it: add 'bytes: {fixed: "
+                  "76 MB, per_token: 23 kB}' to a processor's step, or make it null");
+    d->bus_source = yaml_own_source(y, at);
+}
+
 static int check_schema(struct yaml *y)
 {
     const char *schema = yaml_str(y, y->root, "schema");
@@ -285,11 +303,7 @@ static void read_device(struct yaml *y, struct device *d)
     for (struct yaml_node *c = list->first; c && !y->code; c = c->next)
         read_processor(y, c, d);
     read_roles(y, yaml_map(y, root, "roles"), d);
-    struct yaml_node *bus = yaml_map(y, root, "bus");
-    d->dram_bytes_per_s = yaml_quantity_or(y, bus, "dram", UNIT_BYTES_PER_S, -1);
-    if (!d->dram_bytes_per_s)
-        yaml_fail(y, yaml_get(y, bus, "dram"), ERR_RANGE, "expected more than 0, or null");
-    d->bus_source = yaml_own_source(y, bus);
+    read_bus(y, yaml_map(y, root, "bus"), d);
     read_host(y, yaml_map(y, root, "host"), d);
     read_limits(y, yaml_map(y, root, "limits"), d);
     d->exactness = read_facts(y, "exactness", &d->n_exactness);

@@ -70,11 +70,14 @@ static void put_table(FILE *f, const char *key, const struct device_table *t)
     fprintf(f, "      axes: {pad: %" PRId32 ", period: %" PRId32 "}\n", t->pad, t->period);
     put_value(f, "      ", "change", t->change_ns, UNIT_NS);
     if (t->fixed_bytes >= 0) {
-        put_value(f, "\n      bytes: {", "fixed", t->fixed_bytes, UNIT_BYTES);
-        put_value(f, ", ", "per_token", t->per_token_bytes, UNIT_BYTES);
-        fputs("}", f);
+        put_value(f, "\n      bytes:\n        ", "fixed", t->fixed_bytes, UNIT_BYTES);
+        put_value(f, "\n        ", "per_token", t->per_token_bytes, UNIT_BYTES);
+        fputc('\n', f);
+        put_source(f, "        ", t->bytes_source);
+    } else {
+        fputc('\n', f);
     }
-    fprintf(f, "\n      unit: %s\n      cells:\n", unit == 1 ? "ns" : "us");
+    fprintf(f, "      unit: %s\n      cells:\n", unit == 1 ? "ns" : "us");
     for (int32_t i = 0; i < t->n_cells; i++) {
         const struct device_cell *c = &t->cell[i];
         fprintf(f, "        - width: %" PRId32 "\n          bucket: %" PRId32 "\n", c->width,

@@ -48,6 +48,23 @@ err() { ok "tandem $last: no '$1' on stderr" grep -qF -e "$1" err; }
 silent_out() { ok "tandem $last: something on stdout" [ ! -s out ]; }
 silent_err() { ok "tandem $last: something on stderr" [ ! -s err ]; }
 
+# tracks FILE PROCESSOR BUS: it is JSON, with jobs on that processor, requests with their parts, and
+# that bus
+tracks()
+{
+    if command -v python3 >/dev/null; then
+        ok "$1 is no JSON" python3 -m json.tool "$1" out
+    fi
+    for part in "\"pid\": 1, \"tid\": [0-9]*, \"args\": {\"name\": \"$2\"}" "$3" \
+        '"ph": "X", "name": "target FORWARD verify w[0-9]*", "pid": 1,' \
+        '"ph": "X", "name": "request 0", "pid": 2, "tid": 0,' \
+        '"ph": "X", "name": "prefill", "pid": 2, "tid": 0,' \
+        '"ph": "i", "name": "first token", "pid": 2, "tid": 0,' \
+        '"ph": "X", "name": "verify +[0-9]*", "pid": 2, "tid": 0,'; do
+        ok "$1 has no $part" grep -q -e "$part" "$1"
+    done
+}
+
 q=experiments/quickstart.yaml
 
 # ---- manners
@@ -121,6 +138,10 @@ out 'lookup max_draft=3,speculative,width=0 max_draft=5'
 t 0 run $q --set 'device.processors.cpu:0.sample.per_row=9 us'
 out 'example-2core (altered)'
 ok 'an altered device answers the same' [ "$(cmp -s first out; echo $?)" = 1 ]
+t 0 run $q --set 'device.bus.dram=1000 GB/s' --format json
+ok 'a bus wider than all that moves changes times' grep -qF "$(grep -m 1 e2e_ns_sum first)" out
+t 0 run $q --set 'device.bus.dram=9 GB/s' --format json
+ok 'no step waits for the bus' [ "$(grep -cF "$(grep -m 1 e2e_ns_sum first)" out)" = 0 ]
 t 1 run nowhere.yaml
 err 'tandem: nowhere.yaml: '
 t 1 run $q --set trace=nowhere.trace
@@ -182,7 +203,13 @@ t 0 log "$log" --format csv
 out 'request,job,phase,role'
 t 0 log "$log" --perfetto deep/trace.json
 silent_out
-ok 'the Perfetto file is not there' grep -q traceEvents deep/trace.json
+tracks deep/trace.json 'cpu:0' '"ph": "C", "name": "bus"'
+t 0 run $q --log deep/sim
+t 0 log deep/sim/04-*.log --perfetto deep/trace.json
+tracks deep/trace.json 'cpu:0' '"ph": "C", "name": "bus"'
+t 0 run $q --log deep/sim --set roles=null --set 'device.processors.cpu:0.step.bytes=null'
+t 0 log deep/sim/04-*.log --perfetto deep/trace.json
+tracks deep/trace.json 'cpu:0' '"name": "not known: no job says how many bytes it moved"'
 t 1 log cut.log
 err 'cut.log'
 t 2 log "$log" --format xml

@@ -629,10 +629,17 @@ static const struct {
      "sample; leave the cell out where there is none"},
     {"[4000]", "[4000, -1]",
      "d.yaml:26:49: processors.0.step.cells.1.samples.1 is '-1': expected a whole number from "
-     "0 to 1000000000000"},
+     "1 to 1000000000000"},
+    {"[4000]", "[0]",
+     "d.yaml:26:43: processors.0.step.cells.1.samples.0 is '0': expected a whole number from "
+     "1 to 1000000000000"},
+    {"bytes: {fixed: 1 kB, per_token: 3 B}", "change: null",
+     "d.yaml:8:13: bus.dram is '8.5 GB/s': no table says what a step moves, so nothing would "
+     "share it: add 'bytes: {fixed: 76 MB, per_token: 23 kB}' to a processor's step, or make it "
+     "null"},
     {"[4000]", "[nan]",
      "d.yaml:26:43: processors.0.step.cells.1.samples.0 is 'nan': expected a whole number from "
-     "0 to 1000000000000"},
+     "1 to 1000000000000"},
 };
 
 static void errors_name_the_place(void)
@@ -711,7 +718,7 @@ static void check_same_table(const struct device_table *x, const struct device_t
     CHECK_EQ(x->change_ns, y->change_ns);
     CHECK_EQ(x->fixed_bytes, y->fixed_bytes);
     CHECK_EQ(x->per_token_bytes, y->per_token_bytes);
-    CHECK(str_equal(x->source, y->source));
+    CHECK(str_equal(x->source, y->source) && str_equal(x->bytes_source, y->bytes_source));
     if (!CHECK_EQ(x->n_cells, y->n_cells))
         return;
     for (int32_t i = 0; i < x->n_cells; i++) {
