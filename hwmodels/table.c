@@ -42,6 +42,7 @@ struct raw {
     int32_t bucket[DEVICE_MAX_BUCKETS];
     double *t[2], *full[2];
     bool *known[2];
+    bool *guess; /* full[] there is no measurement and no interpolation between some */
 };
 
 static bool masked(int32_t v, const int32_t *list, int32_t n)
@@ -101,11 +102,12 @@ static int collect(const struct device_table *t, const struct device_options *op
     if (code)
         return code;
     size_t n = (size_t)r->nw * (size_t)r->nb;
+    r->guess = arena_alloc(arena, n, sizeof *r->guess);
     for (int c = 0; c < 2; c++) {
         r->t[c] = arena_alloc(arena, n, sizeof *r->t[c]);
         r->full[c] = arena_alloc(arena, n, sizeof *r->full[c]);
         r->known[c] = arena_alloc(arena, n, sizeof *r->known[c]);
-        if (!r->t[c] || !r->full[c] || !r->known[c])
+        if (!r->t[c] || !r->full[c] || !r->known[c] || !r->guess)
             return err_set(e, ERR_NOMEM, "out of memory");
     }
     int32_t w = 0;
@@ -142,8 +144,9 @@ static double merge_changed(const struct device_table *t, struct raw *r)
     return delta;
 }
 
-/* Time in bucket b over time in bucket `from`, at width index w; -1 when no width has both. */
-static double ratio_at(const struct raw *r, int32_t w, int32_t b, int32_t from)
+/* Time in bucket b over time in bucket `from`, at width index w; -1 when no width has both. *guess
+ * when those that have both do not lie on either side of w. */
+static double ratio_at(const struct raw *r, int32_t w, int32_t b, int32_t from, bool *guess)
 {
     int32_t low = -1, high = -1;
     double at[2] = {0, 0};
@@ -160,14 +163,15 @@ static double ratio_at(const struct raw *r, int32_t w, int32_t b, int32_t from)
             at[1] = t[b] / t[from];
         }
     }
-    if (low < 0 || high < 0)
+    *guess = low < 0 || high < 0;
+    if (*guess)
         return low >= 0 ? at[0] : high >= 0 ? at[1] : -1;
     double x = (double)(r->width[w] - r->width[low]) / (r->width[high] - r->width[low]);
     return at[0] + x * (at[1] - at[0]);
 }
 
-/* The time of a cell that was not measured. */
-static double fill(const struct raw *r, int32_t w, int32_t b)
+/* The time of a cell that was not measured. *guess when it is not between measured ones. */
+static double fill(const struct raw *r, int32_t w, int32_t b, bool *guess)
 {
     const bool *k = &r->known[0][w * r->nb];
     const double *t = &r->t[0][w * r->nb];
@@ -182,10 +186,11 @@ static double fill(const struct raw *r, int32_t w, int32_t b)
     }
     int32_t from = low >= 0 ? low : high;
     for (int32_t i = from; i >= 0 && i < r->nb; i += low >= 0 ? -1 : 1) {
-        double ratio = k[i] ? ratio_at(r, w, b, i) : -1;
+        double ratio = k[i] ? ratio_at(r, w, b, i, guess) : -1;
         if (ratio >= 0)
             return t[i] * ratio;
     }
+    *guess = true;
     return t[from];
 }
 
@@ -194,7 +199,7 @@ static void complete(struct raw *r, double delta)
     for (int32_t w = 0; w < r->nw; w++)
         for (int32_t b = 0; b < r->nb; b++) {
             int32_t i = w * r->nb + b;
-            r->full[0][i] = r->known[0][i] ? r->t[0][i] : fill(r, w, b);
+            r->full[0][i] = r->known[0][i] ? r->t[0][i] : fill(r, w, b, &r->guess[i]);
             r->full[1][i] = r->known[1][i] ? r->t[1][i] : r->full[0][i] + delta;
         }
 }
@@ -245,6 +250,8 @@ static void degrade(struct raw *r, const struct device_options *opt)
         }
     for (int32_t i = 0; opt->degrade == DEVICE_CONSTANT_STEP && i < n; i++)
         r->full[0][i] = r->full[1][i] = all;
+    for (int32_t i = 0; opt->degrade != DEVICE_AS_MEASURED && i < n; i++)
+        r->guess[i] = true; /* another cell's time, or a mean of several */
 }
 
 /* ---- every width ---------------------------------------------------------------------------- */
@@ -360,7 +367,7 @@ static int densify(const struct raw *r, int32_t period, struct arena *arena, str
     size_t n = (size_t)(g->w_max - g->w_min + 1);
     struct mix m = {.at = arena_alloc(arena, (size_t)r->nw + 1, sizeof *m.at),
                     .weight = arena_alloc(arena, (size_t)r->nw + 1, sizeof *m.weight)};
-    g->unsure = arena_alloc(arena, n, sizeof *g->unsure);
+    g->unsure = arena_alloc(arena, n * (size_t)r->nb, sizeof *g->unsure);
     for (int c = 0; c < 2; c++) {
         g->ns[c] = arena_alloc(arena, n * (size_t)r->nb, sizeof *g->ns[c]);
         g->slope[c] = arena_alloc(arena, n, sizeof *g->slope[c]);
@@ -368,7 +375,13 @@ static int densify(const struct raw *r, int32_t period, struct arena *arena, str
             return err_set(e, ERR_NOMEM, "out of memory");
     }
     for (int32_t w = g->w_min; w <= g->w_max; w++) {
-        g->unsure[w - g->w_min] = !mix_for(&m, r, w, period);
+        bool guess = !mix_for(&m, r, w, period);
+        for (int32_t b = 0; b < r->nb; b++) {
+            bool *unsure = &g->unsure[(w - g->w_min) * r->nb + b];
+            *unsure = guess;
+            for (int32_t i = 0; i < m.n; i++)
+                *unsure = *unsure || (m.weight[i] != 0 && r->guess[m.at[i] * r->nb + b]);
+        }
         for (int c = 0; c < 2; c++) {
             double *t = &g->ns[c][(w - g->w_min) * r->nb];
             for (int32_t b = 0; b < r->nb; b++) {
@@ -412,12 +425,13 @@ int table_grid_build(const struct device_table *t, const struct device_options *
 
 /* ---- answering ------------------------------------------------------------------------------ */
 
-static double at_bucket(const struct table_grid *g, const double *t, double slope, int32_t bucket,
-                        bool *extrapolated)
+/* Of one width: t, slope and unsure are its own. */
+static double at_bucket(const struct table_grid *g, const double *t, double slope,
+                        const bool *unsure, int32_t bucket, bool *extrapolated)
 {
     int32_t last = g->n_buckets - 1;
     if (bucket >= g->bucket[last]) {
-        *extrapolated = *extrapolated || bucket > g->bucket[last];
+        *extrapolated = *extrapolated || unsure[last] || bucket > g->bucket[last];
         return t[last] + slope * (bucket - g->bucket[last]);
     }
     if (bucket < g->bucket[0]) {
@@ -429,8 +443,10 @@ static double at_bucket(const struct table_grid *g, const double *t, double slop
     int32_t i = 0;
     while (g->bucket[i + 1] <= bucket)
         i++;
+    *extrapolated = *extrapolated || unsure[i];
     if (g->bucket[i] == bucket)
         return t[i];
+    *extrapolated = *extrapolated || unsure[i + 1];
     double x = (double)(bucket - g->bucket[i]) / (g->bucket[i + 1] - g->bucket[i]);
     return t[i] + x * (t[i + 1] - t[i]);
 }
@@ -440,9 +456,9 @@ double table_grid_ns(const struct table_grid *g, int32_t width, int32_t bucket, 
 {
     assert(width >= 1 && bucket >= 1);
     int32_t w = width < g->w_min ? g->w_min : width > g->w_max ? g->w_max : width;
-    const double *t = &g->ns[changed][(w - g->w_min) * g->n_buckets];
-    double ns = at_bucket(g, t, g->slope[changed][w - g->w_min], bucket, extrapolated);
-    if (w != width || g->unsure[w - g->w_min])
-        *extrapolated = true;
+    int32_t row = (w - g->w_min) * g->n_buckets;
+    double ns = at_bucket(g, &g->ns[changed][row], g->slope[changed][w - g->w_min], &g->unsure[row],
+                          bucket, extrapolated);
+    *extrapolated = *extrapolated || w != width;
     return w == width || g->flat_width ? ns : ns * width / w;
 }

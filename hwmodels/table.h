@@ -3,13 +3,14 @@
  * What was measured is returned exactly. Inside the table:
  * - a cell that is missing between measured widths and buckets: linear in the bucket between those
  *   measured at its width; else its width's time in the nearest bucket times the ratio of the two
- *   buckets, interpolated between the widths measured in both;
+ *   buckets, interpolated between the widths measured in both; marked extrapolated where such
+ *   widths are not on either side, or none is measured in both (then the nearest bucket's time);
  * - no cell for the changed (or same) shape: the other's, with the table's mean difference, or the
  *   file's `change`;
  * - a width between: linear between the nearest measured widths of the same residue (width modulo
  *   the table's period); where one side has none, a + b floor(w / p) + c (w mod p) by least squares
  *   through the nearest measured widths (five, up to 64 until they determine it); where not even
- * those tell residues apart, linear between neighbours, marked extrapolated;
+ *   those tell residues apart, linear between neighbours, marked extrapolated;
  * - a bucket between: linear.
  * Beyond the table utilisation is held, marked extrapolated: time per row outside the widths; in
  * the bucket the least-squares slope of that width continues, not below 0, and not below
@@ -26,7 +27,7 @@ enum device_estimator {
 };
 
 /* Tables made wrong on purpose: what a validation must be able to tell from the right one. They
- * change step tables, not prefill. */
+ * change step tables, not prefill, and all that a wrong table answers is marked extrapolated. */
 enum device_degrade {
     DEVICE_AS_MEASURED,
     DEVICE_CONSTANT_STEP, /* one time for all: the mean of the cells */
@@ -64,7 +65,7 @@ struct table_grid {
     int32_t bucket[DEVICE_MAX_BUCKETS]; /* rising */
     double *ns[2];                      /* [changed][(w - w_min) * n_buckets + bucket's index] */
     double *slope[2];                   /* [changed][w - w_min], ns per bucket */
-    bool *unsure;                       /* [w - w_min]: counts as extrapolated */
+    bool *unsure;                       /* [as ns]: counts as extrapolated */
 };
 
 /* Memory is the arena's. ERR_SCHEMA when the masks leave nothing, ERR_LIMIT beyond
