@@ -20,6 +20,7 @@ static const struct option options[] = {
     {"--quick", NULL, NULL, "a budget of 120 seconds: a few short prompts, 24 tokens each", 0},
     {"--repetitions", "N", "5", "of every prompt by every policy", 0},
     {"--prompts", "N", "512", "at most so many", 0},
+    {"--rounds", "N", "6", "of calibration, at least", 0},
     {"--ctx", "TOKENS", "2048", "context of the engine", 0},
     {"--store", "FILE.sqlite", "out/validate.sqlite", "where every run goes when it ends", 0},
     {"--resume", NULL, NULL, "go on with the store's runs", 0},
@@ -34,7 +35,7 @@ static const struct option options[] = {
 static const char *const examples[] = {
     "validate --engine toy --budget 1 --prompts 4 --repetitions 2 --store out/example.sqlite "
     "--save-device out/example.yaml --report out/example.json --picture out/example.svg",
-    "real: validate --quick --prompts 2 --repetitions 2 --store out/quick.sqlite", NULL};
+    "real: validate --quick --prompts 1 --repetitions 2 --rounds 1 --store out/quick.sqlite", NULL};
 
 static const char *const shipped[] = {"traces/workloads/summary.jsonl",
                                       "traces/workloads/rag.jsonl", "traces/workloads/ui.jsonl",
@@ -42,12 +43,14 @@ static const char *const shipped[] = {"traces/workloads/summary.jsonl",
 
 static int numbers(const struct args *a, struct val_options *o, struct err *e)
 {
-    int64_t budget = 0, reps = 0, prompts = 0, ctx = 0, seed = 0;
+    int64_t budget = 0, reps = 0, prompts = 0, rounds = 0, ctx = 0, seed = 0;
     int rc = arg_int(a, "--budget", 1, 1000000, &budget, e);
     if (!rc)
         rc = arg_int(a, "--repetitions", 2, VAL_MAX_REPS, &reps, e);
     if (!rc)
         rc = arg_int(a, "--prompts", 1, VAL_MAX_PROMPTS, &prompts, e);
+    if (!rc)
+        rc = arg_int(a, "--rounds", 1, 4000, &rounds, e);
     if (!rc)
         rc = arg_int(a, "--ctx", 512, 1 << 20, &ctx, e);
     if (!rc)
@@ -56,6 +59,7 @@ static int numbers(const struct args *a, struct val_options *o, struct err *e)
     o->budget_s = arg_given(a, "--quick") ? 120 : (double)budget;
     o->repetitions = (int32_t)reps;
     o->max_prompts = (int32_t)prompts;
+    o->rounds = (int32_t)rounds;
     o->max_ctx = (int32_t)ctx;
     o->seed = (uint64_t)seed;
     return rc;
@@ -172,6 +176,7 @@ const struct command command_validate = {
     .details = "Micro-benchmarks profile the device; every policy runs every held-out prompt for "
                "real, calibration rounds in between; the simulator predicts the same runs. "
                "Printed: the error under four readings, its sources, negative controls, order of "
-               "policies and regret. A finished comparison exits 0 whatever its verdict.",
+               "policies and regret, and what other threads and a longer context change. A "
+               "finished comparison exits 0 whatever its verdict.",
     .examples = examples,
     .run = run};

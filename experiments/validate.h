@@ -2,6 +2,8 @@
  *
  *   validate_measure   calibration rounds and real runs, interleaved; each is one transaction in
  *                      the store, so that a killed run loses at most itself
+ *   validate_change    interventions: another thread count, a longer context
+ *   validate_time      times of runs, measured and simulated, in pieces that compare
  *   validate_compare   readings of the prediction error, controls, floors, order, regret
  *   validate_print     the table or the JSON object
  */
@@ -18,6 +20,10 @@
 
 enum { VAL_MAX_POLICIES = 16, VAL_MAX_PROMPTS = 512, VAL_MAX_REPS = 32, VAL_CONTROLS = 4 };
 
+/* An intervention runs one prompt as it is and changed, by turns. Their runs are those of three
+ * more prompts, behind the last: VAL_MAX_PROMPTS + setting. */
+enum val_setting { VAL_UNCHANGED, VAL_THREADS, VAL_CONTEXT, VAL_SETTINGS };
+
 struct val_options {
     const char *model;        /* path of a GGUF; NULL: the toy engine */
     const char *store;        /* SQLite file of this validation */
@@ -29,6 +35,7 @@ struct val_options {
     struct role_map roles;
     double budget_s;
     int32_t repetitions, max_prompts;
+    int32_t rounds; /* of calibration, at least */
     int32_t max_ctx;
     bool quick; /* the shortest held-out prompts, few tokens each */
     bool resume;
@@ -60,6 +67,19 @@ struct val_run {
     uint64_t actions_hash;
 };
 
+/* The interventions: what is run, where, and the micro-benchmarks of what is new. */
+struct val_change {
+    const char *why_not[VAL_SETTINGS]; /* NULL: is made */
+    int32_t repetitions, n_policies;
+    int32_t policy[3]; /* places in validation.policy */
+    int32_t threads;
+    struct session session; /* with that number of threads */
+    struct measure_plan plan;
+    struct samples samples;
+    int32_t want_rounds, n_rounds;
+    int32_t beside[8]; /* [n_rounds]: the unchanged device's round just before */
+};
+
 struct val_round {
     int32_t after_prompt; /* prompts finished before it */
 };
@@ -71,12 +91,13 @@ struct validation {
     struct workload workload;
     int32_t n_policies, n_prompts, n_rounds, n_frozen_rounds;
     struct val_policy policy[VAL_MAX_POLICIES];
-    struct val_prompt prompt[VAL_MAX_PROMPTS]; /* in the order in which they run */
-    int32_t n_done;                            /* prompts of which every run is there */
-    struct val_run *run;                       /* [VAL_MAX_PROMPTS][n_policies][repetitions] */
+    struct val_prompt prompt[VAL_MAX_PROMPTS + VAL_SETTINGS]; /* in the order in which they run */
+    int32_t n_done;      /* prompts of which every run is there */
+    struct val_run *run; /* [prompts][n_policies][repetitions] */
     struct val_round round[4096];
     struct measure_plan plan;
     struct samples samples;
+    struct val_change change;
     struct device frozen; /* what a user has: saved before the runs */
     int64_t started_ns;
     struct sqlite3 *db;
@@ -88,6 +109,12 @@ struct val_run *val_run_at(const struct validation *v, int32_t prompt, int32_t p
 /* Opens model, store and workload, measures within the budget. The caller closes, also on error. */
 int validate_measure(const struct val_options *o, struct validation *v, struct err *e);
 void validate_close(struct validation *v);
+
+/* For its own files: one real run, kept and stored, unless it is there; one calibration round of
+ * the device as it is or with changed threads; a line of progress. */
+int val_run_once(struct validation *v, int32_t prompt, int32_t policy, int32_t rep, struct err *e);
+int val_calibrate(struct validation *v, enum val_setting setting, struct err *e);
+void val_progress(const struct validation *v, const char *what);
 
 /* ---- comparing ------------------------------------------------------------------------------ */
 
@@ -114,6 +141,19 @@ struct val_report {
         double tau, regret_pct;
         bool missed;
     } control[VAL_CONTROLS];
+    /* What an intervention does to a policy's time, foretold and found, percent of the unchanged
+     * one; the error is of the changed time over the unchanged one. */
+    struct val_change_report {
+        const char *why_not; /* NULL: it was made */
+        char what[96];
+        int32_t n;
+        struct {
+            int32_t policy;
+            double predicted_pct, measured_pct, error_pct;
+        } by_policy[3];
+        struct error_pct error;
+        int64_t extrapolated, jobs;
+    } change[VAL_SETTINGS];
     struct error_pct left_out_width,
         left_out_bucket;  /* cells of the table, predicted without them */
     double tokens_equal;  /* share of requests where every lossless policy gave the same text */

@@ -2,209 +2,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "experiments/validate.h"
-#include "hwmodels/steps.h"
+#include "experiments/validate_change.h"
+#include "hwmodels/table.h"
 #include "sim/exec/shims.h"
-#include "sim/exec/sim.h"
-
-/* ---- a truth in memory: one request's own text ---------------------------------------------- */
-
-struct own_text {
-    struct truth truth; /* must be first */
-    const int32_t *token;
-    int32_t n;
-};
-
-static int32_t text_choice(struct truth *t, int32_t request, int32_t n_true, const int32_t *wrong,
-                           int32_t n_wrong)
-{
-    const struct own_text *o = (const struct own_text *)t;
-    (void)request;
-    (void)wrong;
-    return !n_wrong && n_true < o->n ? o->token[n_true] : -1;
-}
-
-static int32_t text_length(struct truth *t, int32_t request)
-{
-    (void)request;
-    return ((const struct own_text *)t)->n;
-}
-
-static int32_t text_top(struct truth *t, int32_t request, int32_t pos, int32_t k, int32_t *token,
-                        float *logit)
-{
-    (void)t;
-    (void)request;
-    (void)pos;
-    (void)k;
-    (void)token;
-    (void)logit;
-    return 0;
-}
-
-static const struct truth_ops text_ops = {text_choice, text_length, text_top};
-
-/* ---- times of a run, split where it can be compared ----------------------------------------- */
-
-/* A pair's time under one reading. Pieces end where steps end, so that repetitions of a run that
- * took the same actions can be compared piece by piece. */
-struct timing {
-    double e2e, ttft, tpot;
-    double part[PARTS];
-};
-
-static int32_t n_prefill(const struct step *s, int32_t n)
-{
-    int32_t k = 0;
-    while (k < n && s[k].phase == PHASE_PREFILL)
-        k++;
-    return k;
-}
-
-/* End of piece k of a run; pieces 0 .. n_steps - 1 end with a step, the last with the last EMIT,
- * and the one that holds the first EMIT is split there. */
-static int64_t piece_end(const struct val_run *r, int32_t k)
-{
-    int32_t first = n_prefill(r->step, r->n_steps);
-    if (k < first)
-        return r->step[k].end_ns;
-    if (k == first)
-        return r->first_ns;
-    return k <= r->n_steps ? r->step[k - 1].end_ns : r->last_ns;
-}
-
-static double smallest(const struct val_run *const *run, int32_t n, int32_t k)
-{
-    double best = INFINITY;
-    for (int32_t i = 0; i < n; i++) {
-        int64_t from = k ? piece_end(run[i], k - 1) : run[i]->arrive_ns;
-        best = fmin(best, (double)(piece_end(run[i], k) - from));
-    }
-    return best;
-}
-
-static void smallest_parts(const struct val_run *const *run, int32_t n, struct timing *t)
-{
-    memset(t->part, 0, sizeof t->part);
-    for (int32_t k = 0; k < run[0]->n_steps; k++) {
-        double step = INFINITY, sample = INFINITY;
-        for (int32_t i = 0; i < n; i++) {
-            const struct step *s = &run[i]->step[k];
-            step = fmin(step, (double)(s->end_ns - s->start_ns - s->sample_ns));
-            sample = fmin(sample, (double)s->sample_ns);
-        }
-        t->part[run[0]->step[k].phase == PHASE_PREFILL ? PART_PREFILL : PART_STEP] += step;
-        t->part[PART_SAMPLE] += sample;
-    }
-    double draft = INFINITY;
-    for (int32_t i = 0; i < n; i++)
-        draft = fmin(draft, (double)run[i]->part_ns[PART_DRAFT]);
-    t->part[PART_DRAFT] = draft;
-    double known = t->part[PART_PREFILL] + t->part[PART_STEP] + t->part[PART_SAMPLE] + draft;
-    t->part[PART_HOST] = t->e2e - known; /* hand-overs, policy, driver, commits */
-}
-
-/* Piece by piece the smallest of n runs with the same actions: the noise floor's time. */
-static void noise_floor(const struct val_run *const *run, int32_t n, struct timing *t)
-{
-    int32_t first = n_prefill(run[0]->step, run[0]->n_steps), last = run[0]->n_steps + 1;
-    *t = (struct timing){0};
-    for (int32_t k = 0; k <= last; k++) {
-        double ns = smallest(run, n, k);
-        t->e2e += ns;
-        t->ttft += k <= first ? ns : 0;
-    }
-    int32_t tokens = run[0]->n_output;
-    t->tpot = tokens > 1 ? (t->e2e - t->ttft) / (tokens - 1) : NAN;
-    smallest_parts(run, n, t);
-}
-
-static void medians(const struct val_run *const *run, int32_t n, struct timing *t)
-{
-    double e2e[VAL_MAX_REPS], ttft[VAL_MAX_REPS], tpot[VAL_MAX_REPS];
-    for (int32_t i = 0; i < n; i++) {
-        const struct val_run *r = run[i];
-        e2e[i] = (double)(r->last_ns - r->arrive_ns);
-        ttft[i] = (double)(r->first_ns - r->arrive_ns);
-        tpot[i] = (double)(r->last_ns - r->first_ns) / (r->n_output > 1 ? r->n_output - 1 : 1);
-    }
-    *t = (struct timing){metrics_quantile(e2e, n, 0.5),
-                         metrics_quantile(ttft, n, 0.5),
-                         metrics_quantile(tpot, n, 0.5),
-                         {0}};
-}
-
-/* ---- simulating ----------------------------------------------------------------------------- */
 
 struct compare {
     struct validation *v;
     struct val_report *r;
     struct err *e;
     struct arena arena;
-    int32_t n;                                                /* pairs */
-    struct timing *measured_floor, *measured_raw, *predicted; /* [n] */
-    double *x, *y;                                            /* [n] scratch */
-    double *level;                                            /* [prompts]: drift beside each */
-    int64_t actions_same;
+    int32_t n;                                                    /* pairs */
+    struct val_timing *measured_floor, *measured_raw, *predicted; /* [n] */
+    double *x, *y;                                                /* [n] scratch */
+    double *level;                                                /* [prompts]: drift beside each */
+    struct val_tally tally;
 };
-
-/* Simulates one pair on a cost model and times it as a real run is timed. */
-static int simulate(struct compare *c, const struct cost_model *cost, int32_t prompt,
-                    int32_t policy, struct timing *out)
-{
-    struct validation *v = c->v;
-    const struct val_prompt *p = &v->prompt[prompt];
-    const struct val_run *own = val_run_at(v, prompt, policy, 0);
-    const struct run_setup *setup = &v->policy[policy].setup;
-    struct own_text text = {{&text_ops}, own->output, own->n_output};
-    struct request request = {.n = p->n,
-                              .token = p->token,
-                              .max_tokens = p->max_tokens,
-                              .arrival_ns = REQUEST_AFTER_PREVIOUS,
-                              .cancel_ns = EXEC_NEVER};
-    struct arena arena;
-    struct run_result result;
-    struct exec *x;
-    struct sim_stats stats;
-    int rc = sim_create(cost, &text.truth, setup, &x, c->e);
-    if (rc)
-        return rc;
-    arena_init(&arena);
-    rc = driver_run(setup, x, &request, 1, &arena, &result, c->e);
-    if (!rc) {
-        const struct request_result *q = &result.request[0];
-        struct val_run run = {.n_steps = q->n_steps,
-                              .step = q->step,
-                              .n_output = q->n_output,
-                              .arrive_ns = q->arrive_ns,
-                              .first_ns = q->first_ns,
-                              .last_ns = q->last_ns};
-        memcpy(run.part_ns, q->part_ns, sizeof run.part_ns);
-        const struct val_run *one = &run;
-        noise_floor(&one, 1, out);
-        sim_stats(x, &stats);
-        c->r->extrapolated += stats.n_extrapolated;
-        c->r->jobs += stats.n_jobs;
-        c->actions_same += result.actions_hash == val_run_at(v, prompt, policy, 0)->actions_hash;
-    }
-    x->ops->destroy(x);
-    arena_fini(&arena);
-    return rc;
-}
-
-static int make_cost(struct compare *c, const struct device *d, const struct device_options *opt,
-                     const struct run_setup *setup, struct arena *arena,
-                     const struct cost_model **out)
-{
-    int32_t processor[EXEC_MAX_ROLES], roles = 0;
-    struct device_options own = *opt;
-    for (int32_t i = 0; i < setup->n_drafters; i++)
-        own.drafter[i] = setup->drafter[i].type->name;
-    while (setup->policy->role[roles])
-        roles++;
-    int rc = device_roles(d, setup->policy->role, NULL, processor, c->e);
-    return rc ? rc : device_cost_create(d, processor, roles, &own, arena, out, c->e);
-}
 
 /* Fills c->predicted for every pair. */
 static int predict(struct compare *c, const struct device *d, const struct device_options *opt)
@@ -215,9 +27,11 @@ static int predict(struct compare *c, const struct device *d, const struct devic
         struct arena arena;
         const struct cost_model *cost;
         arena_init(&arena);
-        rc = make_cost(c, d, opt, &v->policy[policy].setup, &arena, &cost);
+        rc = val_cost(d, opt, &v->policy[policy].setup, &arena, &cost, c->e);
         for (int32_t prompt = 0; prompt < v->n_done && !rc; prompt++)
-            rc = simulate(c, cost, prompt, policy, &c->predicted[prompt * v->n_policies + policy]);
+            rc = val_simulate(cost, &v->policy[policy].setup, &v->prompt[prompt],
+                              val_run_at(v, prompt, policy, 0),
+                              &c->predicted[prompt * v->n_policies + policy], &c->tally, c->e);
         arena_fini(&arena);
     }
     return rc;
@@ -225,7 +39,7 @@ static int predict(struct compare *c, const struct device *d, const struct devic
 
 /* ---- readings ------------------------------------------------------------------------------- */
 
-static struct error_pct error_of(struct compare *c, const struct timing *measured, size_t field,
+static struct error_pct error_of(struct compare *c, const struct val_timing *measured, size_t field,
                                  bool drift)
 {
     int32_t n = 0;
@@ -240,12 +54,12 @@ static struct error_pct error_of(struct compare *c, const struct timing *measure
     return n ? metrics_error_pct(c->x, c->y, n) : (struct error_pct){NAN, NAN, NAN, NAN};
 }
 
-static void read_errors(struct compare *c, const struct timing *measured, bool drift,
+static void read_errors(struct compare *c, const struct val_timing *measured, bool drift,
                         struct val_reading *out)
 {
-    out->e2e = error_of(c, measured, offsetof(struct timing, e2e), drift);
-    out->ttft = error_of(c, measured, offsetof(struct timing, ttft), drift);
-    out->tpot = error_of(c, measured, offsetof(struct timing, tpot), drift);
+    out->e2e = error_of(c, measured, offsetof(struct val_timing, e2e), drift);
+    out->ttft = error_of(c, measured, offsetof(struct val_timing, ttft), drift);
+    out->tpot = error_of(c, measured, offsetof(struct val_timing, tpot), drift);
 }
 
 /* Order of policies, and what following the prediction costs. */
@@ -354,8 +168,8 @@ static int time_measured(struct compare *c)
                                "engine is not deterministic, so that runs cannot be compared",
                                v->prompt[i / v->n_policies].id, v->policy[i % v->n_policies].label);
         }
-        noise_floor(run, reps, &c->measured_floor[i]);
-        medians(run, reps, &c->measured_raw[i]);
+        val_noise_floor(run, reps, &c->measured_floor[i]);
+        val_medians(run, reps, &c->measured_raw[i]);
         metrics_repetition_floor(e2e, reps, floor + n_floor);
         n_floor += reps;
     }
@@ -528,11 +342,7 @@ static int replay_all(struct compare *c)
 {
     struct validation *v = c->v;
     const struct val_prompt *p = &v->prompt[0];
-    struct request request = {.n = p->n,
-                              .token = p->token,
-                              .max_tokens = p->max_tokens,
-                              .arrival_ns = REQUEST_AFTER_PREVIOUS,
-                              .cancel_ns = EXEC_NEVER};
+    struct request request = val_request(p);
     char path[4096];
     int rc = ERR_OK;
     c->r->replay_equal = true;
@@ -607,7 +417,9 @@ static int read_all(struct compare *c)
     }
     if (!rc)
         rc = leave_out(c, &beside, &floor);
-    c->actions_same = r->extrapolated = r->jobs = 0;
+    if (!rc)
+        rc = val_change_compare(v, &beside, &floor, r, c->e);
+    c->tally = (struct val_tally){0};
     if (!rc)
         rc = predict(c, &beside, &floor);
     if (rc)
@@ -617,7 +429,9 @@ static int read_all(struct compare *c)
     read_sources(c);
     read_policies(c);
     rc = read_interval(c);
-    r->actions_equal = (double)c->actions_same / c->n;
+    r->actions_equal = (double)c->tally.actions_same / c->n;
+    r->extrapolated = c->tally.extrapolated;
+    r->jobs = c->tally.jobs;
     profile_noise(&v->samples, &v->plan, &beside, v->n_rounds, &r->noise_of_machine);
     return rc;
 }

@@ -7,7 +7,7 @@
 #include "experiments/spec.h"
 #include "sim/base/hash.h"
 
-/* Version 1. Samples and steps are arrays of this program's structs, told apart by `layout`: they
+/* Version 2. Samples and steps are arrays of this program's structs, told apart by `layout`: they
  * are for going on with, not for other programs; the columns and v_run are for those. */
 static const char schema[] =
     "PRAGMA journal_mode = WAL;"
@@ -16,8 +16,11 @@ static const char schema[] =
     "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;"
     "CREATE TABLE IF NOT EXISTS policy (policy INTEGER PRIMARY KEY, label TEXT NOT NULL UNIQUE,"
     " spec TEXT NOT NULL) STRICT;"
-    "CREATE TABLE IF NOT EXISTS round (round INTEGER PRIMARY KEY, after_prompt INTEGER NOT NULL,"
-    " layout INTEGER NOT NULL, samples BLOB NOT NULL) STRICT;"
+    /* Of the device as it is (setting 0) after so many prompts, or of one with other threads (1)
+     * after that round of the device as it is. */
+    "CREATE TABLE IF NOT EXISTS round (setting INTEGER NOT NULL, round INTEGER NOT NULL,"
+    " after INTEGER NOT NULL, layout INTEGER NOT NULL, samples BLOB NOT NULL,"
+    " PRIMARY KEY (setting, round)) STRICT;"
     "CREATE TABLE IF NOT EXISTS run (prompt TEXT NOT NULL, policy INTEGER NOT NULL REFERENCES"
     " policy, repetition INTEGER NOT NULL, arrive_ns INTEGER NOT NULL, first_ns INTEGER NOT NULL,"
     " last_ns INTEGER NOT NULL, verifies INTEGER NOT NULL, actions_hash INTEGER NOT NULL,"
@@ -26,7 +29,7 @@ static const char schema[] =
     "CREATE VIEW IF NOT EXISTS v_run AS SELECT prompt, label, repetition, first_ns - arrive_ns AS"
     " ttft_ns, last_ns - arrive_ns AS e2e_ns, length(output) / 4 AS tokens, verifies"
     " FROM run JOIN policy USING (policy);"
-    "PRAGMA user_version = 1;"
+    "PRAGMA user_version = 2;"
     "COMMIT;";
 
 static int failed(struct validation *v, struct err *e)
@@ -94,18 +97,24 @@ static int put_policies(struct validation *v, struct err *e)
     return rc ? rc : same(v, "policies", all, e);
 }
 
+static int put_prompt(struct validation *v, const struct val_prompt *q, struct err *e)
+{
+    char key[300], value[64];
+    snprintf(key, sizeof key, "prompt %.280s", q->id);
+    snprintf(value, sizeof value, "%d tokens %016" PRIx64 ", %d output tokens", q->n,
+             hash_bytes(q->token, (size_t)q->n * sizeof *q->token, 0), q->max_tokens);
+    return same(v, key, value, e);
+}
+
 /* What a run's time depends on: one made with --quick is no repetition of one without. */
 static int put_prompts(struct validation *v, struct err *e)
 {
     int rc = ERR_OK;
-    for (int32_t p = 0; p < v->n_prompts && !rc; p++) {
-        const struct val_prompt *q = &v->prompt[p];
-        char key[300], value[64];
-        snprintf(key, sizeof key, "prompt %.280s", q->id);
-        snprintf(value, sizeof value, "%d tokens %016" PRIx64 ", %d output tokens", q->n,
-                 hash_bytes(q->token, (size_t)q->n * sizeof *q->token, 0), q->max_tokens);
-        rc = same(v, key, value, e);
-    }
+    for (int32_t p = 0; p < v->n_prompts && !rc; p++)
+        rc = put_prompt(v, &v->prompt[p], e);
+    for (int32_t p = 0; p < VAL_SETTINGS && !rc; p++)
+        if (!v->change.why_not[p])
+            rc = put_prompt(v, &v->prompt[VAL_MAX_PROMPTS + p], e);
     return rc;
 }
 
@@ -127,26 +136,45 @@ static int put_identity(struct validation *v, struct err *e)
 
 /* ---- loading -------------------------------------------------------------------------------- */
 
+static int load_round(struct validation *v, sqlite3_stmt *s, struct err *e)
+{
+    struct val_change *c = &v->change;
+    bool changed = sqlite3_column_int(s, 0) == VAL_THREADS;
+    int32_t *n_rounds = changed ? &c->n_rounds : &v->n_rounds;
+    int32_t most = changed ? c->want_rounds : (int32_t)(sizeof v->round / sizeof *v->round);
+    const struct sample *x = sqlite3_column_blob(s, 3);
+    int32_t n = sqlite3_column_bytes(s, 3) / (int32_t)sizeof *x;
+    int rc = ERR_OK;
+    if (sqlite3_column_int(s, 4) != (int)sizeof *x || sqlite3_column_int(s, 1) != *n_rounds ||
+        *n_rounds >= most)
+        return err_at(e, ERR_MISMATCH, v->o->store, 0, 0,
+                      "holds calibration rounds that this validation does not have: name another "
+                      "--store");
+    for (int32_t i = 0; i < n && !rc; i++)
+        rc = samples_add(changed ? &c->samples : &v->samples, &x[i]);
+    if (rc)
+        return err_set(e, rc, "out of memory for samples");
+    if (changed)
+        c->beside[c->n_rounds++] = sqlite3_column_int(s, 2);
+    else
+        v->round[v->n_rounds++].after_prompt = sqlite3_column_int(s, 2);
+    return ERR_OK;
+}
+
 static int load_rounds(struct validation *v, struct err *e)
 {
-    sqlite3_stmt *s =
-        prepare(v, "SELECT round, after_prompt, samples, layout FROM round ORDER BY round", e);
+    sqlite3_stmt *s = prepare(
+        v, "SELECT setting, round, after, samples, layout FROM round ORDER BY setting, round", e);
     if (!s)
         return ERR_IO;
     int rc = ERR_OK;
-    while (!rc && sqlite3_step(s) == SQLITE_ROW) {
-        const struct sample *x = sqlite3_column_blob(s, 2);
-        int32_t n = sqlite3_column_bytes(s, 2) / (int32_t)sizeof *x;
-        if (sqlite3_column_int(s, 3) != (int)sizeof *x || sqlite3_column_int(s, 0) != v->n_rounds ||
-            v->n_rounds == sizeof v->round / sizeof *v->round)
-            rc = err_at(e, ERR_MISMATCH, v->o->store, 0, 0,
-                        "was written by another version: name another --store");
-        for (int32_t i = 0; i < n && !rc; i++)
-            rc = samples_add(&v->samples, &x[i]);
-        if (!rc)
-            v->round[v->n_rounds++].after_prompt = sqlite3_column_int(s, 1);
-    }
+    while (!rc && sqlite3_step(s) == SQLITE_ROW)
+        rc = load_round(v, s, e);
     sqlite3_finalize(s);
+    for (int32_t k = 0; k < v->change.n_rounds && !rc; k++)
+        if (v->change.beside[k] < 0 || v->change.beside[k] >= v->n_rounds)
+            rc = err_at(e, ERR_MISMATCH, v->o->store, 0, 0,
+                        "was altered: a calibration round is missing: name another --store");
     return rc;
 }
 
@@ -159,15 +187,25 @@ static void *copy_blob(struct validation *v, sqlite3_stmt *s, int column, size_t
     return to;
 }
 
+/* The place of a prompt, changed ones included; -1. */
+static int32_t find_prompt(const struct validation *v, const char *id)
+{
+    for (int32_t p = 0; p < v->n_prompts; p++)
+        if (!strcmp(v->prompt[p].id, id))
+            return p;
+    for (int32_t p = 0; p < VAL_SETTINGS; p++)
+        if (!v->change.why_not[p] && !strcmp(v->prompt[VAL_MAX_PROMPTS + p].id, id))
+            return VAL_MAX_PROMPTS + p;
+    return -1;
+}
+
 static int load_run(struct validation *v, sqlite3_stmt *s, struct err *e)
 {
     const char *id = (const char *)sqlite3_column_text(s, 0);
-    int32_t p = 0, parts;
-    while (p < v->n_prompts && strcmp(v->prompt[p].id, id))
-        p++;
+    int32_t p = find_prompt(v, id), parts;
     int32_t policy = sqlite3_column_int(s, 1), rep = sqlite3_column_int(s, 2);
-    if (p == v->n_prompts || policy < 0 || policy >= v->n_policies || rep < 0 ||
-        rep >= v->o->repetitions || sqlite3_column_int(s, 8) != (int)sizeof(struct step))
+    if (p < 0 || policy < 0 || policy >= v->n_policies || rep < 0 || rep >= v->o->repetitions ||
+        sqlite3_column_int(s, 8) != (int)sizeof(struct step))
         return err_at(e, ERR_MISMATCH, v->o->store, 0, 0,
                       "holds a run of prompt %s that this validation does not have: name another "
                       "--store",
@@ -227,7 +265,7 @@ static int check_file(struct validation *v, struct err *e)
         return ERR_IO;
     int rc = sqlite3_step(s) == SQLITE_ROW ? ERR_OK : failed(v, e);
     bool empty = !rc && !sqlite3_column_int(s, 0);
-    bool ours = !rc && sqlite3_column_int(s, 1) == 4 && sqlite3_column_int(s, 2) == 1;
+    bool ours = !rc && sqlite3_column_int(s, 1) == 4 && sqlite3_column_int(s, 2) == 2;
     sqlite3_finalize(s);
     return rc || empty || ours
                ? rc
@@ -263,16 +301,20 @@ void val_db_close(struct validation *v)
 
 /* ---- writing -------------------------------------------------------------------------------- */
 
-int val_db_put_round(struct validation *v, int32_t round, int32_t first_sample, struct err *e)
+int val_db_put_round(struct validation *v, enum val_setting setting, int32_t round,
+                     int32_t first_sample, struct err *e)
 {
-    sqlite3_stmt *s = prepare(v, "INSERT INTO round VALUES (?, ?, ?, ?)", e);
+    sqlite3_stmt *s = prepare(v, "INSERT INTO round VALUES (?, ?, ?, ?, ?)", e);
     if (!s)
         return ERR_IO;
-    const struct sample *x = v->samples.item + first_sample;
-    sqlite3_bind_int(s, 1, round);
-    sqlite3_bind_int(s, 2, v->round[round].after_prompt);
-    sqlite3_bind_int(s, 3, (int)sizeof *x);
-    sqlite3_bind_blob(s, 4, x, (v->samples.n - first_sample) * (int)sizeof *x, SQLITE_STATIC);
+    bool changed = setting == VAL_THREADS;
+    const struct samples *from = changed ? &v->change.samples : &v->samples;
+    const struct sample *x = from->item + first_sample;
+    sqlite3_bind_int(s, 1, setting);
+    sqlite3_bind_int(s, 2, round);
+    sqlite3_bind_int(s, 3, changed ? v->change.beside[round] : v->round[round].after_prompt);
+    sqlite3_bind_int(s, 4, (int)sizeof *x);
+    sqlite3_bind_blob(s, 5, x, (from->n - first_sample) * (int)sizeof *x, SQLITE_STATIC);
     return finish(v, s, e);
 }
 

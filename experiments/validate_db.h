@@ -10,7 +10,9 @@
 int val_db_open(struct validation *v, struct err *e);
 void val_db_close(struct validation *v);
 
-int val_db_put_round(struct validation *v, int32_t round, int32_t first_sample, struct err *e);
+/* The setting is VAL_UNCHANGED, or VAL_THREADS for the changed session's. */
+int val_db_put_round(struct validation *v, enum val_setting setting, int32_t round,
+                     int32_t first_sample, struct err *e);
 int val_db_put_run(struct validation *v, int32_t prompt, int32_t policy, int32_t rep,
                    struct err *e);
 

@@ -3,7 +3,7 @@
 #include <time.h>
 
 #include "experiments/spec.h"
-#include "experiments/validate.h"
+#include "experiments/validate_change.h"
 #include "experiments/validate_db.h"
 #include "hwmodels/belief.h"
 
@@ -25,7 +25,6 @@ static const struct {
 enum {
     MAX_WIDTH = 16,
     FROZEN_ROUNDS = 3,
-    MIN_ROUNDS = 7,
     ROUND_EVERY = 2,
     QUICK_TOKENS = 24,
     QUICK_PROMPTS = 4,
@@ -38,6 +37,9 @@ struct val_run *val_run_at(const struct validation *v, int32_t prompt, int32_t p
     return &v->run[(prompt * v->n_policies + policy) * v->o->repetitions + repetition];
 }
 
+/* Of the budget, for the interventions. */
+#define CHANGE_SHARE 0.12
+
 static double seconds(const struct validation *v)
 {
     struct timespec t;
@@ -45,10 +47,11 @@ static double seconds(const struct validation *v)
     return ((double)t.tv_sec * 1e9 + (double)t.tv_nsec - (double)v->started_ns) / 1e9;
 }
 
-static void progress(const struct validation *v, const char *what, double left_s)
+void val_progress(const struct validation *v, const char *what)
 {
+    double at_s = seconds(v), left_s = v->o->budget_s - at_s;
     if (v->o->progress)
-        fprintf(stderr, "\r%5.0f s  %-44s about %4.0f s left ", seconds(v), what,
+        fprintf(stderr, "\r%5.0f s  %-44s about %4.0f s left ", at_s, what,
                 left_s > 0 ? left_s : 0);
 }
 
@@ -116,14 +119,19 @@ static int load_prompts(struct validation *v, struct err *e)
     if (rc)
         return rc;
     int32_t *index = arena_alloc(&v->arena, (size_t)v->workload.n + 1, sizeof *index);
-    int32_t max = v->o->max_prompts < VAL_MAX_PROMPTS ? v->o->max_prompts : VAL_MAX_PROMPTS;
+    /* A quick validation chooses by length, among all. */
+    int32_t max = v->o->max_prompts < VAL_MAX_PROMPTS && !v->o->quick ? v->o->max_prompts
+                                                                      : VAL_MAX_PROMPTS;
     int32_t n = index ? workload_choose(&v->workload, SPLIT_HELD_OUT, max, index) : 0;
     if (!n)
         return err_set(e, ERR_USAGE, "the workload has no held-out prompt");
     for (int32_t i = 0; i < n && !rc; i++)
         rc = add_prompt(v, &v->workload.item[index[i]], e);
-    if (!rc && v->o->quick)
+    if (!rc && v->o->quick) {
         quick_order(v);
+        int32_t most = v->o->max_prompts < QUICK_PROMPTS ? v->o->max_prompts : QUICK_PROMPTS;
+        v->n_prompts = v->n_prompts < most ? v->n_prompts : most;
+    }
     return rc;
 }
 
@@ -143,15 +151,22 @@ static int load_policies(struct validation *v, struct err *e)
 
 /* ---- calibration ---------------------------------------------------------------------------- */
 
-static int calibrate(struct validation *v, struct err *e)
+int val_calibrate(struct validation *v, enum val_setting setting, struct err *e)
 {
-    int32_t first = v->samples.n, round = v->n_rounds;
-    int rc = profile_round(&v->session, &v->plan, round, &v->samples, e);
+    bool changed = setting == VAL_THREADS;
+    struct val_change *c = &v->change;
+    struct samples *samples = changed ? &c->samples : &v->samples;
+    int32_t first = samples->n, round = changed ? c->n_rounds : v->n_rounds;
+    val_progress(v, changed ? "calibrating other threads" : "calibrating");
+    int rc = profile_round(changed ? &c->session : &v->session, changed ? &c->plan : &v->plan,
+                           round, samples, e);
     if (rc)
         return rc;
-    v->round[round].after_prompt = v->n_done;
-    v->n_rounds++;
-    return val_db_put_round(v, round, first, e);
+    if (changed)
+        c->beside[c->n_rounds++] = v->n_rounds - 1;
+    else
+        v->round[v->n_rounds++].after_prompt = v->n_done;
+    return val_db_put_round(v, setting, round, first, e);
 }
 
 /* The device that a user has: its file, or the first rounds; then every policy's belief from it. */
@@ -165,13 +180,11 @@ static int freeze(struct validation *v, struct err *e)
                         "was measured with numerics '%s', the engine has '%s': profile it again",
                         v->frozen.numerics_id, v->session.numerics);
     } else {
-        while (v->n_rounds < FROZEN_ROUNDS && !rc) {
-            progress(v, "profiling", 0);
-            rc = calibrate(v, e);
-        }
-        v->n_frozen_rounds = FROZEN_ROUNDS;
+        v->n_frozen_rounds = v->o->rounds < FROZEN_ROUNDS ? v->o->rounds : FROZEN_ROUNDS;
+        while (v->n_rounds < v->n_frozen_rounds && !rc)
+            rc = val_calibrate(v, VAL_UNCHANGED, e);
         if (!rc)
-            rc = profile_device(&v->session, &v->plan, &v->samples, FROZEN_ROUNDS,
+            rc = profile_device(&v->session, &v->plan, &v->samples, v->n_frozen_rounds,
                                 "tandem validate, first rounds", &v->arena, &v->frozen, e);
         if (!rc && v->o->device_out)
             rc = device_save(&v->frozen, v->o->device_out, e);
@@ -209,9 +222,9 @@ static int keep_run(struct validation *v, const struct request_result *q, uint64
     return ERR_OK;
 }
 
-static int run_once(struct validation *v, int32_t prompt, int32_t policy, int32_t rep,
-                    struct err *e)
+int val_run_once(struct validation *v, int32_t prompt, int32_t policy, int32_t rep, struct err *e)
 {
+    bool changed = prompt == VAL_MAX_PROMPTS + VAL_THREADS;
     struct val_run *r = val_run_at(v, prompt, policy, rep);
     if (r->done)
         return ERR_OK;
@@ -222,7 +235,8 @@ static int run_once(struct validation *v, int32_t prompt, int32_t policy, int32_
                               .arrival_ns = REQUEST_AFTER_PREVIOUS,
                               .cancel_ns = EXEC_NEVER};
     struct exec *x;
-    int rc = session_exec(&v->session, &v->policy[policy].setup, &x, e);
+    int rc =
+        session_exec(changed ? &v->change.session : &v->session, &v->policy[policy].setup, &x, e);
     if (rc)
         return rc;
     struct arena arena;
@@ -239,7 +253,7 @@ static int run_once(struct validation *v, int32_t prompt, int32_t policy, int32_
 }
 
 /* All policies and repetitions of one prompt; policies rotate, so that none is always first. */
-static int run_prompt(struct validation *v, int32_t prompt, double left_s, struct err *e)
+static int run_prompt(struct validation *v, int32_t prompt, struct err *e)
 {
     char what[80];
     int rc = ERR_OK;
@@ -248,8 +262,8 @@ static int run_prompt(struct validation *v, int32_t prompt, double left_s, struc
             int32_t policy = (i + rep + prompt) % v->n_policies;
             snprintf(what, sizeof what, "prompt %d %s %s %d", prompt + 1, v->prompt[prompt].id,
                      v->policy[policy].label, rep + 1);
-            progress(v, what, left_s);
-            rc = run_once(v, prompt, policy, rep, e);
+            val_progress(v, what);
+            rc = val_run_once(v, prompt, policy, rep, e);
         }
     return rc;
 }
@@ -258,27 +272,28 @@ static int run_prompt(struct validation *v, int32_t prompt, double left_s, struc
 static int run_all(struct validation *v, struct err *e)
 {
     int rc = ERR_OK;
-    double longest_s = 0, round_s = 0;
+    double longest_s = 0, round_s = 0, budget_s = v->o->budget_s * (1 - CHANGE_SHARE);
     while (v->n_done < v->n_prompts && !rc) {
         double from_s = seconds(v);
         double need_s = 1.1 * longest_s + 2 * round_s;
         int32_t least = v->o->quick ? 2 : v->workload.n_tasks;
-        if (v->n_done >= least && from_s + need_s > v->o->budget_s)
+        if (v->n_done >= least && from_s + need_s > budget_s)
             break;
-        rc = run_prompt(v, v->n_done, v->o->budget_s - from_s, e);
+        rc = run_prompt(v, v->n_done, e);
         v->n_done += !rc;
         double took_s = seconds(v) - from_s;
         longest_s = took_s > longest_s ? took_s : longest_s;
-        int32_t due = FROZEN_ROUNDS + v->n_done / ROUND_EVERY;
+        int32_t due = v->n_frozen_rounds + v->n_done / ROUND_EVERY;
         if (!rc && v->n_rounds < due) {
             from_s = seconds(v);
-            progress(v, "calibrating", v->o->budget_s - from_s);
-            rc = calibrate(v, e);
+            rc = val_calibrate(v, VAL_UNCHANGED, e);
             round_s = seconds(v) - from_s;
         }
     }
-    while (!rc && v->n_rounds < MIN_ROUNDS)
-        rc = calibrate(v, e);
+    if (!rc)
+        rc = val_change_measure(v, e);
+    while (!rc && v->n_rounds < v->o->rounds)
+        rc = val_calibrate(v, VAL_UNCHANGED, e);
     if (v->o->progress)
         fprintf(stderr, "\r%78s\r", "");
     return rc;
@@ -300,9 +315,8 @@ int validate_measure(const struct val_options *o, struct validation *v, struct e
         rc = load_policies(v, e);
     if (rc)
         return rc;
-    /* A quick validation gets no further than its first few prompts. */
-    int32_t longest = 0, prompt = 0, reach = o->quick ? QUICK_PROMPTS : v->n_prompts;
-    for (int32_t i = 0; i < v->n_prompts && i < reach; i++) {
+    int32_t longest = 0, prompt = 0;
+    for (int32_t i = 0; i < v->n_prompts; i++) {
         int32_t end = v->prompt[i].n + v->prompt[i].max_tokens + MAX_WIDTH;
         longest = end > longest ? end : longest;
         prompt = v->prompt[i].n > prompt ? v->prompt[i].n : prompt;
@@ -311,12 +325,12 @@ int validate_measure(const struct val_options *o, struct validation *v, struct e
     int32_t ctx = (longest + BUCKET - 1) / BUCKET * BUCKET;
     profile_plan(MAX_WIDTH, ctx < o->max_ctx ? ctx : o->max_ctx, o->seed, &v->plan);
     v->plan.prefill_to = prompt;
-    v->n_prompts = reach < v->n_prompts ? reach : v->n_prompts;
-    size_t runs = (size_t)VAL_MAX_PROMPTS * (size_t)v->n_policies * (size_t)o->repetitions;
-    v->run = arena_alloc(&v->arena, runs, sizeof *v->run);
-    if (!v->run)
-        return err_set(e, ERR_NOMEM, "out of memory for runs");
-    rc = val_db_open(v, e);
+    size_t prompts = VAL_MAX_PROMPTS + VAL_SETTINGS;
+    v->run = arena_alloc(&v->arena, prompts * (size_t)v->n_policies * (size_t)o->repetitions,
+                         sizeof *v->run);
+    rc = v->run ? val_change_plan(v, e) : err_set(e, ERR_NOMEM, "out of memory for runs");
+    if (!rc)
+        rc = val_db_open(v, e);
     if (!rc)
         rc = freeze(v, e);
     return rc ? rc : run_all(v, e);
@@ -326,7 +340,9 @@ void validate_close(struct validation *v)
 {
     val_db_close(v);
     session_close(&v->session);
+    session_close(&v->change.session);
     samples_free(&v->samples);
+    samples_free(&v->change.samples);
     workload_fini(&v->workload);
     arena_fini(&v->arena);
 }

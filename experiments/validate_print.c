@@ -33,6 +33,25 @@ static void print_policies(const struct validation *v, const struct val_report *
     }
 }
 
+static void print_changes(const struct validation *v, const struct val_report *r, FILE *f)
+{
+    fprintf(f, "\ninterventions, predicted before they were measured: change of the end-to-end "
+               "time\n");
+    for (int32_t s = VAL_THREADS; s < VAL_SETTINGS; s++) {
+        const struct val_change_report *c = &r->change[s];
+        if (c->why_not)
+            fprintf(f, "  %-24s not made: %s\n", c->what, c->why_not);
+        for (int32_t i = 0; i < c->n; i++)
+            fprintf(f, "  %-24s %-16s predicted %+8.2f %%, measured %+8.2f %%, error %+6.2f %%\n",
+                    i ? "" : c->what, v->policy[c->by_policy[i].policy].label,
+                    c->by_policy[i].predicted_pct, c->by_policy[i].measured_pct,
+                    c->by_policy[i].error_pct);
+        if (c->n && c->extrapolated)
+            fprintf(f, "  %-24s extrapolated jobs %" PRId64 " of %" PRId64 "\n", "",
+                    c->extrapolated, c->jobs);
+    }
+}
+
 static void print_table(const struct validation *v, const struct val_report *r, FILE *f)
 {
     fprintf(f, "engine %s, model %s, %s\n", v->session.version, v->session.model,
@@ -66,6 +85,7 @@ static void print_table(const struct validation *v, const struct val_report *r, 
             "(P90 %.2f)\n",
             r->left_out_width.median, r->left_out_width.p90, r->left_out_bucket.median,
             r->left_out_bucket.p90);
+    print_changes(v, r, f);
     fprintf(f, "order: tau-b %.3f over %.0f %% of pairs resolved; regret %.2f %%\n", r->tau,
             100 * r->resolved_pairs, r->regret_pct);
     fprintf(f,
@@ -135,6 +155,36 @@ static void put_errors(struct json_writer *w, const struct val_report *r)
     put_error(w, "left_out_bucket_error_pct", &r->left_out_bucket);
 }
 
+/* An intervention that was not made says why, and has no policies. */
+static void put_changes(struct json_writer *w, const struct validation *v,
+                        const struct val_report *r)
+{
+    static const char *const name[VAL_SETTINGS] = {"", "threads", "context"};
+    json_object(w, "interventions");
+    for (int32_t s = VAL_THREADS; s < VAL_SETTINGS; s++) {
+        const struct val_change_report *c = &r->change[s];
+        json_object(w, name[s]);
+        json_string(w, "change", c->what);
+        json_string(w, "why_not", c->why_not ? c->why_not : "");
+        json_array(w, "by_policy");
+        for (int32_t i = 0; i < c->n; i++) {
+            json_object(w, NULL);
+            json_string(w, "policy", v->policy[c->by_policy[i].policy].label);
+            json_double(w, "predicted_change_pct", c->by_policy[i].predicted_pct);
+            json_double(w, "measured_change_pct", c->by_policy[i].measured_pct);
+            json_double(w, "error_pct", c->by_policy[i].error_pct);
+            json_close(w);
+        }
+        json_close(w);
+        if (c->n)
+            put_error(w, "error_pct", &c->error);
+        json_int(w, "extrapolated", c->extrapolated);
+        json_int(w, "simulated_jobs", c->jobs);
+        json_close(w);
+    }
+    json_close(w);
+}
+
 static int print_json(const struct validation *v, const struct val_report *r, FILE *f)
 {
     struct json_writer w;
@@ -161,6 +211,7 @@ static int print_json(const struct validation *v, const struct val_report *r, FI
     for (int32_t i = 0; i < VAL_CONTROLS; i++)
         json_string(&w, r->control[i].name, r->control[i].missed ? "missed" : "passed");
     json_close(&w);
+    put_changes(&w, v, r);
     json_double(&w, "tokens_equal", r->tokens_equal);
     json_double(&w, "divergence", r->divergence);
     json_double(&w, "actions_equal", r->actions_equal);

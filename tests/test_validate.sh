@@ -100,6 +100,14 @@ need(set(d.get('controls', {})) >= {'constant_step', 'width_without_context',
 need(set(d.get('controls', {}).values()) <= {'missed', 'passed'}, 'a control says something else')
 need('passed' not in d.get('controls', {}).values() or d['verdict'] == 'inconclusive',
      'a control passes, and the verdict is not inconclusive')
+for name, why in (('threads', 'no threads' if d.get('model') == 'toy' else ''), ('context', '')):
+    x = d.get('interventions', {}).get(name, {})
+    rows = x.get('by_policy', [])
+    need(why in x.get('why_not', '') and (why != '') == (x.get('why_not') != ''), f'{name}: {x!r}')
+    need(bool(rows) == (why == ''), f'{name} has {len(rows)} policies')
+    for row in rows:
+        p, m, err = (row.get(k) for k in ('predicted_change_pct', 'measured_change_pct', 'error_pct'))
+        need(abs((1 + p / 100) / (1 + m / 100) - 1 - err / 100) < 1e-6, f'{name}: {row!r}')
 for what in wrong:
     print('  ' + what)
 sys.exit(bool(wrong))
@@ -131,8 +139,8 @@ if [ "$real" ]; then
 {"id": "one", "task": "count", "prompt": "one two three one two three one two", "max_tokens": 8}
 {"id": "two", "task": "say", "prompt": "The sea is blue. The sea is", "max_tokens": 8}
 END
-    t 0 validate --model "$model" --workload two.jsonl --repetitions 2 --budget 1 --ctx 512 \
-        --format json
+    t 0 validate --model "$model" --workload two.jsonl --repetitions 2 --rounds 2 --budget 1 \
+        --ctx 512 --format json
     report out/validate.json 2 2
     ok 'the report and standard output differ' cmp -s out.txt out/validate.json
     finish
@@ -152,23 +160,26 @@ out 'noise floor, interleaved'
 out 'raw, frozen'
 out 'repetition floor'
 out 'permuted_width'
+out 'not made: the toy engine has no threads'
+out ' tokens autoregressive   predicted '
 out 'verdict: '
 report out/validate.json 4 2
 ok 'no picture' grep -q '<svg' out/validate.svg
 ok 'the device is not one' grep -q '^numerics_id: "toy-1"' out/device.yaml
 n=$(policies)
-ok 'the store does not hold every run' [ "$(rows out/validate.sqlite)" = $((8 * n)) ]
+changed=12 # three policies, twice, on a prompt as it is and on a longer one
+ok 'the store does not hold every run' [ "$(rows out/validate.sqlite)" = $((8 * n + changed)) ]
 absent out/validate.sqlite.replay
 absent out/validate.json.part
 
 # ---- a store that holds runs
 t 2 $v
-err "out/validate.sqlite: holds $((8 * n)) runs already: --resume goes on with them, or name another --store"
+err "out/validate.sqlite: holds $((8 * n + changed)) runs already: --resume goes on with them, or name another --store"
 t 0 $v --resume --format json
 silent_err
 report out.txt 4 2
 ok 'the report and standard output differ' cmp -s out.txt out/validate.json
-ok 'going on with all that is there added runs' [ "$(rows out/validate.sqlite)" = $((8 * n)) ]
+ok 'going on with all that is there added runs' [ "$(rows out/validate.sqlite)" = $((8 * n + changed)) ]
 t 0 $v --resume --format csv
 ok 'CSV is not a row per prompt and policy' [ "$(wc -l <out.txt)" = $((4 * n + 1)) ]
 ok 'CSV has no header' [ "$(head -n 1 out.txt)" = \
@@ -187,11 +198,11 @@ err 'name another --store'
 t 1 $v --resume --seed 2
 err "this validation has numerics_id 'toy-2', the file's has 'toy-1'"
 t 1 $v --resume --quick
-err "24 output tokens', the file's has"
+err 'that this validation does not have: name another --store'
 t 1 $v --resume --device out/device.yaml
 err "this validation has device 'out/device.yaml', the file's has 'profiled'"
 t 1 validate --engine toy --budget 1 --prompts 3 --repetitions 2 --resume
-err 'that this validation does not have: name another --store'
+err 'after others '
 python3 -c "import shutil, sqlite3
 shutil.copy('out/validate.sqlite', 'other.sqlite')
 d = sqlite3.connect('other.sqlite')
@@ -297,7 +308,7 @@ END
 k='validate --engine toy --budget 1000 --prompts 8 --repetitions 2'
 t 0 $k --store whole.sqlite
 last="$k, killed"
-ok 'killed and resumed' python3 kill.py $((16 * n)) "$build/tandem" $k --store killed.sqlite
+ok 'killed and resumed' python3 kill.py $((16 * n + changed)) "$build/tandem" $k --store killed.sqlite
 report out/validate.json 8 2
 
 # A store that fails in the middle: named, and gone on with once it works again.
@@ -313,7 +324,7 @@ err 'full.sqlite: the disk is on strike'
 ok 'the runs before the failure are not there' [ "$(rows full.sqlite)" = 40 ]
 python3 -c "import sqlite3; sqlite3.connect('full.sqlite').execute('DROP TRIGGER stop')"
 t 0 $k --resume --store full.sqlite
-ok 'the store does not hold every run' [ "$(rows full.sqlite)" = $((16 * n)) ]
+ok 'the store does not hold every run' [ "$(rows full.sqlite)" = $((16 * n + changed)) ]
 
 # ---- profile
 # cells FILE: a line per step cell: width, bucket, changed, samples

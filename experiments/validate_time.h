@@ -1,0 +1,39 @@
+/* Times of a run under one reading, measured or simulated. Pieces end where steps end, so that
+ * repetitions of a run that took the same actions can be compared piece by piece. */
+#ifndef TANDEM_EXPERIMENTS_VALIDATE_TIME_H
+#define TANDEM_EXPERIMENTS_VALIDATE_TIME_H
+
+#include "experiments/validate.h"
+#include "hwmodels/steps.h"
+
+struct val_timing {
+    double e2e, ttft, tpot; /* ns; tpot NAN for one token */
+    double part[PARTS];
+};
+
+/* Piece by piece the smallest of n >= 1 runs with the same actions: the noise floor's time. */
+void val_noise_floor(const struct val_run *const *run, int32_t n, struct val_timing *t);
+
+/* Medians of n whole runs; no parts. */
+void val_medians(const struct val_run *const *run, int32_t n, struct val_timing *t);
+
+/* What was simulated so far. */
+struct val_tally {
+    int64_t extrapolated, jobs; /* outside what was measured, and all */
+    int64_t actions_same;       /* runs whose actions are the real run's */
+};
+
+/* A device's costs for a policy, in `arena`. */
+int val_cost(const struct device *d, const struct device_options *opt,
+             const struct run_setup *setup, struct arena *arena, const struct cost_model **out,
+             struct err *e);
+
+struct request val_request(const struct val_prompt *p);
+
+/* Simulates the run that `own` is a real one of, with its text as the truth, timed as a real run
+ * is. Adds to *tally. */
+int val_simulate(const struct cost_model *cost, const struct run_setup *setup,
+                 const struct val_prompt *prompt, const struct val_run *own, struct val_timing *out,
+                 struct val_tally *tally, struct err *e);
+
+#endif
