@@ -59,7 +59,7 @@ static const struct option options[] = {
     {"--format", "FORMAT", "text", "text: a line per record; csv: a row per step", 0},
     {"--items", "N", "8", "items of an array that text shows", 0},
     {"--perfetto", "OUT.json", NULL,
-     "write this file for Perfetto: roles, bus and requests as tracks", 0},
+     "write this file for Perfetto: processors, bus and requests as tracks", 0},
     {.name = NULL}};
 
 static const char *const examples[] = {

@@ -166,6 +166,25 @@ static int open_trace(struct world *w, struct err *e)
 
 /* ---- requests of a workload ----------------------------------------------------------------- */
 
+int32_t world_choose(const struct workload *w, enum experiment_split split, int32_t max,
+                     int32_t *index)
+{
+    if (split != EXPERIMENT_ALL)
+        return workload_choose(w, split == EXPERIMENT_HELD_OUT ? SPLIT_HELD_OUT : SPLIT_CALIBRATION,
+                               max, index);
+    struct workload all = *w; /* the same items, all of one split */
+    all.item = calloc((size_t)w->n + 1, sizeof *all.item);
+    if (!all.item)
+        return -1;
+    for (int32_t i = 0; i < w->n; i++) {
+        all.item[i] = w->item[i];
+        all.item[i].split = SPLIT_HELD_OUT;
+    }
+    int32_t n = workload_choose(&all, SPLIT_HELD_OUT, max, index);
+    free(all.item);
+    return n;
+}
+
 static int add_item(struct world *w, const struct workload *from, int32_t index, struct err *e)
 {
     const struct workload_item *item = &from->item[index];
@@ -211,16 +230,8 @@ static int choose_items(struct world *w, const char *path, struct choice *c, str
     c->index = arena_alloc(&w->arena, (size_t)n + 1, sizeof *c->index);
     if (!c->index)
         return no_memory(e);
-    if (w->x->split == EXPERIMENT_ALL)
-        while (c->n < n) {
-            c->index[c->n] = c->n;
-            c->n++;
-        }
-    else
-        c->n = workload_choose(
-            &c->workload, w->x->split == EXPERIMENT_HELD_OUT ? SPLIT_HELD_OUT : SPLIT_CALIBRATION,
-            n, c->index);
-    return ERR_OK;
+    c->n = world_choose(&c->workload, w->x->split, n, c->index);
+    return c->n < 0 ? no_memory(e) : ERR_OK;
 }
 
 /* Files take turns, so that a limit takes evenly from each. */
@@ -261,16 +272,20 @@ const char *world_kind_name(enum world_kind kind)
 static int check_files(const struct world *w, struct err *e)
 {
     const struct experiment *x = w->x;
-    const char *missing = NULL;
-    if (w->kind == WORLD_SIM && !x->device.path)
-        missing = "device: a device file";
-    else if (w->kind == WORLD_SIM && !x->trace.path)
-        missing = "trace: a token trace, which `tandem observe` records";
-    else if (w->kind != WORLD_SIM && !x->n_workloads)
-        missing = "workload: a JSON Lines file of prompts";
+    const char *missing = NULL, *what = "";
+    if (w->kind == WORLD_SIM && !x->device.path) {
+        missing = "device";
+        what = "a device file";
+    } else if (w->kind == WORLD_SIM && !x->trace.path) {
+        missing = "trace";
+        what = "a token trace, which `tandem observe` records";
+    } else if (w->kind != WORLD_SIM && !x->n_workloads) {
+        missing = "workload";
+        what = "a JSON Lines file of prompts";
+    }
     if (missing)
-        return err_at(e, ERR_SCHEMA, x->file, 0, 0, "--on %s needs the key '%s'",
-                      world_kind_name(w->kind), missing);
+        return err_at(e, ERR_SCHEMA, x->file, 0, 0, "--on %s needs the key '%s': add %s",
+                      world_kind_name(w->kind), missing, what);
     for (int32_t i = 0; i < x->n_policies && w->kind != WORLD_SIM; i++) {
         const struct experiment_policy *p = &x->policy[i];
         bool truth = p->type->flags & POLICY_NEEDS_TRUTH;
@@ -449,6 +464,22 @@ static int make_belief(const struct world *w, uint64_t seed, struct belief *out,
     return rc;
 }
 
+/* The experiment's role map, and after it what the device's file says of other roles. */
+static void put_roles(const struct device *d, const char *map, char *buf, size_t size)
+{
+    size_t at = (size_t)snprintf(buf, size, "%s", map ? map : "");
+    for (int32_t i = 0; i < d->n_roles && at < size; i++) {
+        const char *role = d->role[i].name, *found = map;
+        size_t n = strlen(role);
+        while ((found = found ? strstr(found, role) : NULL) &&
+               (found[n] != '=' || (found > map && !strchr(" ,", found[-1]))))
+            found++;
+        if (!found)
+            at += (size_t)snprintf(buf + at, size - at, "%s%s=%s", at ? " " : "", role,
+                                   d->processor[d->role[i].processor].name);
+    }
+}
+
 int world_run_setup(const struct world *w, const struct experiment_policy *policy, uint64_t seed,
                     struct run_setup *out, struct err *e)
 {
@@ -469,7 +500,7 @@ int world_run_setup(const struct world *w, const struct experiment_policy *polic
         snprintf(out->numerics, sizeof out->numerics, "%s", w->numerics);
         snprintf(out->device, sizeof out->device, "%s%s", w->device.name,
                  *w->device.altered ? " (altered)" : "");
-        snprintf(out->roles, sizeof out->roles, "%s", x->roles ? x->roles : "");
+        put_roles(&w->device, x->roles, out->roles, sizeof out->roles);
         snprintf(out->version, sizeof out->version, "sim");
     } else {
         session_setup(&w->session, out);

@@ -65,6 +65,23 @@ tracks()
     done
 }
 
+# tracks FILE PROCESSOR BUS: it is JSON, with jobs on that processor, requests with their parts, and
+# that bus
+tracks()
+{
+    if command -v python3 >/dev/null; then
+        ok "$1 is no JSON" python3 -m json.tool "$1" out
+    fi
+    for part in "\"pid\": 1, \"tid\": [0-9]*, \"args\": {\"name\": \"$2\"}" "$3" \
+        '"ph": "X", "name": "target FORWARD verify w[0-9]*", "pid": 1,' \
+        '"ph": "X", "name": "request 0", "pid": 2, "tid": 0,' \
+        '"ph": "X", "name": "prefill", "pid": 2, "tid": 0,' \
+        '"ph": "i", "name": "first token", "pid": 2, "tid": 0,' \
+        '"ph": "X", "name": "verify +[0-9]*", "pid": 2, "tid": 0,'; do
+        ok "$1 has no $part" grep -q -e "$part" "$1"
+    done
+}
+
 q=experiments/quickstart.yaml
 
 # ---- manners

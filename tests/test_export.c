@@ -50,12 +50,16 @@ enum kind {
     PLAIN,
     SPOILT,       /* job 1 ends twice */
     BACK_TO_BACK, /* job 2 starts when job 1 ends */
+    SHARED,       /* both roles on cpu:0 */
+    SILENT,       /* no bytes, and job 2 is cancelled unstarted */
     ROUNDED       /* 0.1 and 0.2 MB/s, whose sum less the two is not 0 */
 };
 
 static bool write_log(enum kind kind)
 {
-    struct run_setup s = {.policy = policy_find("autoregressive"),
+    struct run_setup s = {.policy = policy_find("speculative"),
+                          .n_drafters = 1,
+                          .drafter = {{.type = draft_find("lookup")}},
                           .n_vocab = 16,
                           .max_requests = 1,
                           .roles = "target=cpu:0 draft=cpu:1",
@@ -65,12 +69,16 @@ static bool write_log(enum kind kind)
     struct err e = {0};
     scratch_path(path, sizeof path, "export.log");
     param_defaults(s.policy->params, s.policy_param);
+    param_defaults(s.drafter[0].type->params, s.drafter[0].param);
+    if (kind == SHARED)
+        snprintf(s.roles, sizeof s.roles, "draft=cpu:0 target=cpu:0");
     if (!CHECK_EQ(log_create(path, "sim", &s, &c, &w, &e), ERR_OK))
         return false;
     struct event arrive = {
         .time_ns = 500, .kind = EV_ARRIVE, .arrive = {6, words, 2, REQUEST_AFTER_PREVIOUS}};
     struct action one = step(1, 0, PHASE_PREFILL, 0, 6), two = step(2, 1, PHASE_DECODE, 6, 1);
     struct action emit = {.kind = ACT_EMIT, .emit = {0, 2, words}};
+    struct action one_token = {.kind = ACT_EMIT, .emit = {0, 1, words}};
     struct action finish = {.kind = ACT_FINISH, .request = 0};
     struct event first = end(1, 1000, 3000, 4000),
                  second = end(kind == SPOILT ? 1 : 2, 2000, 4000, 1000);
@@ -80,6 +88,13 @@ static bool write_log(enum kind kind)
         first = end(1, 1000, 11000, 1);
         second = end(2, 2000, 12000, 2);
     }
+    if (kind == SILENT) {
+        first = end(1, 1000, 3000, 0);
+        second = end(2, 3050, 3050, 0);
+        second.done.status = DONE_CANCELLED;
+        second.done.n_choice = 0;
+        second.done.choice = NULL;
+    }
     struct host_work work = {2, 2}, more = {0, 0};
     log_event(w, &arrive, 450);
     log_host(w, 50, &work);
@@ -87,6 +102,7 @@ static bool write_log(enum kind kind)
     log_action(w, &two);
     log_event(w, &first, first.time_ns);
     log_host(w, 7, &more);
+    log_action(w, &one_token);
     log_event(w, &second, second.time_ns);
     log_host(w, 9, &work);
     log_action(w, &emit);
@@ -131,7 +147,7 @@ static void text_has_a_line_per_record(void)
                     "           500   host host_ns=50 actions=2 submits=2\n"
                     "           550   SUBMIT job=1 FORWARD prefill request=0 role=0 graph=0 "
                     "blocks=0..6 width=8 seq=0 pos=0 n=6 want=argmax from=5 token[6]=5,6,..\n");
-    CHECK_HAS(text, "\n          4109   FINISH request=0\n          4109 end records=11 ");
+    CHECK_HAS(text, "\n          4109   FINISH request=0\n          4109 end records=12 ");
     free(text);
     remove(path);
 }
@@ -152,7 +168,7 @@ static void csv_has_a_row_per_step(void)
     remove(path);
 }
 
-static void perfetto_shows_roles_requests_and_the_bus(void)
+static void perfetto_shows_processors_requests_and_the_bus(void)
 {
     int rc;
     struct err e;
@@ -162,14 +178,19 @@ static void perfetto_shows_roles_requests_and_the_bus(void)
     CHECK_EQ(rc, ERR_OK);
     static const char *const parts[] = {
         "\"device\": \"a \\\"quoted\\\" device\"",
-        "{\"ph\": \"X\", \"name\": \"FORWARD prefill\", \"pid\": 1, \"tid\": 0, \"ts\": 1, "
+        "{\"ph\": \"X\", \"name\": \"target FORWARD prefill w8\", \"pid\": 1, \"tid\": 0, \"ts\": "
+        "1, "
         "\"dur\": 2, ",
-        "{\"ph\": \"X\", \"name\": \"FORWARD decode\", \"pid\": 1, \"tid\": 1, \"ts\": 2, \"dur\": "
-        "2, ",
-        "\"name\": \"thread_name\", \"pid\": 1, \"tid\": 1, \"args\": {\"name\": \"draft=cpu:1\"}",
+        "{\"ph\": \"X\", \"name\": \"draft FORWARD decode w8\", \"pid\": 1, \"tid\": 8, \"ts\": 2, "
+        "\"dur\": 2, ",
+        "\"name\": \"thread_name\", \"pid\": 1, \"tid\": 0, \"args\": {\"name\": \"cpu:0\"}",
+        "\"name\": \"thread_name\", \"pid\": 1, \"tid\": 8, \"args\": {\"name\": \"cpu:1\"}",
         "\"name\": \"request 0\", \"pid\": 2, \"tid\": 0, \"ts\": 0.5, \"dur\": 3.609,",
+        "\"name\": \"wait\", \"pid\": 2, \"tid\": 0, \"ts\": 0.5, \"dur\": 0.5,",
+        "\"name\": \"prefill\", \"pid\": 2, \"tid\": 0, \"ts\": 1, \"dur\": 2.107,",
         "{\"ph\": \"i\", \"name\": \"first token\", \"pid\": 2, \"tid\": 0, \"s\": \"t\", \"ts\": "
-        "4.109}",
+        "3.107, \"args\": {\"ttft_us\": 2.607}}",
+        "\"name\": \"decode +2\", \"pid\": 2, \"tid\": 0, \"ts\": 3.107, \"dur\": 1.002,",
         "\"ts\": 1, \"args\": {\"MB/s\": 2000}",
         "\"ts\": 2, \"args\": {\"MB/s\": 2500}",
         "\"ts\": 3, \"args\": {\"MB/s\": 500}",
@@ -187,6 +208,37 @@ static void perfetto_shows_roles_requests_and_the_bus(void)
     char *again = export(export_perfetto, &rc, &e);
     CHECK_STR(again, text);
     free(again);
+    free(text);
+    remove(path);
+}
+
+static void overlapping_jobs_take_another_lane(void)
+{
+    int rc;
+    struct err e;
+    if (!write_log(SHARED))
+        return;
+    char *text = export(export_perfetto, &rc, &e);
+    CHECK_EQ(rc, ERR_OK);
+    CHECK_HAS(text, "\"name\": \"target FORWARD prefill w8\", \"pid\": 1, \"tid\": 0, ");
+    CHECK_HAS(text, "\"name\": \"draft FORWARD decode w8\", \"pid\": 1, \"tid\": 1, ");
+    CHECK_HAS(text, "\"tid\": 1, \"args\": {\"name\": \"cpu:0, at the same time (2)\"}");
+    free(text);
+    remove(path);
+}
+
+static void what_is_not_known_is_said(void)
+{
+    int rc;
+    struct err e;
+    if (!write_log(SILENT))
+        return;
+    char *text = export(export_perfetto, &rc, &e);
+    CHECK_EQ(rc, ERR_OK);
+    CHECK_HAS(text, "\"name\": \"not known: no job says how many bytes it moved\", \"pid\": 3, "
+                    "\"tid\": 0, \"ts\": 0, \"dur\": 3.05,");
+    CHECK_HAS(text, "{\"ph\": \"i\", \"name\": \"cancelled unstarted\", \"pid\": 1, \"tid\": 8, "
+                    "\"s\": \"t\", \"ts\": 3.05, \"args\": {\"name\": \"draft FORWARD decode w8\"");
     free(text);
     remove(path);
 }
@@ -278,7 +330,10 @@ static void a_full_device_is_an_error(void)
 static const struct unit_test tests[] = {
     {"text_has_a_line_per_record", text_has_a_line_per_record},
     {"csv_has_a_row_per_step", csv_has_a_row_per_step},
-    {"perfetto_shows_roles_requests_and_the_bus", perfetto_shows_roles_requests_and_the_bus},
+    {"perfetto_shows_processors_requests_and_the_bus",
+     perfetto_shows_processors_requests_and_the_bus},
+    {"overlapping_jobs_take_another_lane", overlapping_jobs_take_another_lane},
+    {"what_is_not_known_is_said", what_is_not_known_is_said},
     {"the_bus_is_a_sum_of_steps", the_bus_is_a_sum_of_steps},
     {"another_program_reads_the_trace", another_program_reads_the_trace},
     {"a_log_that_makes_no_sense_is_refused", a_log_that_makes_no_sense_is_refused},

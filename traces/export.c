@@ -40,6 +40,9 @@ int export_text(struct log_reader *r, FILE *f, int32_t max_items, struct err *e)
 struct kept {
     struct job job;
     bool ended;
+    uint8_t status;
+    int32_t proposed;
+    int64_t start_ns, end_ns, sample_ns, bytes;
 };
 
 /* All jobs of a log, by id, which increases. */
@@ -78,8 +81,9 @@ static int submitted(struct jobs *j, const struct log_record *at, struct err *e)
 
 static int ended(struct jobs *j, const struct log_record *at, const struct job **out, struct err *e)
 {
+    const struct done *d = &at->event.done;
     size_t from = 0, to = j->n;
-    int64_t id = at->event.done.id;
+    int64_t id = d->id;
     while (from < to) {
         size_t mid = from + (to - from) / 2;
         if (j->at[mid].job.id < id)
@@ -88,13 +92,20 @@ static int ended(struct jobs *j, const struct log_record *at, const struct job *
             to = mid;
     }
     if (from == j->n || j->at[from].job.id != id || j->at[from].ended ||
-        j->at[from].job.kind != at->event.done.job_kind)
+        j->at[from].job.kind != d->job_kind)
         return err_set(e, ERR_CORRUPT,
                        "record %" PRId64 " at byte %zu: job %" PRId64
                        " ends, which is not in flight as a %s",
-                       at->number, at->offset, id, log_job_name(at->event.done.job_kind));
-    j->at[from].ended = true;
-    *out = &j->at[from].job;
+                       at->number, at->offset, id, log_job_name(d->job_kind));
+    struct kept *k = &j->at[from];
+    k->ended = true;
+    k->status = d->status;
+    k->proposed = d->tree.n;
+    k->start_ns = d->start_ns;
+    k->end_ns = d->end_ns;
+    k->sample_ns = d->sample_ns;
+    k->bytes = d->bytes;
+    *out = &k->job;
     return ERR_OK;
 }
 
@@ -140,7 +151,12 @@ int export_csv(struct log_reader *r, FILE *f, struct err *e)
 
 /* ---- Perfetto ------------------------------------------------------------------------------- */
 
-enum { PID_ROLES = 1, PID_REQUESTS, PID_BUS };
+enum { PID_PROCESSORS = 1, PID_REQUESTS, PID_BUS };
+
+/* A processor that runs several jobs at once has a track for each of them, its lanes. */
+enum { MAX_LANES = 8, ROLES = 256 };
+
+static const char unstarted[] = "cancelled unstarted";
 
 /* A change of the bus's rate. */
 struct rate {
@@ -149,19 +165,43 @@ struct rate {
     size_t order; /* for a total order */
 };
 
+/* Tokens that became visible. */
+struct beat {
+    int64_t time_ns;
+    int32_t n;
+    uint8_t phase; /* of the request's last step before it */
+    size_t next;   /* beat of the same request; SIZE_MAX: none */
+};
+
 struct life {
-    int64_t arrive_ns, first_ns, n_output;
+    int64_t arrive_ns, start_ns, n_output; /* start: of the first job; EXEC_NEVER: none ended */
+    size_t first, last;                    /* beats */
     int32_t request, n_prompt;
+    uint8_t phase;
+    bool cancelled;
+};
+
+struct processor {
+    char name[128];
+    int n_lanes;
+    int64_t free_ns[MAX_LANES];
 };
 
 struct perfetto {
     struct json_writer w;
     struct jobs jobs;
+    const struct kept **order; /* [jobs.n] by their starts */
     struct rate *rate;
     size_t n_rates, cap_rates;
     struct life *open;
     size_t n_open, cap_open;
-    bool seen_role[256];
+    struct beat *beat;
+    size_t n_beats, cap_beats;
+    char role[ROLES][32];
+    int processor_of[ROLES];
+    struct processor processor[ROLES];
+    int n_processors;
+    int64_t last_ns;
 };
 
 /* A time in microseconds: a double holds ns of the first 104 days exactly, and prints shortest. */
@@ -187,14 +227,279 @@ static void begin(struct perfetto *p, const char *ph, const char *name, int pid,
     json_int(&p->w, "tid", tid);
 }
 
-static void name_of(struct perfetto *p, const char *what, int pid, int64_t tid, const char *name)
+/* Up to its arguments, which the caller adds; two json_close end it. */
+static void begin_slice(struct perfetto *p, const char *name, int pid, int64_t tid,
+                        int64_t start_ns, int64_t end_ns)
 {
-    begin(p, "M", what, pid, tid);
+    begin(p, "X", name, pid, tid);
+    json_double(&p->w, "ts", us(start_ns));
+    json_double(&p->w, "dur", span_us(start_ns, end_ns));
     json_object(&p->w, "args");
-    json_string(&p->w, "name", name);
+}
+
+static void begin_mark(struct perfetto *p, const char *name, int pid, int64_t tid, int64_t at_ns)
+{
+    begin(p, "i", name, pid, tid);
+    json_string(&p->w, "s", "t");
+    json_double(&p->w, "ts", us(at_ns));
+    json_object(&p->w, "args");
+}
+
+static void end_slice(struct perfetto *p)
+{
     json_close(&p->w);
     json_close(&p->w);
 }
+
+static void name_of(struct perfetto *p, const char *what, const char *key, int pid, int64_t tid,
+                    const char *name)
+{
+    begin(p, "M", what, pid, tid);
+    json_object(&p->w, "args");
+    json_string(&p->w, key, name);
+    end_slice(p);
+}
+
+/* ---- processors ----------------------------------------------------------------------------- */
+
+/* The device of a role in "target=cpu:1 draft=cpu:0"; false when it is not there. */
+static bool device_of(const char *roles, const char *role, char *buf, size_t size)
+{
+    size_t n = strlen(role);
+    for (const char *at = roles; *at; at += strcspn(at, " ,"), at += strspn(at, " ,"))
+        if (!strncmp(at, role, n) && at[n] == '=') {
+            snprintf(buf, size, "%.*s", (int)strcspn(at + n + 1, " ,"), at + n + 1);
+            return true;
+        }
+    return false;
+}
+
+/* The roles' names are the policy's; of a policy that this program does not have, those of the role
+ * map in its order. A role without a device is a processor of its own. */
+static void find_processors(struct perfetto *p, struct log_reader *r, struct run_setup *setup)
+{
+    struct exec_caps caps;
+    log_setup(r, NULL, setup, &caps, NULL);
+    const char *const *role = setup->policy ? setup->policy->role : NULL;
+    const char *at = setup->roles;
+    for (int i = 0; i < ROLES; i++) {
+        struct processor *own = &p->processor[p->n_processors];
+        snprintf(p->role[i], sizeof p->role[i], "role %d", i);
+        if (role && *role)
+            snprintf(p->role[i], sizeof p->role[i], "%s", *role++);
+        else if (!setup->policy && *at && strcspn(at, "=") < strcspn(at, " ,"))
+            snprintf(p->role[i], sizeof p->role[i], "%.*s", (int)strcspn(at, "="), at);
+        at += strcspn(at, " ,");
+        at += strspn(at, " ,");
+        if (!device_of(setup->roles, p->role[i], own->name, sizeof own->name))
+            snprintf(own->name, sizeof own->name, "%s", p->role[i]);
+        int k = 0;
+        while (strcmp(p->processor[k].name, own->name))
+            k++;
+        p->processor_of[i] = k;
+        p->n_processors += k == p->n_processors;
+    }
+}
+
+static int by_start(const void *a, const void *b)
+{
+    const struct kept *x = *(const struct kept *const *)a, *y = *(const struct kept *const *)b;
+    if (x->start_ns != y->start_ns)
+        return x->start_ns < y->start_ns ? -1 : 1;
+    if (x->end_ns != y->end_ns)
+        return x->end_ns < y->end_ns ? -1 : 1;
+    return (x->job.id > y->job.id) - (x->job.id < y->job.id);
+}
+
+/* The first lane that is free at the job's start. */
+static int64_t take_lane(struct perfetto *p, const struct kept *k)
+{
+    int index = p->processor_of[k->job.role], lane = 0;
+    struct processor *c = &p->processor[index];
+    while (lane + 1 < MAX_LANES && lane < c->n_lanes && c->free_ns[lane] > k->start_ns)
+        lane++;
+    if (lane == c->n_lanes)
+        c->n_lanes++;
+    if (k->end_ns > c->free_ns[lane])
+        c->free_ns[lane] = k->end_ns;
+    return (int64_t)index * MAX_LANES + lane;
+}
+
+static void put_job(struct perfetto *p, const struct kept *k)
+{
+    char name[128];
+    const struct job *job = &k->job;
+    const struct job_forward *f = &job->forward;
+    bool rows = job->kind == JOB_FORWARD || job->kind == JOB_HEAD;
+    int n = snprintf(name, sizeof name, "%s %s", p->role[job->role], log_job_name(job->kind));
+    if (rows && job->phase != PHASE_NONE)
+        n += snprintf(name + n, sizeof name - (size_t)n, " %s", log_phase_name(job->phase));
+    if (rows)
+        snprintf(name + n, sizeof name - (size_t)n, " w%" PRId32, f->width);
+    if (k->status == DONE_CANCELLED && k->end_ns <= k->start_ns) {
+        int64_t tid = (int64_t)p->processor_of[job->role] * MAX_LANES;
+        begin_mark(p, unstarted, PID_PROCESSORS, tid, k->start_ns);
+        json_string(&p->w, "name", name);
+    } else {
+        begin_slice(p, name, PID_PROCESSORS, take_lane(p, k), k->start_ns, k->end_ns);
+    }
+    json_int(&p->w, "job", job->id);
+    json_int(&p->w, "request", job->request);
+    json_string(&p->w, "role", p->role[job->role]);
+    json_string(&p->w, "phase", log_phase_name(job->phase));
+    json_string(&p->w, "status", log_status_name(k->status));
+    if (rows) {
+        json_int(&p->w, "graph", f->graph);
+        json_int(&p->w, "b0", f->b0);
+        json_int(&p->w, "b1", f->b1);
+        json_int(&p->w, "width", f->width);
+        json_int(&p->w, "n", f->n);
+        json_int(&p->w, "pos", f->pos);
+        json_int(&p->w, "sample_ns", k->sample_ns);
+    } else if (job->kind == JOB_DRAFT) {
+        json_int(&p->w, "proposed", k->proposed);
+    }
+    if (k->bytes > 0)
+        json_int(&p->w, "bytes", k->bytes);
+    end_slice(p);
+}
+
+/* Processors' tracks are named when they have a job: lanes are known only then. */
+static int put_jobs(struct perfetto *p, struct err *e)
+{
+    size_t n = 0;
+    p->order = malloc((p->jobs.n + 1) * sizeof *p->order);
+    if (!p->order)
+        return err_set(e, ERR_NOMEM, "out of memory to export a log");
+    for (size_t i = 0; i < p->jobs.n; i++)
+        if (p->jobs.at[i].ended)
+            p->order[n++] = &p->jobs.at[i];
+    qsort(p->order, n, sizeof *p->order, by_start);
+    for (int i = 0; i < p->n_processors; i++)
+        for (int lane = 0; lane < MAX_LANES; lane++)
+            p->processor[i].free_ns[lane] = INT64_MIN;
+    for (size_t i = 0; i < n; i++)
+        put_job(p, p->order[i]);
+    name_of(p, "process_name", "name", PID_PROCESSORS, 0, "processors");
+    for (int i = 0; i < p->n_processors; i++)
+        for (int lane = 0; lane < p->processor[i].n_lanes; lane++) {
+            char name[160];
+            snprintf(name, sizeof name, "%s", p->processor[i].name);
+            if (lane)
+                snprintf(name, sizeof name, "%s, at the same time (%d)", p->processor[i].name,
+                         lane + 1);
+            name_of(p, "thread_name", "name", PID_PROCESSORS, i * MAX_LANES + lane, name);
+        }
+    return ERR_OK;
+}
+
+/* ---- requests ------------------------------------------------------------------------------- */
+
+static struct life *find_life(struct perfetto *p, int32_t request)
+{
+    for (size_t i = 0; i < p->n_open; i++)
+        if (p->open[i].request == request)
+            return &p->open[i];
+    return NULL;
+}
+
+/* From arrival as metrics count it: a request that waited for others has arrived before. */
+static int arrived(struct perfetto *p, const struct event *ev, struct err *e)
+{
+    void *at = p->open;
+    int rc = grow(&at, &p->cap_open, p->n_open, sizeof *p->open, e);
+    p->open = at;
+    int64_t own_ns = ev->arrive.arrival_ns;
+    bool waited = own_ns != REQUEST_AFTER_PREVIOUS && own_ns < ev->time_ns;
+    if (!rc)
+        p->open[p->n_open++] = (struct life){.arrive_ns = waited ? own_ns : ev->time_ns,
+                                             .start_ns = EXEC_NEVER,
+                                             .first = SIZE_MAX,
+                                             .last = SIZE_MAX,
+                                             .request = ev->request,
+                                             .n_prompt = ev->arrive.n};
+    return rc;
+}
+
+static void worked(struct perfetto *p, const struct job *job, const struct done *d)
+{
+    struct life *l = find_life(p, job->request);
+    if (!l)
+        return;
+    if (d->status == DONE_OK && d->start_ns < l->start_ns)
+        l->start_ns = d->start_ns;
+    if (job->kind == JOB_FORWARD || job->kind == JOB_HEAD)
+        l->phase = job->phase;
+}
+
+static int emitted(struct perfetto *p, const struct log_record *at, struct err *e)
+{
+    struct life *l = find_life(p, at->action.emit.request);
+    if (!l)
+        return ERR_OK;
+    void *beat = p->beat;
+    int rc = grow(&beat, &p->cap_beats, p->n_beats, sizeof *p->beat, e);
+    p->beat = beat;
+    if (rc)
+        return rc;
+    p->beat[p->n_beats] = (struct beat){at->time_ns, at->action.emit.n, l->phase, SIZE_MAX};
+    if (l->first == SIZE_MAX)
+        l->first = p->n_beats;
+    else
+        p->beat[l->last].next = p->n_beats;
+    l->last = p->n_beats++;
+    l->n_output += at->action.emit.n;
+    return ERR_OK;
+}
+
+/* What the request waited for, one slice after another: its first job, its first token, and then
+ * each emission. */
+static void put_beats(struct perfetto *p, const struct life *l)
+{
+    int64_t from_ns = l->arrive_ns;
+    const struct beat *b = &p->beat[l->first];
+    int64_t start_ns = l->start_ns < b->time_ns ? l->start_ns : b->time_ns;
+    if (start_ns > from_ns) {
+        begin_slice(p, "wait", PID_REQUESTS, l->request, from_ns, start_ns);
+        end_slice(p);
+        from_ns = start_ns;
+    }
+    begin_slice(p, "prefill", PID_REQUESTS, l->request, from_ns, b->time_ns);
+    json_int(&p->w, "tokens", b->n);
+    end_slice(p);
+    begin_mark(p, "first token", PID_REQUESTS, l->request, b->time_ns);
+    json_double(&p->w, "ttft_us", span_us(l->arrive_ns, b->time_ns));
+    end_slice(p);
+    while (b->next != SIZE_MAX) {
+        char name[48];
+        from_ns = b->time_ns;
+        b = &p->beat[b->next];
+        snprintf(name, sizeof name, "%s +%" PRId32, log_phase_name(b->phase), b->n);
+        begin_slice(p, name, PID_REQUESTS, l->request, from_ns, b->time_ns);
+        json_int(&p->w, "tokens", b->n);
+        end_slice(p);
+    }
+}
+
+static void finished(struct perfetto *p, const struct log_record *at)
+{
+    char name[32];
+    struct life *l = find_life(p, at->action.request);
+    if (!l)
+        return;
+    snprintf(name, sizeof name, "request %" PRId32, l->request);
+    name_of(p, "thread_name", "name", PID_REQUESTS, l->request, name);
+    begin_slice(p, name, PID_REQUESTS, l->request, l->arrive_ns, at->time_ns);
+    json_int(&p->w, "prompt_tokens", l->n_prompt);
+    json_int(&p->w, "output_tokens", l->n_output);
+    json_bool(&p->w, "cancelled", l->cancelled);
+    end_slice(p);
+    if (l->first != SIZE_MAX)
+        put_beats(p, l);
+    *l = p->open[--p->n_open];
+}
+
+/* ---- the bus -------------------------------------------------------------------------------- */
 
 static int add_rate(struct perfetto *p, int64_t time_ns, double mb_per_s, struct err *e)
 {
@@ -208,116 +513,15 @@ static int add_rate(struct perfetto *p, int64_t time_ns, double mb_per_s, struct
     return rc;
 }
 
-static int put_job(struct perfetto *p, const struct job *job, const struct done *d, struct err *e)
+static int moved(struct perfetto *p, const struct done *d, struct err *e)
 {
-    char name[64];
-    p->seen_role[job->role] = true;
-    snprintf(name, sizeof name, "%s%s%s", log_job_name(job->kind), job->phase ? " " : "",
-             job->phase ? log_phase_name(job->phase) : "");
-    begin(p, "X", name, PID_ROLES, job->role);
-    json_double(&p->w, "ts", us(d->start_ns));
-    json_double(&p->w, "dur", span_us(d->start_ns, d->end_ns));
-    json_object(&p->w, "args");
-    json_int(&p->w, "job", job->id);
-    json_int(&p->w, "request", job->request);
-    json_string(&p->w, "status", log_status_name(d->status));
-    if (job->kind == JOB_FORWARD || job->kind == JOB_HEAD) {
-        json_int(&p->w, "graph", job->forward.graph);
-        json_int(&p->w, "b0", job->forward.b0);
-        json_int(&p->w, "b1", job->forward.b1);
-        json_int(&p->w, "width", job->forward.width);
-        json_int(&p->w, "n", job->forward.n);
-        json_int(&p->w, "pos", job->forward.pos);
-        json_int(&p->w, "sample_ns", d->sample_ns);
-    } else if (job->kind == JOB_DRAFT) {
-        json_int(&p->w, "proposed", d->tree.n);
-    }
-    if (d->bytes > 0)
-        json_int(&p->w, "bytes", d->bytes);
-    json_close(&p->w);
-    json_close(&p->w);
+    if (d->end_ns > p->last_ns)
+        p->last_ns = d->end_ns;
     if (d->bytes <= 0 || d->end_ns <= d->start_ns)
         return ERR_OK;
     double mb_per_s = (double)d->bytes / span_us(d->start_ns, d->end_ns);
     int rc = add_rate(p, d->start_ns, mb_per_s, e);
     return rc ? rc : add_rate(p, d->end_ns, -mb_per_s, e);
-}
-
-/* ---- requests ------------------------------------------------------------------------------- */
-
-static struct life *find_life(struct perfetto *p, int32_t request)
-{
-    for (size_t i = 0; i < p->n_open; i++)
-        if (p->open[i].request == request)
-            return &p->open[i];
-    return NULL;
-}
-
-static int arrived(struct perfetto *p, const struct event *ev, struct err *e)
-{
-    void *at = p->open;
-    int rc = grow(&at, &p->cap_open, p->n_open, sizeof *p->open, e);
-    p->open = at;
-    if (!rc)
-        p->open[p->n_open++] = (struct life){
-            .arrive_ns = ev->time_ns, .request = ev->request, .n_prompt = ev->arrive.n};
-    return rc;
-}
-
-static void emitted(struct perfetto *p, const struct log_record *at)
-{
-    struct life *l = find_life(p, at->action.emit.request);
-    if (!l)
-        return;
-    if (!l->n_output)
-        l->first_ns = at->time_ns;
-    l->n_output += at->action.emit.n;
-}
-
-static void finished(struct perfetto *p, const struct log_record *at)
-{
-    char name[32];
-    struct life *l = find_life(p, at->action.request);
-    if (!l)
-        return;
-    snprintf(name, sizeof name, "request %" PRId32, l->request);
-    name_of(p, "thread_name", PID_REQUESTS, l->request, name);
-    begin(p, "X", name, PID_REQUESTS, l->request);
-    json_double(&p->w, "ts", us(l->arrive_ns));
-    json_double(&p->w, "dur", span_us(l->arrive_ns, at->time_ns));
-    json_object(&p->w, "args");
-    json_int(&p->w, "prompt_tokens", l->n_prompt);
-    json_int(&p->w, "output_tokens", l->n_output);
-    json_close(&p->w);
-    json_close(&p->w);
-    if (l->n_output) {
-        begin(p, "i", "first token", PID_REQUESTS, l->request);
-        json_string(&p->w, "s", "t");
-        json_double(&p->w, "ts", us(l->first_ns));
-        json_close(&p->w);
-    }
-    *l = p->open[--p->n_open];
-}
-
-/* ---- tracks --------------------------------------------------------------------------------- */
-
-/* "target=cpu:1 draft=cpu:0" names the roles in their order. */
-static void name_roles(struct perfetto *p, const char *roles)
-{
-    name_of(p, "process_name", PID_ROLES, 0, "roles");
-    name_of(p, "process_name", PID_REQUESTS, 0, "requests");
-    if (p->n_rates)
-        name_of(p, "process_name", PID_BUS, 0, "bus");
-    for (int i = 0; i < 256; i++) {
-        char name[300];
-        size_t n = strcspn(roles, " ");
-        snprintf(name, sizeof name, "role %d", i);
-        if (n)
-            snprintf(name, sizeof name, "%.*s", (int)n, roles);
-        roles += n + (roles[n] != 0);
-        if (p->seen_role[i])
-            name_of(p, "thread_name", PID_ROLES, i, name);
-    }
 }
 
 static int by_time(const void *a, const void *b)
@@ -328,12 +532,20 @@ static int by_time(const void *a, const void *b)
     return (x->order > y->order) - (x->order < y->order);
 }
 
+/* A log in which no job says what it moved has a bus nevertheless, which is not known and not idle.
+ */
 static void put_bus(struct perfetto *p)
 {
     double sum = 0;
     size_t running = 0;
-    if (p->n_rates)
-        qsort(p->rate, p->n_rates, sizeof *p->rate, by_time);
+    name_of(p, "process_name", "name", PID_BUS, 0, "bus");
+    if (!p->n_rates) {
+        name_of(p, "thread_name", "name", PID_BUS, 0, "bus");
+        begin_slice(p, "not known: no job says how many bytes it moved", PID_BUS, 0, 0, p->last_ns);
+        end_slice(p);
+        return;
+    }
+    qsort(p->rate, p->n_rates, sizeof *p->rate, by_time);
     for (size_t i = 0; i < p->n_rates; i++) {
         sum += p->rate[i].mb_per_s;
         if (p->rate[i].mb_per_s > 0)
@@ -348,57 +560,88 @@ static void put_bus(struct perfetto *p)
         json_double(&p->w, "ts", us(p->rate[i].time_ns));
         json_object(&p->w, "args");
         json_double(&p->w, "MB/s", sum);
-        json_close(&p->w);
-        json_close(&p->w);
+        end_slice(p);
     }
+}
+
+/* ---- the whole ------------------------------------------------------------------------------ */
+
+static int put_record(struct perfetto *p, const struct log_record *at, const struct job *done,
+                      struct err *e)
+{
+    if (done) {
+        worked(p, done, &at->event.done);
+        return moved(p, &at->event.done, e);
+    }
+    if (at->type == LOG_EVENT && at->event.kind == EV_ARRIVE)
+        return arrived(p, &at->event, e);
+    if (at->type == LOG_EVENT && at->event.kind == EV_CANCEL_REQUEST) {
+        struct life *l = find_life(p, at->event.request);
+        if (l)
+            l->cancelled = true;
+    }
+    if (at->type == LOG_ACTION && at->action.kind == ACT_EMIT)
+        return emitted(p, at, e);
+    if (at->type == LOG_ACTION && at->action.kind == ACT_FINISH)
+        finished(p, at);
+    return ERR_OK;
 }
 
 static int put_records(struct perfetto *p, struct log_reader *r, struct err *e)
 {
     struct log_record at = {0};
     int rc = ERR_OK;
+    name_of(p, "process_name", "name", PID_REQUESTS, 0, "requests");
     while (!rc && at.type != LOG_TRAILER) {
         const struct job *job;
         rc = next(r, &p->jobs, &at, &job, e);
-        if (rc)
-            break;
-        if (job)
-            rc = put_job(p, job, &at.event.done, e);
-        else if (at.type == LOG_EVENT && at.event.kind == EV_ARRIVE)
-            rc = arrived(p, &at.event, e);
-        else if (at.type == LOG_ACTION && at.action.kind == ACT_EMIT)
-            emitted(p, &at);
-        else if (at.type == LOG_ACTION && at.action.kind == ACT_FINISH)
-            finished(p, &at);
+        if (!rc)
+            rc = put_record(p, &at, job, e);
     }
-    return rc;
+    int put = put_jobs(p, rc ? NULL : e);
+    put_bus(p);
+    return rc ? rc : put;
+}
+
+static void put_head(struct perfetto *p, const struct log_reader *r)
+{
+    static const char *const keys[] = {"executor", "version", "model",    "device",
+                                       "roles",    "policy",  "drafter0", NULL};
+    json_object(&p->w, NULL);
+    json_string(&p->w, "displayTimeUnit", "ns");
+    json_object(&p->w, "otherData");
+    for (int i = 0; keys[i]; i++)
+        if (log_header(r, keys[i]))
+            json_string(&p->w, keys[i], log_header(r, keys[i]));
+    json_close(&p->w);
+    json_array(&p->w, "traceEvents");
 }
 
 int export_perfetto(struct log_reader *r, FILE *f, struct err *e)
 {
-    static const char *const keys[] = {"executor", "version",  "model", "device",
-                                       "policy",   "drafter0", NULL};
-    struct perfetto p = {0};
-    json_writer_init(&p.w, f, 0);
-    json_object(&p.w, NULL);
-    json_string(&p.w, "displayTimeUnit", "ns");
-    json_object(&p.w, "otherData");
-    for (int i = 0; keys[i]; i++)
-        if (log_header(r, keys[i]))
-            json_string(&p.w, keys[i], log_header(r, keys[i]));
-    json_close(&p.w);
-    json_array(&p.w, "traceEvents");
-    int rc = put_records(&p, r, e);
-    name_roles(&p, log_header(r, "roles"));
-    put_bus(&p);
-    json_close(&p.w);
-    json_close(&p.w);
-    int wrote = json_line(&p.w);
+    struct perfetto *p = calloc(1, sizeof *p);
+    struct run_setup *setup = calloc(1, sizeof *setup);
+    if (!p || !setup) {
+        free(p);
+        free(setup);
+        return err_set(e, ERR_NOMEM, "out of memory to export a log");
+    }
+    json_writer_init(&p->w, f, 0);
+    find_processors(p, r, setup);
+    put_head(p, r);
+    int rc = put_records(p, r, e);
+    json_close(&p->w);
+    json_close(&p->w);
+    int wrote = json_line(&p->w);
     if (!rc && wrote)
         rc = err_set(e, wrote, "cannot write: %s", err_text(wrote));
-    json_writer_fini(&p.w);
-    free(p.jobs.at);
-    free(p.rate);
-    free(p.open);
+    json_writer_fini(&p->w);
+    free(p->jobs.at);
+    free((void *)p->order);
+    free(p->rate);
+    free(p->open);
+    free(p->beat);
+    free(p);
+    free(setup);
     return written(f, rc, e);
 }

@@ -18,10 +18,16 @@ int export_text(struct log_reader *r, FILE *f, int32_t max_items, struct err *e)
  * ids do not increase, or a job ends that was never submitted. */
 int export_csv(struct log_reader *r, FILE *f, struct err *e);
 
-/* The JSON trace format that Perfetto and chrome://tracing open; times in microseconds. Tracks: one
- * per role with its jobs, one per request from arrival to finish with a mark at its first token,
- * and the bus: the sum of what the running jobs move, each evenly between start and end.
- * ERR_CORRUPT as above. */
+/* The JSON trace format that Perfetto and chrome://tracing open; times in microseconds. Tracks:
+ * - one per processor with its jobs (role, kind, phase, width); jobs that overlap on it take a
+ *   second one. Roles are the policy's, processors those of the header's role map: a role without
+ *   one is its own;
+ * - one per request from its arrival to its finish, in it what it waited for: its first job, its
+ *   first token, then each emission with the phase of the step before it;
+ * - the bus: the sum of what the running jobs move, each evenly between start and end. A log has no
+ *   rate but this mean: of jobs that shared the bus for a part of their time the sum may exceed it.
+ *   Where no job says what it moved, one slice that says so.
+ * ERR_CORRUPT as above, ERR_NOMEM. */
 int export_perfetto(struct log_reader *r, FILE *f, struct err *e);
 
 #endif
