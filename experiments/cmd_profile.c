@@ -205,10 +205,12 @@ static int open_all(const struct args *a, struct profiling *p, struct err *e)
 {
     static const char *const engine[] = {"llama", "toy", NULL};
     int64_t widths = 0, ctx = 0, seed = 0;
-    int toy = 0, rc = arg_int(a, "--rounds", 2, 1000, &p->rounds, e);
+    int toy = 0, rc = args_exclusive(a, "-o", "--output", e);
     char model[4096];
     struct role_map roles;
     role_map_default(&roles);
+    if (!rc)
+        rc = arg_int(a, "--rounds", 2, 1000, &p->rounds, e);
     if (!rc)
         rc = arg_int(a, "--widths", 1, 64, &widths, e);
     if (!rc)
@@ -217,6 +219,9 @@ static int open_all(const struct args *a, struct profiling *p, struct err *e)
         rc = arg_int(a, "--seed", 0, INT64_MAX, &seed, e);
     if (!rc)
         rc = arg_word(a, "--engine", engine, &toy, e);
+    if (!rc && toy && arg_given(a, "--model"))
+        rc = err_set(e, ERR_USAGE,
+                     "--model and --engine toy do not go together: remove one of them");
     if (!rc && arg_text(a, "--roles"))
         rc = role_map_parse(arg_text(a, "--roles"), &roles, e);
     if (rc)

@@ -98,6 +98,34 @@ struct request_of_user {
     struct run_options o;
 };
 
+/* What says the same thing twice, or has no effect. */
+static int check_together(const struct args *a, const struct request_of_user *u, struct err *e)
+{
+    static const char *const not_replayed[] = {"--seed", "--log", "--store", "--mix-numerics"};
+    for (int i = 0; i < u->n_set; i++) {
+        if (arg_given(a, "--seed") && !strncmp(u->set[i], "seed=", 5))
+            return err_set(e, ERR_USAGE,
+                           "--seed %s and --set %s both give the seed: remove one of them",
+                           arg_text(a, "--seed"), u->set[i]);
+        if (arg_given(a, "--mix-numerics") && !strncmp(u->set[i], "mix_numerics=", 13))
+            return err_set(e, ERR_USAGE,
+                           "--mix-numerics and --set %s say the same thing: remove one of them",
+                           u->set[i]);
+    }
+    for (size_t i = 0; u->log && i < sizeof not_replayed / sizeof *not_replayed; i++)
+        if (arg_given(a, not_replayed[i]))
+            return err_set(e, ERR_USAGE,
+                           "%s and --on replay:%s do not go together, since a log has its own "
+                           "answer: remove one of them",
+                           not_replayed[i], u->log);
+    if (u->log && u->n_set && !a->n)
+        return err_set(e, ERR_USAGE,
+                       "--set %s and --on replay:%s without an experiment: there is nothing to "
+                       "set; name the experiment, or remove it",
+                       u->set[0], u->log);
+    return ERR_OK;
+}
+
 static int read_options(const struct args *a, struct request_of_user *u, struct err *e)
 {
     int word = 0;
@@ -117,6 +145,8 @@ static int read_options(const struct args *a, struct request_of_user *u, struct 
     else if (!rc && arg_word(a, "--on", on_words, &word, NULL))
         return err_set(e, ERR_USAGE, "--on is '%s': expected sim, real, toy or replay:LOG", on);
     u->o.kind = u->log ? WORLD_SIM : (enum world_kind)word;
+    if (!rc)
+        rc = check_together(a, u, e);
     if (rc || !faults)
         return rc;
     if (u->log || u->o.kind == WORLD_REAL)

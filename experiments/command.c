@@ -54,6 +54,20 @@ const char *program_path(void)
     return self;
 }
 
+bool command_shipped(const char *relative, char *buf, size_t size)
+{
+    const char *slash = strrchr(self, '/');
+    snprintf(buf, size, "%s", relative);
+    if (!access(relative, R_OK))
+        return strlen(relative) < size;
+    int folder = slash ? (int)(slash - self) + 1 : 0;
+    int n = snprintf(buf, size, "%.*s../%s", folder, self, relative);
+    if (slash && n > 0 && (size_t)n < size && !access(buf, R_OK))
+        return true;
+    snprintf(buf, size, "%s", relative);
+    return false;
+}
+
 /* ---- the close one -------------------------------------------------------------------------- */
 
 static int min3(int a, int b, int c)
@@ -278,6 +292,13 @@ int arg_int(const struct args *a, const char *option, int64_t min, int64_t max, 
                        text, min, max);
     *out = v;
     return ERR_OK;
+}
+
+int args_exclusive(const struct args *a, const char *one, const char *other, struct err *e)
+{
+    if (!arg_given(a, one) || !arg_given(a, other))
+        return ERR_OK;
+    return err_set(e, ERR_USAGE, "%s and %s do not go together: remove one of them", one, other);
 }
 
 int arg_word(const struct args *a, const char *option, const char *const *word, int *out,

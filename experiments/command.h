@@ -70,6 +70,12 @@ int program_main(const struct program *p, int argc, char **argv);
 /* Path of the executable that is running, to start it again. */
 const char *program_path(void);
 
+/* Where a file that comes with Tandem is: `relative` ("traces/workloads/ui.jsonl") under the
+ * working directory, else under the folder above the executable's own (build/tandem: the clone).
+ * Writes its path to buf and returns true; false when it is in neither place, or the path does not
+ * fit: buf then holds `relative`, for a message. */
+bool command_shipped(const char *relative, char *buf, size_t size);
+
 /* Version of Tandem, and the commit of its sources ("-dirty" when they were altered, "unknown"
  * outside a clone). */
 extern const char *const tandem_version, *const tandem_commit;
@@ -108,6 +114,9 @@ int arg_all(const struct args *a, const char *option, const char **value, int ma
  * neither. ERR_USAGE. */
 int arg_int(const struct args *a, const char *option, int64_t min, int64_t max, int64_t *out,
             struct err *e);
+
+/* ERR_USAGE, with a message that names both, when both were given. */
+int args_exclusive(const struct args *a, const char *one, const char *other, struct err *e);
 
 /* Index of the value in a NULL-terminated list of words; 0 where there is neither value nor
  * default. ERR_USAGE. */

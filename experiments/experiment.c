@@ -403,6 +403,20 @@ static void read_root(struct reader *r)
     x->mix_numerics = yaml_bool_or(y, root, "mix_numerics", false);
 }
 
+/* Two --set of one value would hide the first. */
+static int check_sets(const char *const *set, int32_t n_set, struct err *e)
+{
+    for (int32_t i = 0; i < n_set; i++)
+        for (int32_t k = 0; k < i; k++) {
+            size_t n = strcspn(set[i], "=");
+            if (n == strcspn(set[k], "=") && !strncmp(set[i], set[k], n))
+                return err_set(e, ERR_USAGE,
+                               "--set %s and --set %s are of the same value: remove one of them",
+                               set[k], set[i]);
+        }
+    return ERR_OK;
+}
+
 int experiment_parse(const char *name, const void *bytes, size_t n, const char *const *set,
                      int32_t n_set, struct arena *arena, struct experiment *out, struct err *e)
 {
@@ -410,6 +424,8 @@ int experiment_parse(const char *name, const void *bytes, size_t n, const char *
     *out = (struct experiment){.file = arena_strdup(arena, name)};
     if (!out->file)
         return err_set(e, ERR_NOMEM, "out of memory while reading an experiment");
+    if (check_sets(set, n_set, e))
+        return ERR_USAGE;
     yaml_parse(&r.y, out->file, bytes, n, arena, e);
     for (int32_t i = 0; i < n_set && !r.y.code; i++) {
         if (strncmp(set[i], "device.", 7)) {

@@ -69,7 +69,7 @@ struct experiment {
 
 /* Reads a file with `set` (n_set texts, "policies.0.max_draft=5") put in; those that begin with
  * "device." are kept for the device file. Errors name file:line:column, the value, what was
- * expected, the remedy. */
+ * expected, the remedy; ERR_USAGE for two sets of one value. */
 int experiment_load(const char *path, const char *const *set, int32_t n_set, struct arena *arena,
                     struct experiment *out, struct err *e);
 
