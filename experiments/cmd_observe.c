@@ -6,7 +6,7 @@
 #include "experiments/command.h"
 #include "experiments/session.h"
 #include "experiments/spec.h"
-#include "traces/trace.h"
+#include "experiments/world.h"
 #include "traces/workload.h"
 
 static const struct option options[] = {
@@ -194,16 +194,15 @@ static int observe_all(struct observing *o, const struct args *a, const struct w
                        int64_t prompts, struct err *e)
 {
     static const char *const splits[] = {"all", "calibration", "held-out", NULL};
+    static const enum experiment_split split[] = {EXPERIMENT_ALL, EXPERIMENT_CALIBRATION,
+                                                  EXPERIMENT_HELD_OUT};
     int which = 0, rc = arg_word(a, "--split", splits, &which, e);
     int32_t *index = calloc((size_t)w->n + 1, sizeof *index);
     if (!index)
         return err_set(e, ERR_NOMEM, "out of memory");
-    int32_t n = 0, max = prompts < w->n ? (int32_t)prompts : w->n;
-    if (which == 0)
-        for (; n < max; n++)
-            index[n] = n;
-    else
-        n = workload_choose(w, which == 1 ? SPLIT_CALIBRATION : SPLIT_HELD_OUT, max, index);
+    int32_t n = world_choose(w, split[which], prompts < w->n ? (int32_t)prompts : w->n, index);
+    if (n < 0)
+        rc = err_set(e, ERR_NOMEM, "out of memory");
     for (int32_t i = 0; i < n && !rc; i++) {
         if (isatty(STDERR_FILENO))
             fprintf(stderr, "\r%d of %d: %-32s", i + 1, n, w->item[index[i]].id);
@@ -229,6 +228,9 @@ static int open_target(const struct args *a, struct observing *o, struct err *e)
         rc = arg_int(a, "--ctx", 64, 1 << 20, &ctx, e);
     if (!rc)
         rc = arg_word(a, "--engine", engine, &toy, e);
+    if (!rc && toy && arg_given(a, "--model"))
+        rc = err_set(e, ERR_USAGE,
+                     "--model and --engine toy do not go together: remove one of them");
     if (!rc && arg_text(a, "--roles"))
         rc = role_map_parse(arg_text(a, "--roles"), &roles, e);
     o->top_k = (int32_t)top_k;
@@ -259,7 +261,9 @@ static int run(int argc, char **argv)
     if (!arg_text(&a, "--workload"))
         return command_usage("observe needs --workload FILE.jsonl");
     arena_init(&o.arena);
-    int rc = arg_int(&a, "--prompts", 1, 1000000, &prompts, &e);
+    int rc = args_exclusive(&a, "-o", "--output", &e);
+    if (!rc)
+        rc = arg_int(&a, "--prompts", 1, 1000000, &prompts, &e);
     if (!rc)
         rc = workload_load(arg_text(&a, "--workload"), SPLIT_ALTERNATE, &w, &e);
     if (rc)

@@ -27,6 +27,13 @@ void trace_truth_init(struct trace_truth *t, const struct trace *trace, const in
 void trace_requests(const struct trace *trace, const int32_t *map, int32_t n,
                     struct request *request);
 
+struct workload;
+
+/* As workload_choose, also for EXPERIMENT_ALL: items of the split, at most `max`, evenly over tasks
+ * by its fixed rule. -1 without memory. */
+int32_t world_choose(const struct workload *w, enum experiment_split split, int32_t max,
+                     int32_t *index);
+
 /* A simulated executor of a device. `roles` is as in device_roles, NULL for the file's; the cost
  * model lives in `arena`. Device, truth and set-up must outlive the executor. */
 int device_exec(const struct device *d, const char *roles, const struct device_options *opt,
