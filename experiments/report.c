@@ -63,7 +63,7 @@ static void put_extrapolated(const struct run_summary *s, int32_t n, FILE *f)
 
 static void put_notes(const struct run_report *r, const struct run_summary *s, FILE *f)
 {
-    int32_t n = r->x->n_policies, degenerate = 0;
+    int32_t n = r->x->n_policies, degenerate = run_degenerate(r);
     bool truth = false, lossy = false;
     int64_t unknown = 0;
     double equal = run_tokens_equal(r);
@@ -71,7 +71,6 @@ static void put_notes(const struct run_report *r, const struct run_summary *s, F
         truth = truth || s[i].needs_truth;
         lossy = lossy || !s[i].lossless;
         unknown += s[i].n_unknown;
-        degenerate += s[i].n_degenerate;
     }
     put_extrapolated(s, n, f);
     if (truth)
@@ -84,8 +83,10 @@ static void put_notes(const struct run_report *r, const struct run_summary *s, F
                 " choices under rejected tokens are not in the trace: policies saw none there\n",
                 unknown);
     if (degenerate)
-        fprintf(f, "%" PRId32 " texts repeat themselves (distinct 4-grams under %.1f)\n",
-                degenerate, METRICS_DEGENERATE);
+        fprintf(f,
+                "%" PRId32 " of %" PRId32
+                " requests have a text that repeats itself (distinct 4-grams under %.1f)\n",
+                degenerate, r->n_requests, METRICS_DEGENERATE);
     if (equal < 1)
         fprintf(f, "texts of lossless policies DIFFER: equal for %.4f of the requests\n", equal);
     if (r->mixed)

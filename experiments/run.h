@@ -115,12 +115,15 @@ struct run_summary {
     } busy[SIM_MAX_PROCESSORS];
     int64_t n_jobs, n_extrapolated; /* -1 as above */
     int64_t n_unknown;              /* choices that the trace did not hold */
-    int32_t n_degenerate;           /* requests whose text repeats itself */
+    int32_t n_degenerate;           /* of n_requests, those whose text repeats itself */
     bool needs_truth, lossless;
 };
 
 /* summary[x->n_policies] */
 int run_summarise(const struct run_report *r, struct run_summary *summary, struct err *e);
+
+/* Requests of which some run's text repeats itself. */
+int32_t run_degenerate(const struct run_report *r);
 
 /* Share of requests where all runs of lossless policies gave the same text; NAN without two such
  * runs. */

@@ -100,6 +100,20 @@ int run_summarise(const struct run_report *r, struct run_summary *summary, struc
     return ERR_OK;
 }
 
+int32_t run_degenerate(const struct run_report *r)
+{
+    int32_t n = 0;
+    for (int32_t i = 0; i < r->n_requests; i++) {
+        bool any = false;
+        for (int32_t k = 0; k < r->n && !any; k++) {
+            const struct request_result *q = &r->run[k].result.request[i];
+            any = metrics_distinct_4grams(q->output, q->n_output) < METRICS_DEGENERATE;
+        }
+        n += any;
+    }
+    return n;
+}
+
 static bool same_text(const struct request_result *a, const struct request_result *b)
 {
     return a->n_output == b->n_output &&
