@@ -36,11 +36,10 @@ static int run(int argc, char **argv)
     struct output o;
     struct arena arena;
     struct err e = {0};
-    static const char *const formats[] = {"table", "csv", NULL};
     int format, rc = args_parse(&command_devices, argc, argv, &a);
     if (rc != ARGS_GO_ON)
         return rc;
-    if (arg_word(&a, "--format", formats, &format, &e))
+    if (arg_word(&a, "--format", output_formats, &format, &e))
         return command_fail(&e);
     arena_init(&arena);
     output_init(&o, &arena, columns);
@@ -54,7 +53,7 @@ static int run(int argc, char **argv)
     return rc ? EXIT_FAILED : command_end();
 }
 
-static const struct option options[] = {{"--format", "FORMAT", "table", "table or csv", 0},
+static const struct option options[] = {{"--format", "FORMAT", "table", "table, csv or json", 0},
                                         {.name = NULL}};
 static const char *const examples[] = {"devices", NULL};
 

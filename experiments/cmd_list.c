@@ -48,6 +48,37 @@ static void put_head(struct output *o, const char *kind, const char *name, const
     output_end(o);
 }
 
+/* Whether a policy's text is the target's own, with its default parameters. */
+static const char *lossless(const struct policy_type *t)
+{
+    int64_t value[PARAM_MAX];
+    param_defaults(t->params, value);
+    return t->lossless(value) ? "; lossless" : "; not lossless";
+}
+
+/* Mechanisms of the hardware model: what it is made from, and what there is no model of, so that no
+ * result has it. */
+static void put_mechanisms(struct output *o)
+{
+    static const struct {
+        const char *name, *what;
+    } list[] = {
+        {"width", "measured: step and prefill tables, linear within a residue of the period"},
+        {"context", "measured: the tables' buckets of padded cells"},
+        {"changed shape", "measured: cells with changed: 1, else the table's change"},
+        {"sampling", "measured: sample, commit, draft of a device file"},
+        {"host", "measured: event, action, dispatch and notify times of a device file"},
+        {"bus sharing", "weighted max-min; needs bus.dram and the tables' bytes"},
+        {"power", "active and idle power of a device file; null: energy unknown"},
+        {"load beside compute", "not modelled: a device file has whole-step tables only"},
+        {"synchronisation", "not modelled beyond dispatch and notify"},
+        {"storage", "not modelled"},
+        {"thermal", "not modelled"},
+    };
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++)
+        put_head(o, "mechanism", list[i].name, list[i].what, false, false);
+}
+
 static void put_executors(struct output *o)
 {
     static const struct {
@@ -76,38 +107,43 @@ static int run(int argc, char **argv)
     struct arena arena;
     struct err e = {0};
     int format, rc = args_parse(&command_list, argc, argv, &a);
-    static const char *const formats[] = {"table", "csv", NULL};
     if (rc != ARGS_GO_ON)
         return rc;
-    if (arg_word(&a, "--format", formats, &format, &e))
+    if (arg_word(&a, "--format", output_formats, &format, &e))
         return command_fail(&e);
     arena_init(&arena);
     output_init(&o, &arena, columns);
     for (int i = 0; policy_registry[i]; i++) {
         const struct policy_type *t = policy_registry[i];
-        put_head(&o, "policy", t->name, t->summary, t->flags & POLICY_NEEDS_TRUTH,
+        char what[200];
+        snprintf(what, sizeof what, "%s%s", t->summary, lossless(t));
+        put_head(&o, "policy", t->name, what, t->flags & POLICY_NEEDS_TRUTH,
                  t->flags & POLICY_NEEDS_DRAFTER);
         put_params(&o, "policy", t->name, t->params);
     }
     for (int i = 0; draft_registry[i]; i++) {
         const struct drafter_type *t = draft_registry[i];
-        put_head(&o, "drafter", t->name, t->summary, t->flags & DRAFTER_NEEDS_TRUTH, false);
+        char what[200];
+        snprintf(what, sizeof what, "%s%s", t->summary,
+                 t->flags & DRAFTER_BRANCHES ? "; may propose trees" : "");
+        put_head(&o, "drafter", t->name, what, t->flags & DRAFTER_NEEDS_TRUTH, false);
         put_params(&o, "drafter", t->name, t->params);
     }
     put_executors(&o);
+    put_mechanisms(&o);
     rc = output_print(&o, (enum output_format)format, stdout);
     arena_fini(&arena);
     return rc ? EXIT_FAILED : command_end();
 }
 
-static const struct option options[] = {{"--format", "FORMAT", "table", "table or csv", 0},
+static const struct option options[] = {{"--format", "FORMAT", "table", "table, csv or json", 0},
                                         {.name = NULL}};
 static const char *const examples[] = {"list", NULL};
 
 const struct command command_list = {
     .name = "list",
     .group = "Look",
-    .summary = "policies, drafters and executors, with parameters, defaults and ranges",
+    .summary = "policies, drafters, executors and mechanisms, with parameters and ranges",
     .arguments = "",
     .options = options,
     .examples = examples,

@@ -1,10 +1,14 @@
 #include "experiments/output.h"
 
 #include <assert.h>
+#include <ctype.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "sim/base/json.h"
 
 const char *const output_formats[] = {"table", "csv", "json", NULL};
 
@@ -54,9 +58,17 @@ void output_cell(struct output *o, const char *fmt, ...)
     output_text(o, text);
 }
 
+/* Of the cell put last. */
+static void set_type(struct output *o, enum output_type type)
+{
+    if (!o->code)
+        o->last->type[o->at - 1] = (uint8_t)type;
+}
+
 void output_int(struct output *o, int64_t v)
 {
     output_cell(o, "%" PRId64, v);
+    set_type(o, OUTPUT_NUMBER);
 }
 
 void output_number(struct output *o, const char *fmt, double v, const char *none)
@@ -64,10 +76,12 @@ void output_number(struct output *o, const char *fmt, double v, const char *none
     char text[400];
     if (isnan(v)) {
         output_text(o, none);
+        set_type(o, OUTPUT_NONE);
         return;
     }
     snprintf(text, sizeof text, fmt, v);
     output_text(o, text);
+    set_type(o, OUTPUT_NUMBER);
 }
 
 void output_end(struct output *o)
@@ -161,10 +175,46 @@ static void print_csv_row(const struct output *o, const char *const *cell, FILE 
     fputc('\n', f);
 }
 
+static void put_json_cell(struct json_writer *w, const char *column, const char *cell,
+                          enum output_type type)
+{
+    char key[64];
+    snprintf(key, sizeof key, "%s", column);
+    for (char *c = key; *c; c++)
+        *c = *c == ' ' ? '_' : (char)tolower((unsigned char)*c);
+    if (type == OUTPUT_TEXT)
+        json_string(w, key, cell);
+    else if (type == OUTPUT_NONE)
+        json_null(w, key);
+    else if (cell[strspn(cell, "-0123456789")])
+        json_double(w, key, strtod(cell, NULL));
+    else
+        json_int(w, key, strtoll(cell, NULL, 10));
+}
+
+static int print_json(const struct output *o, FILE *f)
+{
+    struct json_writer w;
+    json_writer_init(&w, f, 1);
+    json_array(&w, NULL);
+    for (const struct output_row *r = o->first; r; r = r->next) {
+        json_object(&w, NULL);
+        for (int32_t c = 0; c < o->n_columns; c++)
+            put_json_cell(&w, o->column[c], r->cell[c], (enum output_type)r->type[c]);
+        json_close(&w);
+    }
+    json_close(&w);
+    int rc = json_line(&w);
+    json_writer_fini(&w);
+    return rc;
+}
+
 int output_print(const struct output *o, enum output_format format, FILE *f)
 {
     if (o->code)
         return o->code;
+    if (format == OUTPUT_JSON)
+        return print_json(o, f);
     if (format == OUTPUT_CSV) {
         print_csv_row(o, o->column, f);
         for (const struct output_row *r = o->first; r; r = r->next)

@@ -19,6 +19,9 @@ extern const char *const output_formats[];
 
 enum { OUTPUT_MAX_COLUMNS = 32 };
 
+/* What a cell is in JSON. */
+enum output_type { OUTPUT_TEXT, OUTPUT_NUMBER, OUTPUT_NONE };
+
 /* Text cells under named columns. Cells are copied to the arena; memory that runs out is kept in
  * mind and reported by output_print. */
 struct output {
@@ -27,6 +30,7 @@ struct output {
     const char *column[OUTPUT_MAX_COLUMNS];
     struct output_row {
         const char *cell[OUTPUT_MAX_COLUMNS];
+        uint8_t type[OUTPUT_MAX_COLUMNS]; /* enum output_type */
         struct output_row *next;
     } * first, *last;
     int code;
@@ -46,7 +50,9 @@ void output_number(struct output *o, const char *fmt, double v, const char *none
 void output_end(struct output *o);
 
 /* TABLE: columns two spaces apart, numbers flush right. CSV: as RFC 4180 with a header, lines
- * ended by LF. Returns ERR_NOMEM, ERR_IO. Not for JSON, whose objects differ by command. */
+ * ended by LF. JSON: an array of objects, a row each; keys are the columns' names in lower case,
+ * with '_' for a space; numbers are what output_int and output_number put there, null what was NAN.
+ * Returns ERR_NOMEM, ERR_IO. */
 int output_print(const struct output *o, enum output_format format, FILE *f);
 
 /* ---- of runs -------------------------------------------------------------------------------- */
