@@ -9,7 +9,7 @@
 #include "experiments/run.h"
 
 /* PRAGMA user_version of files that this program writes. */
-enum { STORE_VERSION = 1 };
+enum { STORE_VERSION = 2 };
 
 struct sqlite3;
 struct store;

@@ -142,6 +142,33 @@ static void round_trip(void)
     CHECK_EQ(get(s, "SELECT runs = 1 AND requests = 2 AND output_tokens = 4 AND e2e_ns_sum = 800"
                     " AND tokens_per_verify = 1.5 AND draft_efficiency = 0.25 FROM v_policy"),
              1);
+    CHECK_EQ(get(s, "SELECT run_jobs = jobs AND run_extrapolated = 3 FROM v_request JOIN run ON"
+                    " run.id = run_id WHERE idx = 1"),
+             1);
+    CHECK_EQ(store_add_run(s, id, &report, &o, &run, &e), ERR_OK);
+    CHECK_EQ(get(s, "SELECT jobs = 2 * (SELECT MAX(run.jobs) FROM run) AND extrapolated = 6"
+                    " FROM v_policy"),
+             1);
+    store_close(s);
+    fresh(path, sizeof path);
+}
+
+/* A file of the version before is brought up: its views get their new columns. */
+static void older_file(void)
+{
+    char path[256];
+    struct store *s;
+    struct err e = {0};
+    CHECK_EQ(store_open(fresh(path, sizeof path), &s, &e), ERR_OK);
+    CHECK_EQ(store_exec(s, &e, "DROP VIEW v_policy", ""), ERR_OK);
+    CHECK_EQ(store_exec(s, &e, "DROP VIEW v_request", ""), ERR_OK);
+    CHECK_EQ(store_exec(s, &e, "CREATE VIEW v_request AS SELECT 1 AS one", ""), ERR_OK);
+    CHECK_EQ(store_exec(s, &e, "CREATE VIEW v_policy AS SELECT 1 AS one", ""), ERR_OK);
+    CHECK_EQ(store_exec(s, &e, "PRAGMA user_version = 1", ""), ERR_OK);
+    store_close(s);
+    CHECK_EQ(store_open(path, &s, &e), ERR_OK);
+    CHECK_EQ(get(s, "PRAGMA user_version"), STORE_VERSION);
+    CHECK_EQ(get(s, "SELECT COUNT(extrapolated) + COUNT(jobs) FROM v_policy"), 0);
     store_close(s);
     fresh(path, sizeof path);
 }
@@ -311,6 +338,7 @@ static void values(void)
 }
 
 static const struct unit_test tests[] = {{"round_trip", round_trip},
+                                         {"older_file", older_file},
                                          {"failed_run", failed_run},
                                          {"all_or_nothing", all_or_nothing},
                                          {"killed", killed},
