@@ -111,6 +111,20 @@ t 2 run $q --on real --faults fail=1
 err '--faults goes with --on sim and --on toy'
 t 2 run $q --faults fail=2000
 err "fail is '2000': expected a whole number from 0 to 1000"
+t 2 run $q --seed 7 --set seed=3
+err '--seed 7 and --set seed=3 both give the seed: remove one of them'
+t 2 run $q --set limit=3 --set limit=4
+err '--set limit=3 and --set limit=4 are of the same value: remove one of them'
+t 2 run $q --mix-numerics --set mix_numerics=false
+err '--mix-numerics and --set mix_numerics=false say the same thing'
+t 2 run --on replay:x.log --store x.sqlite
+err '--store and --on replay:x.log do not go together'
+t 2 run --on replay:x.log --set limit=3
+err '--set limit=3 and --on replay:x.log without an experiment'
+t 2 observe --engine toy --workload w.jsonl -o a.trace --output b.trace
+err '-o and --output do not go together: remove one of them'
+t 2 profile --engine toy --model m.gguf -o a.yaml
+err '--model and --engine toy do not go together: remove one of them'
 t 2 run $q --set 'seed=[1, 2]'
 err 'nothing here is random'
 t 2 bench cores
@@ -124,6 +138,8 @@ out 'quickstart: sim on example-2core, model synthetic, target=cpu:0 draft=cpu:1
 out 'suffix width=auto'
 out 'unknown'
 cp out first
+(cd / && "$build/tandem" run "$scratch/$q") >out 2>err
+ok 'an experiment from elsewhere gives something else' cmp -s first out
 t 0 run -- $q
 ok 'two runs differ' cmp -s first out
 for format in csv json; do
@@ -155,10 +171,11 @@ err "did you mean 'policies'?"
 t 1 run $q --set max_ctx=100
 err "request 'synthetic-0' has 60 prompt tokens and asks for 48 more"
 "$build/tests/make_trace" other.trace another-build
-t 1 run $q --set trace=../other.trace --set mix_numerics=false
+sed 's/^mix_numerics: true/mix_numerics: false/' $q >experiments/strict.yaml
+t 1 run experiments/strict.yaml --set trace=../other.trace
 err "the trace has the numerics id 'another-build', the device 'example-2core'"
 err '--mix-numerics'
-t 0 run $q --set trace=../other.trace --set mix_numerics=false --mix-numerics
+t 0 run experiments/strict.yaml --set trace=../other.trace --mix-numerics
 out 'numerics ids differ, as allowed: trace another-build, device example-2core'
 
 # ---- faults: a named error, and a store that is whole
@@ -221,7 +238,13 @@ out 'suffix automaton'
 out '1..4096'
 t 0 list --format csv
 out 'drafter,lookup,ngram,3,1..8,'
+out 'mechanism,thermal,,,,not modelled'
+t 0 list --format json
+out '"what": "one token per step, no drafts: the baseline; lossless"'
+ok 'list is no JSON array' [ "$(head -c 1 out)$(tail -c 2 out)" = '[]' ]
 t 0 devices
+t 0 devices --format json
+ok 'devices is no JSON array' [ "$(head -c 1 out)$(tail -c 2 out)" = '[]' ]
 t 0 import --from jsonl --field prompt --task reply traces/workloads/reply.jsonl --output w.jsonl
 err 'prompts, 1 tasks, written to w.jsonl'
 t 0 run $q --on toy --set workload=../w.jsonl

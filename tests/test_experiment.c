@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "experiments/command.h"
 #include "experiments/output.h"
 #include "experiments/run.h"
 #include "sim/base/io.h"
@@ -159,7 +160,74 @@ static void sets(void)
     static const char *const bad[] = {"policies.mine.max_drafts=3"};
     CHECK_EQ(parse(everything, bad, 1, &a, &x, &e), ERR_SCHEMA);
     CHECK_HAS(e.msg, "max_drafts");
+    static const char *const twice[] = {"seed=9", "seeds=1", "seed=10"};
+    CHECK_EQ(parse(everything, twice, 3, &a, &x, &e), ERR_USAGE);
+    CHECK_STR(e.msg, "--set seed=9 and --set seed=10 are of the same value: remove one of them");
     arena_fini(&a);
+}
+
+/* All of a workload is chosen from evenly over tasks, as each split is. */
+static void chosen_evenly(void)
+{
+    static const char text[] = "{\"id\":\"a1\",\"task\":\"a\",\"prompt\":\"x\",\"max_tokens\":1}\n"
+                               "{\"id\":\"a2\",\"task\":\"a\",\"prompt\":\"x\",\"max_tokens\":1}\n"
+                               "{\"id\":\"a3\",\"task\":\"a\",\"prompt\":\"x\",\"max_tokens\":1}\n"
+                               "{\"id\":\"b1\",\"task\":\"b\",\"prompt\":\"x\",\"max_tokens\":1}\n"
+                               "{\"id\":\"b2\",\"task\":\"b\",\"prompt\":\"x\",\"max_tokens\":1}\n";
+    static const int32_t want[] = {0, 3, 1, 4, 2};
+    struct workload w;
+    struct err e = {0};
+    int32_t index[6];
+    CHECK_EQ(workload_load_bytes("w", text, sizeof text - 1, SPLIT_ALTERNATE, &w, &e), ERR_OK);
+    for (int32_t max = 1; max <= 6; max++) {
+        int32_t n = world_choose(&w, EXPERIMENT_ALL, max, index);
+        CHECK_EQ(n, max < 5 ? max : 5);
+        for (int32_t i = 0; i < n; i++)
+            CHECK_EQ(index[i], want[i]);
+    }
+    CHECK_EQ(world_choose(&w, EXPERIMENT_HELD_OUT, 6, index), 2);
+    CHECK_EQ(index[0], 1);
+    CHECK_EQ(index[1], 4);
+    CHECK_EQ(w.item[0].split, SPLIT_CALIBRATION);
+    workload_fini(&w);
+}
+
+/* However many policies and repetitions gave a text that repeats, it is one request's. */
+static void repeating_texts_are_counted_once(void)
+{
+    static int32_t same[8], differs[] = {1, 2, 3, 4, 5, 6, 7, 8};
+    struct request_result q[2][3] = {{{.n_output = 8, .output = same},
+                                      {.n_output = 8, .output = differs},
+                                      {.n_output = 8, .output = differs}},
+                                     {{.n_output = 8, .output = same},
+                                      {.n_output = 8, .output = differs},
+                                      {.n_output = 8, .output = same}}};
+    struct run_outcome run[2] = {{.result = {.n_requests = 3, .request = q[0]}},
+                                 {.result = {.n_requests = 3, .request = q[1]}}};
+    struct run_report r = {.n = 2, .run = run, .n_requests = 3};
+    CHECK_EQ(run_degenerate(&r), 2);
+}
+
+/* Found in the working directory, then above the program; the folder above tests/ is the build's.
+ */
+static void shipped_files(void)
+{
+    static const struct command *const none[] = {NULL};
+    static const struct program p = {.name = "x", .licence = "-", .commands = none};
+    char name[] = "x", version[] = "--version", *argv[] = {name, version, NULL};
+    char path[4096], small[8], *here = getcwd(NULL, 0);
+    CHECK_EQ(program_main(&p, 2, argv), EXIT_OK);
+    CHECK(command_shipped("experiments/quickstart.yaml", path, sizeof path));
+    CHECK_STR(path, "experiments/quickstart.yaml");
+    CHECK(command_shipped("CMakeCache.txt", path, sizeof path));
+    CHECK_HAS(path, "/tests/../CMakeCache.txt");
+    CHECK(!command_shipped("CMakeCache.txt", small, sizeof small));
+    CHECK_EQ(chdir("/"), 0);
+    CHECK(command_shipped("CMakeCache.txt", path, sizeof path));
+    CHECK(!command_shipped("no/such.file", path, sizeof path));
+    CHECK_STR(path, "no/such.file");
+    CHECK_EQ(chdir(here), 0);
+    free(here);
 }
 
 static const struct {
@@ -429,7 +497,7 @@ static const struct {
     {"example-2core", "arrivals: [0 ms, 1 ms]\n", WORLD_SIM, false, ERR_OK, ""},
     {"example-2core", "roles: {target: nobody}\n", WORLD_SIM, false, ERR_SCHEMA, "nobody"},
     {"example-2core", "belief: {file: nowhere.yaml}\n", WORLD_SIM, false, ERR_IO, ""},
-    {"example-2core", "", WORLD_TOY, false, ERR_SCHEMA, "needs the key 'workload"},
+    {"example-2core", "", WORLD_TOY, false, ERR_SCHEMA, "needs the key 'workload': add a JSON"},
     {"example-2core", "workload: nowhere.jsonl\n", WORLD_TOY, false, ERR_IO, ""},
 };
 
@@ -584,22 +652,33 @@ static void cells(void)
     fclose(f);
     CHECK_STR(text, "name      n  note\na, \"b\"  -12     -\n\xc3\xa9\xc3\xa9      3.2      \n");
     free(text);
+    f = open_memstream(&text, &n);
+    CHECK_EQ(output_print(&o, OUTPUT_JSON, f), ERR_OK);
+    fclose(f);
+    CHECK_STR(text,
+              "[\n {\n  \"name\": \"a, \\\"b\\\"\",\n  \"n\": -12,\n  \"note\": null\n },\n"
+              " {\n  \"name\": \"\xc3\xa9\xc3\xa9\",\n  \"n\": 3.2,\n  \"note\": \"\"\n }\n]\n");
+    free(text);
     arena_fini(&a);
 }
 
-static const struct unit_test tests[] = {{"whole", whole},
-                                         {"defaults", defaults},
-                                         {"sets", sets},
-                                         {"errors", errors},
-                                         {"simulated", simulated},
-                                         {"same_bytes", same_bytes},
-                                         {"logs_replay", logs_replay},
-                                         {"refusals", refusals},
-                                         {"noisy_belief", noisy_belief},
-                                         {"toy_runs", toy_runs},
-                                         {"fault_plans", fault_plans},
-                                         {"failing_run", failing_run},
-                                         {"cells", cells},
-                                         {NULL, NULL}};
+static const struct unit_test tests[] = {
+    {"whole", whole},
+    {"defaults", defaults},
+    {"sets", sets},
+    {"chosen_evenly", chosen_evenly},
+    {"repeating_texts_are_counted_once", repeating_texts_are_counted_once},
+    {"shipped_files", shipped_files},
+    {"errors", errors},
+    {"simulated", simulated},
+    {"same_bytes", same_bytes},
+    {"logs_replay", logs_replay},
+    {"refusals", refusals},
+    {"noisy_belief", noisy_belief},
+    {"toy_runs", toy_runs},
+    {"fault_plans", fault_plans},
+    {"failing_run", failing_run},
+    {"cells", cells},
+    {NULL, NULL}};
 
 UNIT_MAIN("experiment", tests)
