@@ -947,6 +947,20 @@ static void many_jobs_keep_to_the_model(void)
     end(f);
 }
 
+/* A shim that delivers an event of its own asks for the host's time without a `next` between. */
+static void host_time_is_counted_once(void)
+{
+    struct fixture *f = begin();
+    const struct event due = {.kind = EV_WAKE, .request = -1};
+    struct event first = next(f, &due);
+    int64_t sum_ns = 0;
+    for (int i = 0; i < 1000; i++)
+        sum_ns += f->x->ops->host(f->x, &(struct host_work){1, 0});
+    struct event second = next(f, &due);
+    CHECK(second.time_ns >= first.time_ns + sum_ns);
+    end(f);
+}
+
 static const struct unit_test tests[] = {
     {"a_role_runs_first_in_first_out", a_role_runs_first_in_first_out},
     {"jobs_wait_across_roles", jobs_wait_across_roles},
@@ -968,6 +982,7 @@ static const struct unit_test tests[] = {
     {"it_takes_max_jobs_and_no_more", it_takes_max_jobs_and_no_more},
     {"a_stall_names_who_waits_for_whom", a_stall_names_who_waits_for_whom},
     {"it_is_destroyed_with_jobs_in_flight", it_is_destroyed_with_jobs_in_flight},
+    {"host_time_is_counted_once", host_time_is_counted_once},
     {"many_jobs_keep_to_the_model", many_jobs_keep_to_the_model},
     {NULL, NULL},
 };
