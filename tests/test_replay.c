@@ -626,8 +626,11 @@ static void faults_end_in_a_named_error_or_the_right_text(void)
     } cases[] = {
         {{.seed = 1, .fail = 1000}, ERR_DEVICE, ""},
         {{.seed = 1, .fail = 50}, ERR_DEVICE, ""},
-        {{.seed = 1, .drop = 1000}, ERR_STALLED, "job 1 (FORWARD of request 0"},
-        {{.seed = 2, .drop = 30}, ERR_STALLED, "dropped by the fault plan"},
+        {{.seed = 1, .drop = 1000},
+         ERR_STALLED,
+         " was dropped by the fault plan; request 0 waits for job 1 (FORWARD on target)"},
+        {{.seed = 1, .drop = 1000}, ERR_STALLED, "the end of job 1 (FORWARD of request 0)"},
+        {{.seed = 2, .drop = 30}, ERR_STALLED, "dropped by the fault plan; request "},
         {{.seed = 1, .delay = 1000, .delay_ns = 777777}, ERR_OK, ""},
         {{.seed = 1, .delay = 200, .delay_ns = 3}, ERR_OK, ""},
         {{.seed = 3, .delay = 500, .delay_ns = 5000000000}, ERR_OK, ""},
@@ -651,6 +654,30 @@ static void faults_end_in_a_named_error_or_the_right_text(void)
             play_destroy(plain);
             play_destroy(p);
         }
+}
+
+static int answer_nothing(void *self, const struct event *ev, struct actions *out)
+{
+    (void)self;
+    (void)ev;
+    (void)out;
+    return ERR_OK;
+}
+
+/* Who waits for whom, when no job is to blame. */
+static void a_policy_that_does_nothing_is_named(void)
+{
+    struct policy_type lazy = *policy_find("autoregressive");
+    lazy.on_event = answer_nothing;
+    for (int on_toy = 0; on_toy < 2; on_toy++) {
+        struct play *p =
+            on_toy ? toy_create_play(&lazy, 2) : play_create("autoregressive", "", 2, 9);
+        p->setup.policy = &lazy;
+        CHECK_EQ(play(p, false), ERR_STALLED);
+        CHECK_HAS(p->e.msg, "no job is in flight, no event is due, and the policy waits; request 0 "
+                            "has no job in flight and waits for policy autoregressive");
+        play_destroy(p);
+    }
 }
 
 /* A serial run, each of whose DONEs is late by d, is longer by d for each job in a row. */
@@ -766,6 +793,8 @@ static void faults_on_threads_end(void)
             int rc = play(p, false);
             bool worked = !rc && same_texts(&plain->result, &p->result);
             bool named = rc && p->e.msg[0] && (!cases[i].code || rc == cases[i].code);
+            if (cases[i].plan.drop)
+                CHECK_HAS(p->e.msg, "dropped by the fault plan; request ");
             if (!CHECK(cases[i].may_work && !cases[i].code ? worked || named
                        : cases[i].may_work                 ? worked
                                                            : named))
@@ -773,6 +802,26 @@ static void faults_on_threads_end(void)
             play_destroy(plain);
             play_destroy(p);
         }
+}
+
+/* Events that come out of order may break a policy, but time is not to blame. */
+static void reorder_does_not_turn_time_back(void)
+{
+    static const char *const policy[] = {"autoregressive", "speculative:width=8 max_draft=7"};
+    for (int i = 0; i < 40; i++) {
+        struct play *p = toy_create_play(&policy_interleave, 2);
+        struct run_setup *s = &p->setup;
+        s->max_requests = 2;
+        if (i % 4 >= 2 && !CHECK(world_setup(s, policy[i % 2], i % 2 ? "suffix" : "")))
+            continue;
+        s->n_vocab = toy.n_vocab;
+        p->plan = (struct fault_plan){.seed = (uint64_t)i + 1, .reorder = i % 3 ? 300 : 1000};
+        int rc = play(p, false);
+        CHECK(rc != ERR_DEVICE || !strstr(p->e.msg, "time ran back"));
+        if (rc)
+            CHECK(p->e.msg[0] != 0);
+        play_destroy(p);
+    }
 }
 
 static void bad_plans_are_refused(void)
@@ -801,11 +850,13 @@ static const struct unit_test tests[] = {
     {"only_whole_runs_are_kept", only_whole_runs_are_kept},
     {"faults_end_in_a_named_error_or_the_right_text",
      faults_end_in_a_named_error_or_the_right_text},
+    {"a_policy_that_does_nothing_is_named", a_policy_that_does_nothing_is_named},
     {"delays_add_up", delays_add_up},
     {"delayed_runs_play_back", delayed_runs_play_back},
     {"late_jobs_keep_their_order", late_jobs_keep_their_order},
     {"reorder_reorders", reorder_reorders},
     {"faults_on_threads_end", faults_on_threads_end},
+    {"reorder_does_not_turn_time_back", reorder_does_not_turn_time_back},
     {"bad_plans_are_refused", bad_plans_are_refused},
     {NULL, NULL},
 };

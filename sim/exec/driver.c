@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "sim/base/hash.h"
@@ -11,7 +12,7 @@
 struct flight {
     int64_t id;
     int32_t request;
-    uint8_t kind, phase;
+    uint8_t kind, phase, role;
     int32_t width, n, pos;
     bool ends_step; /* a FORWARD or HEAD that ends a step */
 };
@@ -277,7 +278,8 @@ static int check_submit(struct driver *d, const struct job *j)
             return broke(d, "used a token outside the vocabulary in job", j->id);
     d->last_id = j->id;
     struct flight *f = &d->flight[d->n_flight++];
-    *f = (struct flight){.id = j->id, .request = j->request, .kind = j->kind, .phase = j->phase};
+    *f = (struct flight){
+        .id = j->id, .request = j->request, .kind = j->kind, .phase = j->phase, .role = j->role};
     if (forward) {
         f->width = j->forward.width;
         f->n = j->forward.n;
@@ -406,12 +408,46 @@ static int handle(struct driver *d, const struct event *ev)
     return rc;
 }
 
+/* " waits for job 5 (DRAFT on draft), job 7 (FORWARD on target)" */
+static void append_waits(const struct driver *d, int32_t request, struct err *e)
+{
+    const struct policy_type *policy = d->setup->policy;
+    int32_t found = 0;
+    for (int32_t i = 0; i < d->n_flight; i++) {
+        const struct flight *f = &d->flight[i];
+        size_t n = strlen(e->msg);
+        if (f->request == request)
+            snprintf(e->msg + n, sizeof e->msg - n, "%s job %" PRId64 " (%s on %s)",
+                     found++ ? "," : " waits for", f->id, job_kind_name(f->kind),
+                     policy->role[f->role]);
+    }
+    size_t n = strlen(e->msg);
+    if (!found)
+        snprintf(e->msg + n, sizeof e->msg - n, " has no job in flight and waits for policy %s",
+                 policy->name);
+}
+
+/* Adds to what the executor said who waits: its jobs are not all that can be missing. */
+static int stalled(struct driver *d)
+{
+    for (int32_t r = 0; r < d->n_arrived && d->e; r++) {
+        size_t n = strlen(d->e->msg);
+        if (!open_request(d, r))
+            continue;
+        snprintf(d->e->msg + n, sizeof d->e->msg - n, "; request %" PRId32, r);
+        append_waits(d, r, d->e);
+    }
+    return ERR_STALLED;
+}
+
 static int loop(struct driver *d)
 {
     while (d->n_finished < d->out->n_requests || d->n_flight) {
         struct event due, ev;
         next_due(d, &due);
         int rc = d->x->ops->next(d->x, &due, &ev, d->e);
+        if (rc == ERR_STALLED)
+            return stalled(d);
         if (!rc)
             rc = handle(d, &ev);
         if (rc)

@@ -83,7 +83,9 @@ struct run_result {
  * ids up to the last one submitted, no token is emitted after FINISH, emitted tokens are there and
  * <= max_tokens, a request's jobs are done when it finishes. An executor that ends a job twice, or
  * lets time run back, is ERR_DEVICE. When a policy could not handle the end of a job that was not
- * DONE_OK, the message names the job, its kind and the reason (struct done). */
+ * DONE_OK, the message names the job, its kind and the reason (struct done). When nothing can
+ * happen any more, ERR_STALLED, the executor says what it knows and each open request what it waits
+ * for: a job, by kind and role, or the policy. */
 int driver_run(const struct run_setup *setup, struct exec *x, const struct request *request,
                int32_t n_requests, struct arena *arena, struct run_result *out, struct err *e);
 

@@ -195,23 +195,28 @@ static int take_done(struct fault *f, struct event *ev, bool *mine, struct err *
     return ERR_OK;
 }
 
-/* The names of jobs whose DONE was dropped, to what another executor said, if it said anything. */
+/* Names the jobs whose DONE was dropped. What the inner executor says matters only when it has jobs
+ * of its own that cannot end. */
 static int stalled(const struct fault *f, const struct err *inner, struct err *e)
 {
     char list[400] = "";
     size_t at = 0;
-    for (int32_t i = 0; i < f->n && at < sizeof list; i++) {
+    int32_t n = 0;
+    for (int32_t i = 0; i < f->n; i++) {
         const struct watched *w = &f->job[i];
-        if (w->state == DROPPED)
-            at +=
-                (size_t)snprintf(list + at, sizeof list - at,
-                                 "%s job %" PRId64 " (%s of request %" PRId32 ", role %d)",
-                                 at ? "," : "", w->id, job_kind_name(w->kind), w->request, w->role);
+        if (w->state != DROPPED || at + 64 > sizeof list)
+            continue;
+        at += (size_t)snprintf(list + at, sizeof list - at, "%s job %" PRId64 " (%s",
+                               n++ ? "," : "", w->id, job_kind_name(w->kind));
+        if (w->request >= 0)
+            at += (size_t)snprintf(list + at, sizeof list - at, " of request %" PRId32, w->request);
+        at += (size_t)snprintf(list + at, sizeof list - at, ")");
     }
-    return err_set(
-        e, ERR_STALLED,
-        "the end of%s was dropped by the fault plan, and nothing else can happen%s%.200s", list,
-        inner->msg[0] ? ": " : "", inner->msg);
+    bool more = f->n_running && inner->msg[0];
+    return err_set(e, ERR_STALLED,
+                   "nothing can happen any more at %" PRId64 " ns: the end of%s was dropped by the "
+                   "fault plan%s%.200s",
+                   f->now_ns, list, more ? "; " : "", more ? inner->msg : "");
 }
 
 static bool any_dropped(const struct fault *f)

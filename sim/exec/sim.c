@@ -310,10 +310,11 @@ static int sim_next(struct exec *x, const struct event *due, struct event *out, 
     } else {
         int64_t t = next_done_ns(s);
         if (t == CLOCK_NEVER) {
-            char text[600];
-            pool_describe(&s->pool, s->setup->policy->role, text, sizeof text);
+            char text[600] = "no job is in flight, no event is due, and the policy waits";
+            if (s->pool.n_flight)
+                pool_describe(&s->pool, s->setup->policy->role, text, sizeof text);
             return err_set(e, ERR_STALLED, "nothing can happen any more at %" PRId64 " ns: %s",
-                           s->clock.now_ns, text[0] ? text : "no job is in flight");
+                           s->clock.now_ns, text);
         }
         rc = deliver(s, t, out);
     }
