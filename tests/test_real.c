@@ -5,8 +5,10 @@
 #include <string.h>
 
 #include "hwmodels/real/llama_engine.h"
+#include "sim/base/io.h"
 #include "sim/exec/driver.h"
 #include "sim/exec/threads.h"
+#include "tests/scratch.h"
 #include "tests/unit.h"
 #include "tests/world.h"
 
@@ -29,9 +31,11 @@ enum { PROMPTS = 3, TOKENS = 48 };
 static int32_t prompt[PROMPTS][512];
 static struct request request[PROMPTS];
 
+static char model_path[4096];
+
 static bool open_engine(void)
 {
-    static char path[4096];
+    char *path = model_path;
     static bool tried;
     if (!tried) {
         tried = true;
@@ -39,11 +43,11 @@ static bool open_engine(void)
         const char *home = getenv("HOME");
         const char *file = "models/SmolLM2-135M-Instruct.pure-Q4_0.gguf";
         if (model)
-            snprintf(path, sizeof path, "%s", model);
+            snprintf(path, sizeof model_path, "%s", model);
         else if (deps)
-            snprintf(path, sizeof path, "%s/%s", deps, file);
+            snprintf(path, sizeof model_path, "%s/%s", deps, file);
         else
-            snprintf(path, sizeof path, "%s/.cache/tandem/%s", home ? home : "", file);
+            snprintf(path, sizeof model_path, "%s/.cache/tandem/%s", home ? home : "", file);
         struct llama_options o;
         struct err e = {0};
         llama_defaults(&o);
@@ -242,11 +246,50 @@ static void lossless_policies_give_the_same_text(void)
     arena_fini(&arena);
 }
 
+/* A file that is no model is named, with the offset where it is wrong, and so is the file that
+ * cannot be written. Nothing is left behind. */
+static void bad_files_are_named(void)
+{
+    static const struct {
+        const char *bytes;
+        size_t n;
+        const char *says;
+    } bad[] = {{"hello world", 11, "offset 0: the file does not start with 'GGUF'"},
+               {"GGUF\3\0\0\0\1", 9, "offset 8: "},
+               {"GG", 2, "offset 0: "}};
+    char in[256], to[256];
+    scratch_path(in, sizeof in, "bad.gguf");
+    scratch_path(to, sizeof to, "out.gguf");
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct llama_options o;
+        struct engine *g;
+        struct err e = {0};
+        CHECK_EQ(io_write_file(in, bad[i].bytes, bad[i].n, &e), ERR_OK);
+        llama_defaults(&o);
+        o.model = in;
+        CHECK_EQ(llama_engine_create(&o, &g, &e), ERR_CORRUPT);
+        CHECK_HAS(e.msg, bad[i].says);
+        CHECK_STR(e.file, in);
+        e = (struct err){0};
+        CHECK_EQ(llama_quantize(in, to, 1, &e), ERR_CORRUPT);
+        CHECK_HAS(e.msg, bad[i].says);
+        CHECK_STR(e.file, in);
+        CHECK(fopen(to, "rb") == NULL);
+    }
+    remove(in);
+    if (!open_engine())
+        return;
+    struct err e = {0};
+    CHECK_EQ(llama_quantize(model_path, "/no/such/out.gguf", 1, &e), ERR_IO);
+    CHECK_STR(e.file, "/no/such/out.gguf");
+}
+
 static const struct unit_test tests[] = {
     {"chains_are_bit_equal_at_every_width", chains_are_bit_equal_at_every_width},
     {"rejected_rows_leave_the_cache", rejected_rows_leave_the_cache},
     {"a_tree_keeps_its_second_branch", a_tree_keeps_its_second_branch},
     {"lossless_policies_give_the_same_text", lossless_policies_give_the_same_text},
+    {"bad_files_are_named", bad_files_are_named},
     {NULL, NULL},
 };
 

@@ -1,6 +1,7 @@
 #include "hwmodels/real/llama_engine.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 
 #include "sim/base/hash.h"
 #include "sim/base/io.h"
+#include "sim/llm/model.h"
 
 #ifndef TANDEM_LLAMA_BUILD
 #define TANDEM_LLAMA_BUILD "unnamed build"
@@ -57,15 +59,19 @@ static int64_t now_ns(void)
 static pthread_mutex_t words_lock = PTHREAD_MUTEX_INITIALIZER;
 static char words[256];
 
-static void on_log(enum ggml_log_level level, const char *text, void *user)
+static void set_words(const char *text)
 {
-    (void)user;
-    if (level != GGML_LOG_LEVEL_ERROR)
-        return;
     pthread_mutex_lock(&words_lock);
     snprintf(words, sizeof words, "%s", text);
     words[strcspn(words, "\n")] = 0;
     pthread_mutex_unlock(&words_lock);
+}
+
+static void on_log(enum ggml_log_level level, const char *text, void *user)
+{
+    (void)user;
+    if (level == GGML_LOG_LEVEL_ERROR)
+        set_words(text);
 }
 
 static void start_backend(void)
@@ -403,9 +409,24 @@ static int make_context(struct llama_engine *g, struct err *e)
     return ERR_OK;
 }
 
+/* llama.cpp does not say where a file is wrong. What is damaged, or no GGUF at all, our own reader
+ * refuses with the offset; a header that only we cannot make use of is llama.cpp's to judge. */
+static int check_file(const char *path, struct err *e)
+{
+    struct model_desc m;
+    struct err why = {0};
+    int rc = model_from_gguf(path, &m, &why);
+    if (rc != ERR_IO && rc != ERR_CORRUPT && rc != ERR_NOMEM)
+        return ERR_OK;
+    return err_at(e, rc, why.file[0] ? why.file : path, why.line, why.col, "%s", why.msg);
+}
+
 static int load_model(struct llama_engine *g, struct err *e)
 {
     const struct llama_options *o = &g->options;
+    int rc = check_file(o->model, e);
+    if (rc)
+        return rc;
     struct llama_model_params mp = llama_model_default_params();
     ggml_backend_dev_t devices[2] = {NULL, NULL};
     bool cpu = !o->device || !strcmp(o->device, "CPU");
@@ -418,6 +439,7 @@ static int load_model(struct llama_engine *g, struct err *e)
                            o->device);
     }
     mp.devices = devices; /* of the CPU: none besides */
+    set_words("");
     g->model = llama_model_load_from_file(o->model, mp);
     if (!g->model)
         return err_at(e, ERR_DEVICE, o->model, 0, 0, "llama.cpp could not load this model: %s",
@@ -512,12 +534,27 @@ int32_t llama_devices(struct llama_device *out, int32_t cap)
     return n;
 }
 
+/* So that what fails later is the model's fault. */
+static int check_writable(const char *part, const char *path, struct err *e)
+{
+    FILE *f = fopen(part, "wb");
+    if (!f || fclose(f))
+        return err_at(e, ERR_IO, path, 0, 0, "cannot write: %s", strerror(errno));
+    return ERR_OK;
+}
+
 int llama_quantize(const char *in, const char *out, int32_t threads, struct err *e)
 {
-    start_once();
     char part[4096];
     if (snprintf(part, sizeof part, "%s.part", out) >= (int)sizeof part)
         return err_at(e, ERR_USAGE, out, 0, 0, "the path is too long");
+    int rc = check_file(in, e);
+    if (!rc)
+        rc = check_writable(part, out, e);
+    if (rc)
+        return rc;
+    start_once();
+    set_words("");
     struct llama_model_quantize_params p = llama_model_quantize_default_params();
     p.nthread = threads;
     p.ftype = LLAMA_FTYPE_MOSTLY_Q4_0;
