@@ -685,6 +685,7 @@ static int hostile(void (*change)(char *, struct trace_header *), struct err *e)
 CHANGE(nothing, (void)0)
 CHANGE(header_size, h->header_bytes = 8)
 CHANGE(file_size, h->file_bytes = UINT64_MAX)
+CHANGE(file_junk, h->file_bytes -= 5)
 CHANGE(no_vocabulary, h->n_vocab = 0)
 CHANGE(eos_count, h->n_eos = 1000000)
 CHANGE(eos_range, h->eos[1] = VOCAB)
@@ -747,6 +748,7 @@ static const struct {
 } hostile_change[] = {
     {header_size, "the header's checksum"},
     {file_size, "expected 18446744073709551615 bytes"},
+    {file_junk, "the trace ends here, and 5 more bytes follow: expected none"},
     {no_vocabulary, "the header's numbers"},
     {eos_count, "the header's numbers"},
     {eos_range, "end-of-text token 1 is 100"},

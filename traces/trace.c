@@ -77,7 +77,12 @@ static int check_header(const struct trace *t, struct err *e)
     uint32_t crc = hash_crc32(0, h, offsetof(struct trace_header, crc));
     if (h->header_bytes != sizeof *h || h->crc != crc)
         return CORRUPT(t, e, "offset 0: the header's checksum does not match: it is damaged");
-    if (h->file_bytes != t->n)
+    if (h->file_bytes < t->n)
+        return CORRUPT(t, e,
+                       "offset %" PRIu64 ": the trace ends here, and %" PRIu64
+                       " more bytes follow: expected none",
+                       h->file_bytes, t->n - h->file_bytes);
+    if (h->file_bytes > t->n)
         return CORRUPT(t, e, "offset %zu: the file ends here: expected %" PRIu64 " bytes", t->n,
                        h->file_bytes);
     if (h->n_vocab < 1 || h->n_eos < 0 || h->n_eos > EXEC_MAX_EOS || h->n_requests < 1 ||
