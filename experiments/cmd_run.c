@@ -7,6 +7,7 @@
 #include "experiments/command.h"
 #include "experiments/output.h"
 #include "experiments/run.h"
+#include "sim/exec/log.h"
 
 static const char replay_prefix[] = "replay:";
 
@@ -24,17 +25,54 @@ static void say_first_event(void)
 
 /* ---- replay --------------------------------------------------------------------------------- */
 
-/* The policy of the experiment that the log may be replayed with: its only one. */
-static int only_policy(const struct experiment *x, const struct experiment_policy **out,
-                       struct err *e)
+static bool same_run(const struct experiment_policy *p, const struct run_setup *s)
 {
-    if (x->n_policies != 1)
-        return err_at(e, ERR_USAGE, x->file, 0, 0,
-                      "%" PRId32 " policies: a log is replayed with one. Leave the experiment out "
-                      "to replay it with its own",
-                      x->n_policies);
+    bool same =
+        p->type == s->policy && p->n_drafters == s->n_drafters &&
+        !memcmp(p->param, s->policy_param, (size_t)param_count(p->type->params) * sizeof *p->param);
+    for (int32_t i = 0; same && i < p->n_drafters; i++) {
+        const struct run_drafter *a = &p->drafter[i], *b = &s->drafter[i];
+        same = a->type == b->type &&
+               !memcmp(a->param, b->param, (size_t)param_count(a->type->params) * sizeof *a->param);
+    }
+    return same;
+}
+
+/* Says which policy the log was made with, and which of the experiment's that is. */
+static int too_many(const struct experiment *x, const struct log_reader *r,
+                    const struct run_setup *setup, struct err *e)
+{
+    const char *own = NULL, *drafter = log_header(r, "drafter0");
+    for (int32_t i = 0; i < x->n_policies && setup->policy && !own; i++)
+        own = same_run(&x->policy[i], setup) ? x->policy[i].label : NULL;
+    return err_at(e, ERR_USAGE, x->file, 0, 0,
+                  "%" PRId32 " policies: a log is replayed with one. This one was made with "
+                  "'%.100s%s%.100s', %s%.60s%s. Leave the experiment out to replay it with its own",
+                  x->n_policies, log_header(r, "policy"), drafter ? " and " : "",
+                  drafter ? drafter : "", own ? "here '" : "none of these", own ? own : "",
+                  own ? "'" : "");
+}
+
+/* The policy of the experiment that the log may be replayed with: its only one. */
+static int only_policy(const char *log, const struct experiment *x,
+                       const struct experiment_policy **out, struct err *e)
+{
+    struct log_reader *r;
+    struct exec_caps caps;
     *out = &x->policy[0];
-    return ERR_OK;
+    if (x->n_policies == 1)
+        return ERR_OK;
+    struct run_setup *setup = calloc(1, sizeof *setup);
+    if (!setup)
+        return err_set(e, ERR_NOMEM, "out of memory");
+    int rc = log_open(log, &r, e);
+    if (!rc) {
+        log_setup(r, NULL, setup, &caps, NULL);
+        rc = too_many(x, r, setup, e);
+        log_close_reader(r);
+    }
+    free(setup);
+    return rc;
 }
 
 static int print_replayed(const char *log, const struct run_replayed *r, enum output_format format)
@@ -76,7 +114,7 @@ static int replay(const char *log, const struct experiment *x, enum output_forma
     const struct experiment_policy *policy = NULL;
     struct run_replayed r;
     struct err e = {0};
-    int rc = x ? only_policy(x, &policy, &e) : ERR_OK;
+    int rc = x ? only_policy(log, x, &policy, &e) : ERR_OK;
     if (!rc)
         rc = run_replay(log, policy, &r, &e);
     if (rc && !e.file[0])

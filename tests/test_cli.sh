@@ -209,6 +209,13 @@ err "tandem: $log: record "
 err 'in the log: '
 t 2 run $q --on "replay:$log"
 err '5 policies: a log is replayed with one'
+err "made with 'speculative width=auto"
+err 'and suffix min_match=1'
+err "here 'suffix width=auto'. Leave the experiment out"
+t 1 run $q --on replay:bad.yaml
+err 'tandem: bad.yaml:1: this is no log of Tandem: expected "tandem-log: 1" at byte 0'
+t 1 run $q --on replay:nowhere.log
+err 'nowhere.log: cannot open the log'
 t 1 run --on replay:nowhere.log
 err 'nowhere.log: '
 head -c 2000 "$log" >cut.log

@@ -500,6 +500,30 @@ static void whole_records_are_missed(void)
     CHECK_HAS(e.msg, "counts other records");
 }
 
+/* What is no log at all says so, whatever its size. */
+static void what_is_no_log_is_said(void)
+{
+    static char big[20000];
+    static const struct {
+        const char *bytes, *says;
+        size_t n;
+    } cases[] = {
+        {"", "no log of Tandem, but an empty file: expected \"tandem-log: 1\" at byte 0", 0},
+        {big, "no log of Tandem: expected \"tandem-log: 1\" at byte 0", sizeof big},
+        {"schema: x\n\n", "no log of Tandem: expected", 11},
+        {"tandem-", "bytes 0 to 7 hold no empty line", 7},
+        {"tandem-log: \n\n", "byte 13: the header ends before its version", 14},
+    };
+    memset(big, 'x', sizeof big);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct log_reader *r;
+        struct err e = {0};
+        CHECK_EQ(log_open_bytes("x.log", cases[i].bytes, cases[i].n, &r, &e), ERR_CORRUPT);
+        CHECK_HAS(e.msg, cases[i].says);
+        CHECK_STR(e.file, "x.log");
+    }
+}
+
 /* ---- headers -------------------------------------------------------------------------------- */
 
 static const struct {
@@ -834,6 +858,7 @@ static void records_print_as_lines(void)
 }
 
 static const struct unit_test tests[] = {
+    {"what_is_no_log_is_said", what_is_no_log_is_said},
     {"every_record_comes_back", every_record_comes_back},
     {"prompts_stay_until_the_reader_is_closed", prompts_stay_until_the_reader_is_closed},
     {"the_header_gives_the_run_back", the_header_gives_the_run_back},

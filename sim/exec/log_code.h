@@ -63,6 +63,9 @@ struct log_head {
     uint32_t crc; /* of all lines but the last */
 };
 
+/* ERR_CORRUPT unless the n bytes that a file starts with can be the start of a log. */
+int log_head_magic(const char *name, const char *bytes, size_t n, struct err *e);
+
 /* Parses n bytes without the empty line. `name` is for messages. */
 int log_head_parse(const char *name, const char *bytes, size_t n, struct log_head *out,
                    struct err *e);

@@ -247,13 +247,24 @@ static int get_texts(const char *name, struct log_head *h, struct err *e)
 
 /* ---- the whole ------------------------------------------------------------------------------ */
 
+static const char magic[] = "tandem-log: ";
+
+int log_head_magic(const char *name, const char *bytes, size_t n, struct err *e)
+{
+    size_t m = n < sizeof magic - 1 ? n : sizeof magic - 1;
+    if (n && !memcmp(bytes, magic, m))
+        return ERR_OK;
+    return err_at(e, ERR_CORRUPT, name, 1, 0,
+                  "this is no log of Tandem%s: expected \"%s%d\" at byte 0",
+                  n ? "" : ", but an empty file", magic, LOG_VERSION);
+}
+
 static int check_version(const char *name, const char *bytes, size_t n, struct err *e)
 {
-    static const char magic[] = "tandem-log: ";
     size_t m = sizeof magic - 1;
-    if (n < m + 2 || memcmp(bytes, magic, m))
-        return err_at(e, ERR_CORRUPT, name, 1, 0,
-                      "this is no log of Tandem: expected \"%s%d\" at byte 0", magic, LOG_VERSION);
+    if (n < m + 2)
+        return err_at(e, ERR_CORRUPT, name, 1, 0, "byte %zu: the header ends before its version",
+                      n);
     if (bytes[m] != '0' + LOG_VERSION || bytes[m + 1] != '\n')
         return err_at(e, ERR_UNSUPPORTED, name, 1, 0,
                       "the log's version is %.*s: this program reads version %d; record the run "
@@ -291,7 +302,9 @@ int log_head_parse(const char *name, const char *bytes, size_t n, struct log_hea
                    struct err *e)
 {
     memset(out, 0, sizeof *out);
-    int rc = check_version(name, bytes, n, e);
+    int rc = log_head_magic(name, bytes, n, e);
+    if (!rc)
+        rc = check_version(name, bytes, n, e);
     if (!rc)
         rc = check_crc(name, bytes, n, out, e);
     if (!rc)

@@ -200,13 +200,16 @@ static int read_belief(struct log_reader *r, struct err *e)
 static int read_header(struct log_reader *r, struct err *e)
 {
     size_t most = r->n < LOG_MAX_HEADER ? r->n : LOG_MAX_HEADER;
+    int rc = log_head_magic(r->name, (const char *)r->bytes, r->n, e);
+    if (rc)
+        return rc;
     for (size_t i = 0; i + 1 < most && !r->n_header; i++)
         if (r->bytes[i] == '\n' && r->bytes[i + 1] == '\n')
             r->n_header = i + 1;
     if (!r->n_header)
         return err_at(e, ERR_CORRUPT, r->name, 0, 0,
                       "bytes 0 to %zu hold no empty line, which ends a log's header", most);
-    int rc = log_head_parse(r->name, (const char *)r->bytes, r->n_header, &r->head, e);
+    rc = log_head_parse(r->name, (const char *)r->bytes, r->n_header, &r->head, e);
     r->at = r->n_header + 1;
     r->crc = r->head.crc;
     return rc ? rc : read_belief(r, e);
