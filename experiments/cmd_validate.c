@@ -65,11 +65,26 @@ static int numbers(const struct args *a, struct val_options *o, struct err *e)
     return rc;
 }
 
+/* What comes with Tandem is found from anywhere. */
+static void default_workloads(struct val_options *o)
+{
+    static char path[sizeof shipped / sizeof *shipped][4096];
+    o->n_workloads = sizeof shipped / sizeof *shipped;
+    for (int32_t i = 0; i < o->n_workloads; i++) {
+        command_shipped(shipped[i], path[i], sizeof path[i]);
+        o->workload[i] = path[i];
+    }
+}
+
 static int read_options(const struct args *a, struct val_options *o, char *model, size_t size,
                         struct err *e)
 {
     static const char *const engine[] = {"llama", "toy", NULL};
     int toy = 0, rc = numbers(a, o, e);
+    if (!rc)
+        rc = args_exclusive(a, "--quick", "--budget", e);
+    if (!rc)
+        rc = args_exclusive(a, "--device", "--save-device", e);
     if (!rc)
         rc = arg_word(a, "--engine", engine, &toy, e);
     o->model = toy ? NULL : arg_text(a, "--model");
@@ -82,10 +97,8 @@ static int read_options(const struct args *a, struct val_options *o, char *model
     o->progress = isatty(STDERR_FILENO);
     o->n_workloads = arg_all(a, "--workload", o->workload, 16);
     o->all_held_out = o->n_workloads > 0;
-    if (!o->n_workloads) {
-        o->n_workloads = sizeof shipped / sizeof *shipped;
-        memcpy(o->workload, shipped, sizeof shipped);
-    }
+    if (!o->all_held_out)
+        default_workloads(o);
     role_map_default(&o->roles);
     if (!rc && arg_text(a, "--roles"))
         rc = role_map_parse(arg_text(a, "--roles"), &o->roles, e);

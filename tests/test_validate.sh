@@ -197,7 +197,7 @@ err "this validation has roles 'target=cpu:0 draft=cpu:0', the file's has"
 err 'name another --store'
 t 1 $v --resume --seed 2
 err "this validation has numerics_id 'toy-2', the file's has 'toy-1'"
-t 1 $v --resume --quick
+t 1 validate --engine toy --prompts 4 --repetitions 2 --resume --quick
 err 'that this validation does not have: name another --store'
 t 1 $v --resume --device out/device.yaml
 err "this validation has device 'out/device.yaml', the file's has 'profiled'"
@@ -253,6 +253,12 @@ echo '{"id": "a", "task": "x", "prompt": "one two", "max_tokens": 1}' >one.jsonl
 t 0 $v --workload one.jsonl --store one.sqlite --format json
 report out.txt 1 2
 
+t 2 $v --quick
+err '--quick'
+[ ! -e "$build/../traces/workloads" ] || (cd out && "$build/tandem" $v --store else.sqlite --save-device else.yaml --report else.json \
+    --picture else.svg >../out.txt 2>../err.txt)
+[ ! -e "$build/../traces/workloads" ] ||
+    ok 'the shipped prompts are not found from elsewhere' [ -s out/else.json ]
 t 2 $v --ctx 511
 err '--ctx is '"'511'"': expected a whole number from 512 to'
 
