@@ -158,6 +158,14 @@ t 0 run $q --set 'device.bus.dram=1000 GB/s' --format json
 ok 'a bus wider than all that moves changes times' grep -qF "$(grep -m 1 e2e_ns_sum first)" out
 t 0 run $q --set 'device.bus.dram=9 GB/s' --format json
 ok 'no step waits for the bus' [ "$(grep -cF "$(grep -m 1 e2e_ns_sum first)" out)" = 0 ]
+t 0 run $q --set policies.1.max_draft=40 --log deep/far
+out 'lookup max_draft=3 *'
+out '* cost outside what was measured (extrapolated): lookup max_draft=3 '
+t 0 log deep/far/01-*.log
+out ' FORWARD ok extrapolated start_ns='
+t 0 log deep/far/01-*.log --format csv
+ok 'no row of the log is marked' grep -q ',41,41,.*,ok,[0-9]*,1$' out
+ok 'no row of the log is measured' grep -q ',prefill,.*,ok,[0-9]*,0$' out
 t 1 run nowhere.yaml
 err 'tandem: nowhere.yaml: '
 t 1 run $q --set trace=nowhere.trace

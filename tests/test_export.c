@@ -82,6 +82,7 @@ static bool write_log(enum kind kind)
     struct action finish = {.kind = ACT_FINISH, .request = 0};
     struct event first = end(1, 1000, 3000, 4000),
                  second = end(kind == SPOILT ? 1 : 2, 2000, 4000, 1000);
+    second.done.extrapolated = kind == PLAIN;
     if (kind == BACK_TO_BACK)
         second = end(2, 3000, 5000, 2000);
     if (kind == ROUNDED) {
@@ -161,9 +162,9 @@ static void csv_has_a_row_per_step(void)
     char *text = export(export_csv, &rc, &e);
     CHECK_EQ(rc, ERR_OK);
     CHECK_STR(text, "request,job,phase,role,graph,b0,b1,width,n,pos,start_ns,end_ns,sample_ns,"
-                    "status,bytes\n"
-                    "0,1,prefill,0,0,0,6,8,6,0,1000,3000,40,ok,4000\n"
-                    "0,2,decode,1,0,0,6,8,1,6,2000,4000,40,ok,1000\n");
+                    "status,bytes,extrapolated\n"
+                    "0,1,prefill,0,0,0,6,8,6,0,1000,3000,40,ok,4000,0\n"
+                    "0,2,decode,1,0,0,6,8,1,6,2000,4000,40,ok,1000,1\n");
     free(text);
     remove(path);
 }

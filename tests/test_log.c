@@ -126,6 +126,7 @@ static const struct event events[] = {
      .done = {.id = INT64_MIN,
               .job_kind = JOB_COPY,
               .status = DONE_NO_MEMORY,
+              .extrapolated = true,
               .start_ns = INT64_MAX,
               .end_ns = INT64_MIN,
               .sample_ns = -1,
@@ -136,6 +137,7 @@ static const struct event events[] = {
      .request = -1,
      .done = {.id = 4,
               .job_kind = JOB_FORWARD,
+              .extrapolated = true,
               .n_choice = 3,
               .choice = some,
               .k = 2,
@@ -266,12 +268,12 @@ static bool same_event(const struct event *a, const struct event *b)
     const struct done *c = &a->done, *d = &b->done;
     int64_t cells = (int64_t)c->n_choice * c->k;
     return c->id == d->id && c->job_kind == d->job_kind && c->status == d->status &&
-           c->start_ns == d->start_ns && c->end_ns == d->end_ns && c->sample_ns == d->sample_ns &&
-           c->bytes == d->bytes && c->resident_bytes == d->resident_bytes &&
-           c->n_choice == d->n_choice && same_words(c->choice, d->choice, c->n_choice) &&
-           c->k == d->k && same_words(c->top, d->top, cells) &&
-           same_words(c->logit, d->logit, cells) && c->tree.n == d->tree.n &&
-           same_words(c->tree.token, d->tree.token, c->tree.n) &&
+           c->extrapolated == d->extrapolated && c->start_ns == d->start_ns &&
+           c->end_ns == d->end_ns && c->sample_ns == d->sample_ns && c->bytes == d->bytes &&
+           c->resident_bytes == d->resident_bytes && c->n_choice == d->n_choice &&
+           same_words(c->choice, d->choice, c->n_choice) && c->k == d->k &&
+           same_words(c->top, d->top, cells) && same_words(c->logit, d->logit, cells) &&
+           c->tree.n == d->tree.n && same_words(c->tree.token, d->tree.token, c->tree.n) &&
            same_words(c->tree.parent, d->tree.parent, c->tree.n) &&
            !memcmp(&c->work, &d->work, sizeof c->work);
 }
@@ -673,7 +675,7 @@ static const struct {
     {LOG_EVENT, "02000000feffffff0f010200", "longer than the record"},
     {LOG_EVENT, "0200000002020200", "neither 0 nor 1"},
     {LOG_EVENT, "0100000002090000000000000000", "a job is of no known kind"},
-    {LOG_EVENT, "0100000002010400000000000000", "no known status"},
+    {LOG_EVENT, "0100000002010800000000000000", "no known status"},
     {LOG_EVENT, "01000000020100000000000002010201", "k below 0"},
     {LOG_EVENT, "010000000201000000000000020102feffffff0f", "longer than the record"},
     {LOG_HOST, "00", "ends inside a number"},
@@ -839,20 +841,21 @@ static void records_print_as_lines(void)
     fputc('\n', f);
     log_print_event(f, &events[6], 2);
     fclose(f);
-    CHECK_STR(text, "SUBMIT job=9223372036854775807 FORWARD verify request=2147483647 role=255 "
-                    "wait=-9223372036854775808 wait=-1 wait=0 wait=9223372036854775807 "
-                    "graph=-2147483648 blocks=-1..2 width=3 seq=4 pos=2147483647 n=6 slot_out=8 "
-                    "want=topk from=9 k=10 token[6]=-2147483648,-1,0,.. "
-                    "parent[6]=-2147483648,-1,0,..\n"
-                    "SUBMIT job=4 CALIBRATE request=0 role=0 drafter=1 pos=2 n=2 k=3 "
-                    "top[6]=-2147483648,-1,0,127,128,2147483647 "
-                    "logit[6]=0,-0,1.40129846e-45,3.5,-3.39999995e+38,0.100000001\n"
-                    "SUBMIT job=8 COMMIT request=0 role=0 seq=3 pos=9 row[6]=-\n"
-                    "WAKE wake_ns=never\n"
-                    "ARRIVE request=0 arrival=after-previous max_tokens=2147483647 "
-                    "prompt[6]=-2147483648,-1,0,..\n"
-                    "DONE job=4 FORWARD ok start_ns=0 end_ns=0 choice[3]=-2147483648,-1,.. "
-                    "top[6]=-2147483648,-1,.. logit[6]=0,-0,..");
+    CHECK_STR(text,
+              "SUBMIT job=9223372036854775807 FORWARD verify request=2147483647 role=255 "
+              "wait=-9223372036854775808 wait=-1 wait=0 wait=9223372036854775807 "
+              "graph=-2147483648 blocks=-1..2 width=3 seq=4 pos=2147483647 n=6 slot_out=8 "
+              "want=topk from=9 k=10 token[6]=-2147483648,-1,0,.. "
+              "parent[6]=-2147483648,-1,0,..\n"
+              "SUBMIT job=4 CALIBRATE request=0 role=0 drafter=1 pos=2 n=2 k=3 "
+              "top[6]=-2147483648,-1,0,127,128,2147483647 "
+              "logit[6]=0,-0,1.40129846e-45,3.5,-3.39999995e+38,0.100000001\n"
+              "SUBMIT job=8 COMMIT request=0 role=0 seq=3 pos=9 row[6]=-\n"
+              "WAKE wake_ns=never\n"
+              "ARRIVE request=0 arrival=after-previous max_tokens=2147483647 "
+              "prompt[6]=-2147483648,-1,0,..\n"
+              "DONE job=4 FORWARD ok extrapolated start_ns=0 end_ns=0 choice[3]=-2147483648,-1,.. "
+              "top[6]=-2147483648,-1,.. logit[6]=0,-0,..");
     free(text);
     CHECK_STR(log_status_name(200), "?");
 }

@@ -41,6 +41,7 @@ struct kept {
     struct job job;
     bool ended;
     uint8_t status;
+    bool extrapolated;
     int32_t proposed;
     int64_t start_ns, end_ns, sample_ns, bytes;
 };
@@ -100,6 +101,7 @@ static int ended(struct jobs *j, const struct log_record *at, const struct job *
     struct kept *k = &j->at[from];
     k->ended = true;
     k->status = d->status;
+    k->extrapolated = d->extrapolated;
     k->proposed = d->tree.n;
     k->start_ns = d->start_ns;
     k->end_ns = d->end_ns;
@@ -129,7 +131,8 @@ int export_csv(struct log_reader *r, FILE *f, struct err *e)
     struct jobs jobs = {0};
     struct log_record at = {0};
     int rc = ERR_OK;
-    fputs("request,job,phase,role,graph,b0,b1,width,n,pos,start_ns,end_ns,sample_ns,status,bytes\n",
+    fputs("request,job,phase,role,graph,b0,b1,width,n,pos,start_ns,end_ns,sample_ns,status,bytes,"
+          "extrapolated\n",
           f);
     while (!rc && at.type != LOG_TRAILER) {
         const struct job *job;
@@ -140,10 +143,10 @@ int export_csv(struct log_reader *r, FILE *f, struct err *e)
         const struct done *d = &at.event.done;
         fprintf(f,
                 "%" PRId32 ",%" PRId64 ",%s,%d,%" PRId32 ",%" PRId32 ",%" PRId32 ",%" PRId32
-                ",%" PRId32 ",%" PRId32 ",%" PRId64 ",%" PRId64 ",%" PRId64 ",%s,%" PRId64 "\n",
+                ",%" PRId32 ",%" PRId32 ",%" PRId64 ",%" PRId64 ",%" PRId64 ",%s,%" PRId64 ",%d\n",
                 job->request, job->id, log_phase_name(job->phase), job->role, s->graph, s->b0,
                 s->b1, s->width, s->n, s->pos, d->start_ns, d->end_ns, d->sample_ns,
-                log_status_name(d->status), d->bytes);
+                log_status_name(d->status), d->bytes, d->extrapolated);
     }
     free(jobs.at);
     return written(f, rc, e);
@@ -348,6 +351,8 @@ static void put_job(struct perfetto *p, const struct kept *k)
     json_string(&p->w, "role", p->role[job->role]);
     json_string(&p->w, "phase", log_phase_name(job->phase));
     json_string(&p->w, "status", log_status_name(k->status));
+    if (k->extrapolated)
+        json_bool(&p->w, "extrapolated", true);
     if (rows) {
         json_int(&p->w, "graph", f->graph);
         json_int(&p->w, "b0", f->b0);

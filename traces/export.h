@@ -14,8 +14,9 @@
 int export_text(struct log_reader *r, FILE *f, int32_t max_items, struct err *e);
 
 /* A row per FORWARD or HEAD whose DONE came, in the order of the DONEs: request, job, phase, role,
- * graph, b0, b1, width, n, pos, start_ns, end_ns, sample_ns, status, bytes. ERR_CORRUPT when job
- * ids do not increase, or a job ends that was never submitted. */
+ * graph, b0, b1, width, n, pos, start_ns, end_ns, sample_ns, status, bytes, extrapolated (1: the
+ * cost lies outside what was measured). ERR_CORRUPT when job ids do not increase, or a job ends
+ * that was never submitted. */
 int export_csv(struct log_reader *r, FILE *f, struct err *e);
 
 /* The JSON trace format that Perfetto and chrome://tracing open; times in microseconds. Tracks:

@@ -29,7 +29,7 @@
 #include "sim/draft/draft.h"
 
 enum {
-    EXEC_ABI = 1, /* what a change to this header bumps */
+    EXEC_ABI = 1, /* bumped by what older code would not get along with */
     EXEC_MAX_WAIT = 4,
     EXEC_MAX_ROLES = 8,
     EXEC_MAX_GRAPHS = 8,
@@ -190,6 +190,7 @@ struct done {
     int64_t id;
     uint8_t job_kind;
     uint8_t status;
+    bool extrapolated; /* a modelled cost outside what was measured; for logs, not for policies */
     const char *why; /* FAILED, NO_MEMORY: the reason, for people, under EXEC_MAX_WHY bytes; "" (or
                         NULL) otherwise. No policy's behaviour depends on it */
     int64_t start_ns, end_ns;

@@ -120,6 +120,9 @@ void log_put_belief(struct log_bytes *b, const struct belief *belief)
     }
 }
 
+/* Added to a status in the file: the job's cost is extrapolated. */
+enum { EXTRAPOLATED = DONE_NO_MEMORY + 1 };
+
 static bool has_reason(uint8_t done_status)
 {
     return done_status == DONE_FAILED || done_status == DONE_NO_MEMORY;
@@ -145,7 +148,7 @@ static void put_done(struct log_bytes *b, const struct done *d, int64_t time_ns)
 {
     log_put_s(b, d->id);
     log_put_u(b, d->job_kind);
-    log_put_u(b, d->status);
+    log_put_u(b, (uint64_t)d->status + (d->extrapolated ? EXTRAPOLATED : 0));
     if (has_reason(d->status))
         put_text(b, d->why);
     put_since(b, d->start_ns, time_ns);
@@ -466,7 +469,10 @@ static void get_done(struct log_cursor *c, struct done *d, int64_t time_ns)
 {
     d->id = log_get_s(c);
     d->job_kind = get_kind(c, JOB_FORWARD, JOB_COPY, "a job is of no known kind");
-    d->status = get_kind(c, DONE_OK, DONE_NO_MEMORY, "a job's end has no known status");
+    d->status =
+        get_kind(c, DONE_OK, DONE_NO_MEMORY + EXTRAPOLATED, "a job's end has no known status");
+    d->extrapolated = d->status >= EXTRAPOLATED;
+    d->status = (uint8_t)(d->status % EXTRAPOLATED);
     d->why = has_reason(d->status) ? get_text(c) : "";
     d->start_ns = get_since(c, time_ns);
     d->end_ns = get_since(c, d->start_ns);

@@ -167,6 +167,8 @@ static void print_done(FILE *f, const struct done *d, int32_t max_items)
 {
     fprintf(f, " job=%" PRId64 " %s %s", d->id, job_kind_name(d->job_kind),
             log_status_name(d->status));
+    if (d->extrapolated)
+        fputs(" extrapolated", f);
     if (d->why && *d->why)
         fprintf(f, " why=\"%s\"", d->why);
     field(f, "start_ns", d->start_ns);

@@ -139,6 +139,7 @@ static void begin_job(struct sim *s, struct job_record *r)
     }
     r->done.sample_ns = c.sample_ns;
     r->done.bytes = c.bytes;
+    r->done.extrapolated = c.extrapolated;
     s->resident_bytes += c.resident_delta_bytes;
     if (s->resident_bytes > s->peak_resident_bytes)
         s->peak_resident_bytes = s->resident_bytes;
