@@ -310,7 +310,7 @@ int val_db_put_round(struct validation *v, enum val_setting setting, int32_t rou
     bool changed = setting == VAL_THREADS;
     const struct samples *from = changed ? &v->change.samples : &v->samples;
     const struct sample *x = from->item + first_sample;
-    sqlite3_bind_int(s, 1, setting);
+    sqlite3_bind_int(s, 1, (int)setting);
     sqlite3_bind_int(s, 2, round);
     sqlite3_bind_int(s, 3, changed ? v->change.beside[round] : v->round[round].after_prompt);
     sqlite3_bind_int(s, 4, (int)sizeof *x);
