@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "sim/base/io.h"
+
 /* Text between double quotes in gnuplot: no quotes, backslashes or line ends. */
 static void quoted(FILE *f, const char *s)
 {
@@ -71,20 +73,23 @@ static void write_script(FILE *f, const struct figure_point *p, int32_t n, const
 int figure_predicted(const struct figure_point *p, int32_t n, const char *const *label,
                      int32_t n_labels, const char *title, const char *path, struct err *e)
 {
-    char part[4096];
-    if (snprintf(part, sizeof part, "%s.part", path) >= (int)sizeof part)
-        return err_at(e, ERR_USAGE, path, 0, 0, "the path is too long");
+    char *target, *part;
+    int rc = io_out_paths(path, &target, &part, e);
+    if (rc)
+        return rc;
     FILE *f = popen("exec gnuplot >/dev/null", "w");
-    if (!f)
-        return err_set(e, ERR_DEVICE, "gnuplot could not be started: install gnuplot-nox");
-    write_script(f, p, n, label, n_labels, title, part);
-    int status = pclose(f);
-    if (status != 0 || rename(part, path)) {
-        remove(part);
-        return err_at(
-            e, ERR_DEVICE, path, 0, 0,
-            "gnuplot drew no picture: install gnuplot-nox, or see whether the folder can be "
-            "written");
+    if (!f) {
+        rc = err_set(e, ERR_DEVICE, "gnuplot could not be started: install gnuplot-nox");
+    } else {
+        write_script(f, p, n, label, n_labels, title, part);
+        if (pclose(f) != 0 || rename(part, target)) {
+            remove(part);
+            rc = err_at(e, ERR_DEVICE, path, 0, 0,
+                        "gnuplot drew no picture: install gnuplot-nox, or see whether the folder "
+                        "can be written");
+        }
     }
-    return ERR_OK;
+    free(target);
+    free(part);
+    return rc;
 }

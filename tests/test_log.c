@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* ---- a run to log --------------------------------------------------------------------------- */
 
@@ -759,6 +760,20 @@ static void a_log_is_whole_or_absent(void)
     CHECK_EQ(log_open(missing, &r, &e), ERR_IO);
     CHECK_HAS(e.file, "no/such/folder");
     CHECK_EQ(log_open(".", &r, NULL), ERR_IO);
+
+    struct stat st;
+    if (!CHECK(mkfifo(path, 0600) == 0))
+        return;
+    alarm(20); /* ends what waits for the pipe's other end */
+    e = (struct err){0};
+    CHECK_EQ(log_open(path, &r, &e), ERR_IO);
+    CHECK_HAS(e.msg, "is a named pipe");
+    e = (struct err){0};
+    CHECK_EQ(log_create(path, "sim", &s, &c, &w, &e), ERR_IO);
+    CHECK_HAS(e.msg, "is a named pipe: an output would replace it");
+    CHECK(!stat(path, &st) && S_ISFIFO(st.st_mode) && !exists(path, ".part"));
+    alarm(0);
+    unlink(path);
 }
 
 static void what_cannot_be_read_is_not_written(void)

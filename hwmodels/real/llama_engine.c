@@ -543,16 +543,8 @@ static int check_writable(const char *part, const char *path, struct err *e)
     return ERR_OK;
 }
 
-int llama_quantize(const char *in, const char *out, int32_t threads, struct err *e)
+static int quantize(const char *in, const char *part, int32_t threads, struct err *e)
 {
-    char part[4096];
-    if (snprintf(part, sizeof part, "%s.part", out) >= (int)sizeof part)
-        return err_at(e, ERR_USAGE, out, 0, 0, "the path is too long");
-    int rc = check_file(in, e);
-    if (!rc)
-        rc = check_writable(part, out, e);
-    if (rc)
-        return rc;
     start_once();
     set_words("");
     struct llama_model_quantize_params p = llama_model_quantize_default_params();
@@ -560,14 +552,28 @@ int llama_quantize(const char *in, const char *out, int32_t threads, struct err 
     p.ftype = LLAMA_FTYPE_MOSTLY_Q4_0;
     p.allow_requantize = true;
     p.pure = true;
-    if (llama_model_quantize(in, part, &p)) {
+    if (!llama_model_quantize(in, part, &p))
+        return ERR_OK;
+    remove(part);
+    return err_at(e, ERR_DEVICE, in, 0, 0, "llama.cpp could not requantise this model: %s",
+                  words[0] ? words : "it gave no reason");
+}
+
+int llama_quantize(const char *in, const char *out, int32_t threads, struct err *e)
+{
+    char *target = NULL, *part = NULL;
+    int rc = check_file(in, e);
+    if (!rc)
+        rc = io_out_paths(out, &target, &part, e);
+    if (!rc)
+        rc = check_writable(part, out, e);
+    if (!rc)
+        rc = quantize(in, part, threads, e);
+    if (!rc && rename(part, target)) {
         remove(part);
-        return err_at(e, ERR_DEVICE, in, 0, 0, "llama.cpp could not requantise this model: %s",
-                      words[0] ? words : "it gave no reason");
+        rc = err_at(e, ERR_IO, out, 0, 0, "could not be written");
     }
-    if (rename(part, out)) {
-        remove(part);
-        return err_at(e, ERR_IO, out, 0, 0, "could not be written");
-    }
-    return ERR_OK;
+    free(target);
+    free(part);
+    return rc;
 }

@@ -19,21 +19,55 @@ static int no_memory(struct err *e, const char *path)
     return err_at(e, ERR_NOMEM, path, 0, 0, "out of memory");
 }
 
+/* "a named pipe" and so on; NULL for a regular file. */
+static const char *irregular(const struct stat *st)
+{
+    if (S_ISREG(st->st_mode))
+        return NULL;
+    return S_ISDIR(st->st_mode)    ? "a directory"
+           : S_ISFIFO(st->st_mode) ? "a named pipe"
+           : S_ISSOCK(st->st_mode) ? "a socket"
+           : S_ISLNK(st->st_mode)  ? "a symbolic link"
+                                   : "a device";
+}
+
+static int refuse_input(struct err *e, const char *path, const char *what)
+{
+    return err_at(e, ERR_IO, path, 0, 0, "is %s, not a regular file: save its content as a file",
+                  what);
+}
+
+/* Looks before it opens, since to open a device may set it going; and again at what it opened,
+ * without waiting for the other end of a pipe that came in between. */
 static int open_regular(const char *path, struct stat *st, int *fd, struct err *e)
 {
-    *fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (!stat(path, st) && irregular(st))
+        return refuse_input(e, path, irregular(st));
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (*fd < 0)
         return failed(e, path, "open");
-    if (fstat(*fd, st) < 0) {
-        failed(e, path, "inspect");
+    int code = ERR_OK;
+    if (fstat(*fd, st) < 0)
+        code = failed(e, path, "inspect");
+    else if (irregular(st))
+        code = refuse_input(e, path, irregular(st));
+    if (code)
         close(*fd);
-        return ERR_IO;
-    }
-    if (S_ISDIR(st->st_mode)) {
-        close(*fd);
-        return err_at(e, ERR_IO, path, 0, 0, "is a directory: expected a file");
-    }
-    return ERR_OK;
+    return code;
+}
+
+int io_open(const char *path, FILE **out, struct err *e)
+{
+    struct stat st;
+    int fd, code = open_regular(path, &st, &fd, e);
+    if (code)
+        return code;
+    *out = fdopen(fd, "rb");
+    if (*out)
+        return ERR_OK;
+    failed(e, path, "open");
+    close(fd);
+    return ERR_IO;
 }
 
 /* Reads to the end; one byte more than the limit tells a full file from one that is too long. */
@@ -86,7 +120,7 @@ int io_read_file(const char *path, size_t max_bytes, char **data, size_t *n, str
     int code = open_regular(path, &st, &fd, e);
     if (code)
         return code;
-    size_t guess = S_ISREG(st.st_mode) && st.st_size > 0 ? (size_t)st.st_size : 4096;
+    size_t guess = st.st_size > 0 ? (size_t)st.st_size : 4096;
     code = read_all(fd, path, max_bytes, guess, data, n, e);
     close(fd);
     return code;
@@ -101,9 +135,7 @@ int io_map_file(const char *path, struct io_map *out, struct err *e)
         return code;
     out->data = NULL;
     out->n = 0;
-    if (!S_ISREG(st.st_mode)) {
-        code = err_at(e, ERR_IO, path, 0, 0, "is not a regular file: it cannot be mapped");
-    } else if (st.st_size > 0) {
+    if (st.st_size > 0) {
         void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (p == MAP_FAILED) {
             code = failed(e, path, "map");
@@ -125,25 +157,98 @@ void io_unmap(struct io_map *m)
     m->n = 0;
 }
 
+/* Text of a symbolic link, from where the program runs: *path is replaced by it. */
+static int follow(char **path)
+{
+    char text[4096];
+    ssize_t n = readlink(*path, text, sizeof text);
+    if (n < 0 || n == (ssize_t)sizeof text) {
+        errno = n < 0 ? errno : ENAMETOOLONG;
+        return ERR_IO;
+    }
+    const char *slash = strrchr(*path, '/');
+    size_t folder = slash && text[0] != '/' ? (size_t)(slash - *path) + 1 : 0;
+    char *next = malloc(folder + (size_t)n + 1);
+    if (!next)
+        return ERR_NOMEM;
+    memcpy(next, *path, folder);
+    memcpy(next + folder, text, (size_t)n);
+    next[folder + (size_t)n] = 0;
+    free(*path);
+    *path = next;
+    return ERR_OK;
+}
+
+/* What is to be replaced for an output to `path`: that, or what a link there leads to. A chain of
+ * links ends, since stat followed it; or it leads nowhere, and its last link's text is the file to
+ * make. */
+static int find_target(const char *path, char **target, struct err *e)
+{
+    struct stat st;
+    size_t size = strlen(path) + 1;
+    *target = NULL;
+    if (!stat(path, &st)) {
+        if (irregular(&st))
+            return err_at(e, ERR_IO, path, 0, 0,
+                          "is %s: an output would replace it, and replaces regular files only: "
+                          "name another file",
+                          irregular(&st));
+    } else if (errno == ELOOP) {
+        return failed(e, path, "follow");
+    }
+    *target = malloc(size);
+    if (!*target)
+        return no_memory(e, path);
+    memcpy(*target, path, size);
+    while (!lstat(*target, &st) && S_ISLNK(st.st_mode)) {
+        int code = follow(target);
+        if (code) {
+            code = code == ERR_NOMEM ? no_memory(e, path) : failed(e, path, "follow");
+            free(*target);
+            *target = NULL;
+            return code;
+        }
+    }
+    return ERR_OK;
+}
+
+int io_out_paths(const char *path, char **target, char **part, struct err *e)
+{
+    struct stat st;
+    *part = NULL;
+    int code = find_target(path, target, e);
+    if (code)
+        return code;
+    size_t n = strlen(*target);
+    *part = malloc(n + sizeof ".part");
+    if (!*part) {
+        code = no_memory(e, path);
+    } else {
+        memcpy(*part, *target, n);
+        memcpy(*part + n, ".part", sizeof ".part");
+        if (!lstat(*part, &st) && irregular(&st))
+            code = err_at(e, ERR_IO, *part, 0, 0,
+                          "is %s where a file would be written until it is whole: remove it, or "
+                          "name another file",
+                          irregular(&st));
+    }
+    if (code) {
+        free(*target);
+        free(*part);
+        *target = *part = NULL;
+    }
+    return code;
+}
+
 int io_out_open(struct io_out *o, const char *path, struct err *e)
 {
-    size_t n = strlen(path);
     o->file = NULL;
-    o->path = malloc(n + 1);
-    o->part = malloc(n + sizeof ".part");
-    int code = ERR_OK;
-    if (!o->path || !o->part) {
-        code = no_memory(e, path);
-        goto out;
-    }
-    memcpy(o->path, path, n + 1);
-    memcpy(o->part, path, n);
-    memcpy(o->part + n, ".part", sizeof ".part");
+    int code = io_out_paths(path, &o->path, &o->part, e);
+    if (code)
+        return code;
     o->file = fopen(o->part, "wb");
-    if (!o->file)
+    if (!o->file) {
         code = failed(e, o->part, "create");
-out:
-    if (code) {
         free(o->path);
         free(o->part);
         o->path = o->part = NULL;

@@ -8,10 +8,14 @@
 
 #include "sim/base/err.h"
 
-/* Reads a whole file or pipe. *data is malloc'ed, holds *n bytes and a NUL after them, and is the
- * caller's to free. ERR_IO with the system's reason; ERR_LIMIT when there are more than max_bytes.
- */
+/* Reads a whole file. *data is malloc'ed, holds *n bytes and a NUL after them, and is the caller's
+ * to free. ERR_IO with the system's reason, also for what is no regular file, as everywhere below:
+ * a pipe without a writer would keep its reader waiting. ERR_LIMIT when there are more than
+ * max_bytes. */
 int io_read_file(const char *path, size_t max_bytes, char **data, size_t *n, struct err *e);
+
+/* Opens a regular file for reading; *out is the caller's to close. ERR_IO. */
+int io_open(const char *path, FILE **out, struct err *e);
 
 /* A file mapped read-only. An empty file has n == 0 and data == NULL. If another program shortens
  * the file while it is mapped, the system ends this one with SIGBUS: writers rename, as below. */
@@ -23,11 +27,20 @@ struct io_map {
 int io_map_file(const char *path, struct io_map *out, struct err *e);
 void io_unmap(struct io_map *m);
 
-/* A file being written as PATH.part. */
+/* Where an output to `path` goes: *part is written until it is whole, and then renamed to *target,
+ * which is `path`, or the file that a symbolic link there leads to, so that the link stays. Both
+ * are malloc'ed and the caller's to free. ERR_IO when one of them exists and is no regular file,
+ * since renaming would replace a device or a pipe. Whatever writes by another way than io_out asks
+ * here first. */
+int io_out_paths(const char *path, char **target, char **part, struct err *e);
+
+/* A file being written as `part`. */
 struct io_out {
     FILE *file; /* write here */
     char *path, *part;
 };
+
+/* ERR_IO as io_out_paths, and when the part cannot be made. */
 
 int io_out_open(struct io_out *o, const char *path, struct err *e);
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "sim/base/hash.h"
+#include "sim/base/io.h"
 #include "sim/exec/log_code.h"
 
 struct log_reader {
@@ -247,7 +248,7 @@ int log_open_bytes(const char *name, const void *bytes, size_t n, struct log_rea
     return rc;
 }
 
-/* All of a file, of any kind: its size is what can be read. */
+/* All of a file: its size is what can be read. */
 static int read_all(struct log_reader *r, FILE *f, struct err *e)
 {
     size_t cap = 1 << 16;
@@ -273,12 +274,11 @@ int log_open(const char *path, struct log_reader **out, struct err *e)
     int rc = create(path, &r, e);
     if (rc)
         return rc;
-    FILE *f = fopen(path, "rb");
-    if (f) {
+    FILE *f;
+    rc = io_open(path, &f, e);
+    if (!rc) {
         rc = read_all(r, f, e);
         fclose(f);
-    } else {
-        rc = err_at(e, ERR_IO, path, 0, 0, "cannot open the log: %s", strerror(errno));
     }
     if (!rc)
         rc = read_header(r, e);

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "sim/base/hash.h"
+#include "sim/base/io.h"
 #include "sim/exec/log_code.h"
 
 struct log_writer {
@@ -175,27 +176,20 @@ int log_create(const char *path, const char *executor, const struct run_setup *s
                const struct exec_caps *caps, struct log_writer **out, struct err *e)
 {
     struct log_writer *w = calloc(1, sizeof *w);
-    size_t n = strlen(path);
-    if (w) {
-        w->path = malloc(n + 1);
-        w->part = malloc(n + sizeof ".part");
-    }
-    if (!w || !w->path || !w->part) {
-        if (w)
-            destroy(w);
+    if (!w)
         return err_set(e, ERR_NOMEM, "out of memory for a log");
+    int rc = io_out_paths(path, &w->path, &w->part, e);
+    if (!rc) {
+        w->actions_hash = hash_mix(0);
+        w->f = fopen(w->part, "wb");
+        if (!w->f)
+            rc = err_set(e, ERR_IO, "cannot create %s: %s", w->part, strerror(errno));
     }
-    memcpy(w->path, path, n + 1);
-    memcpy(w->part, path, n);
-    memcpy(w->part + n, ".part", sizeof ".part");
-    w->actions_hash = hash_mix(0);
-    w->f = fopen(w->part, "wb");
-    if (!w->f) {
-        int rc = err_set(e, ERR_IO, "cannot create %s: %s", w->part, strerror(errno));
+    if (rc) {
         destroy(w);
         return rc;
     }
-    int rc = write_header(w, executor, setup, caps, e);
+    rc = write_header(w, executor, setup, caps, e);
     if (!rc) {
         log_put_belief(&w->record, &setup->belief);
         rc = write_record(w, LOG_BELIEF);
