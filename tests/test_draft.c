@@ -687,6 +687,7 @@ static void the_bench_fills_its_rows(void)
 {
     struct draft_bench_config c = draft_bench_default();
     struct draft_bench_row row[16];
+    int64_t param[PARAM_MAX];
     struct err e = {0};
     int32_t n, entries = 0;
     CHECK_EQ(c.context, 4096);
@@ -704,6 +705,11 @@ static void the_bench_fills_its_rows(void)
         CHECK(row[i].us_per_step_nodes[0] == row[i].us_per_step);
         CHECK(row[i].nodes_per_step > 0 && row[i].nodes_per_step <= c.nodes[0]);
         CHECK(row[i].probes_per_step > 0 && row[i].mem_bytes > 300 * 4);
+        /* without the room for the tokens that the steps append */
+        param_defaults(draft_find(row[i].drafter)->params, param);
+        struct draft_limits limits = {c.context, c.nodes[0] > c.nodes[1] ? c.nodes[0] : c.nodes[1],
+                                      c.n_vocab};
+        CHECK_EQ(row[i].mem_bytes, draft_find(row[i].drafter)->mem_bytes(param, &limits));
     }
     CHECK_EQ(draft_bench_all(&c, 1, row, &n, &e), ERR_OK);
     CHECK_EQ(n, 1);

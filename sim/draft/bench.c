@@ -160,7 +160,9 @@ int draft_bench_one(const struct drafter_type *type, const int64_t *param,
     int rc = allocate(&b, mem_bytes, max_nodes, e);
     if (rc)
         goto out;
-    *row = (struct draft_bench_row){.drafter = type->name, .mem_bytes = (int64_t)mem_bytes};
+    limits.max_tokens = config->context;
+    *row = (struct draft_bench_row){.drafter = type->name,
+                                    .mem_bytes = (int64_t)type->mem_bytes(param, &limits)};
     struct pass p = run_pass(&b, config->nodes[0], true);
     double steps = (double)config->rounds * config->steps;
     row->us_per_step = p.median_us;
