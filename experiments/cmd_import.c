@@ -32,6 +32,11 @@ static int run(int argc, char **argv)
     if (!rc)
         fprintf(stderr, "%s: %" PRId32 " prompts, %" PRId32 " tasks, written to %s\n",
                 program->name, w.n, w.n_tasks, arg_text(&a, "--output"));
+    if (!rc && w.n_turns_left_out)
+        fprintf(stderr,
+                "%s: %" PRId64 " later turns left out: only the first of each question becomes a "
+                "prompt\n",
+                program->name, w.n_turns_left_out);
     workload_fini(&w);
     return rc ? command_fail(&e) : command_end();
 }
@@ -58,6 +63,8 @@ const struct command command_import = {
     .min_args = 1,
     .max_args = ARGS_MAX,
     .options = options,
-    .details = "Prompts are taken as they are: final text, no chat template is added.",
+    .details = "Prompts are taken as they are: final text, no chat template is added.\n"
+               "Of Spec-Bench's questions only the first turn is taken: the later ones answer a\n"
+               "reply that is not in the file. How many were left out is said.",
     .examples = examples,
     .run = run};

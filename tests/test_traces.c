@@ -199,7 +199,8 @@ static int import(const struct import_options *o, const char *name, const char *
 static void spec_bench_is_imported(void)
 {
     static const char text[] =
-        "{\"question_id\": 81, \"category\": \"writing\", \"turns\": [\"First\\n\", \"Second\"]}\n"
+        "{\"question_id\": 81, \"category\": \"writing\", \"turns\": [\"First\\n\", \"Second\", "
+        "[\"no\", \"text\"]]}\n"
         "{\"reference\": [[1]], \"turns\": [\"x\"], \"category\": \"qa\", \"question_id\": "
         "\"q\"}\n";
     struct import_options o = {.from = IMPORT_SPEC_BENCH, .max_tokens = 50};
@@ -213,6 +214,7 @@ static void spec_bench_is_imported(void)
         CHECK_EQ(w.item[0].max_tokens, 50);
         CHECK_STR(w.item[1].id, "q");
     }
+    CHECK_EQ(w.n_turns_left_out, 2);
     workload_fini(&w);
     static const struct {
         const char *text;

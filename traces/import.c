@@ -10,6 +10,7 @@
 struct found {
     char *id, *task, *prompt;
     int line, col; /* of the id, or of the line */
+    int64_t later_turns;
 };
 
 int import_from_name(const char *name, enum import_from *out, struct err *e)
@@ -66,8 +67,11 @@ static int read_turns(struct json_reader *r, struct found *f, struct err *e)
         code = json_expect(r, JSON_STRING, "the first of 'turns'", &t, e);
     if (!code)
         code = keep(r, &t, &f->prompt, e);
-    while (!code && r->depth > depth)
+    while (!code && r->depth > depth) {
+        bool starts = r->depth == depth + 1;
         code = json_next(r, &t, e);
+        f->later_turns += starts && !code && t.type != JSON_ARRAY_END;
+    }
     return code;
 }
 
@@ -171,6 +175,7 @@ static int import_lines(const struct import_options *o, const char *path, const 
         code = read_object(o, &r, &f, e);
         if (!code)
             code = add(o, path, &f, w, e);
+        w->n_turns_left_out += code ? 0 : f.later_turns;
         json_fini(&r);
         free(f.id);
         free(f.task);

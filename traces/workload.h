@@ -47,6 +47,7 @@ struct workload {
     struct workload_item *item; /* [n], in file order */
     int32_t n_tasks;
     const char *task[WORKLOAD_MAX_TASKS]; /* in order of first appearance */
+    int64_t n_turns_left_out;             /* by the importer of SPEC_BENCH */
 };
 
 /* Reads a workload file. ERR_PARSE, ERR_SCHEMA, ERR_RANGE, ERR_LIMIT name file:line:col; an empty
@@ -80,6 +81,7 @@ int workload_save(const struct workload *w, const char *path, struct err *e);
 /* ---- importing ------------------------------------------------------------------------------ */
 
 /* SPEC_BENCH: Spec-Bench's question.jsonl: id = question_id, task = category, prompt = turns[0].
+ *   Later turns answer a reply that is not in the file: they are left out, and counted.
  * TEXT: one prompt per file, without its last line feed: id = the file's name without folder and
  *   extension.
  * JSONL: one prompt per line, in a named field: id = the same name, "-" and the line's number.
