@@ -355,6 +355,11 @@ static void read_estimator(struct reader *r, struct yaml_node *root)
         r->x->estimator_n = (int32_t)yaml_int(&r->y, node, "expected_minimum", 1, 1000000);
         return;
     }
+    if (node && node->type == YAML_TEXT && strcmp(node->text, estimator_words[0]) &&
+        strcmp(node->text, estimator_words[1])) {
+        yaml_fail(&r->y, node, ERR_SCHEMA, "expected minimum, median or {expected_minimum: N}");
+        return;
+    }
     int word = yaml_enum_or(&r->y, root, "estimator", estimator_words, 0);
     r->x->estimator = word ? DEVICE_MEDIAN : DEVICE_MINIMUM;
 }

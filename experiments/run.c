@@ -35,6 +35,7 @@ int run_fault_parse(const char *text, struct fault_plan *out, struct err *e)
         {.name = NULL}};
     int64_t value[PARAM_MAX];
     char name[32], number[32];
+    bool given[PARAM_MAX] = {false};
     int used;
     param_defaults(spec, value);
     for (const char *at = text + strspn(text, " ,"); *at; at += strspn(at, " ,")) {
@@ -47,6 +48,11 @@ int run_fault_parse(const char *text, struct fault_plan *out, struct err *e)
                            text);
         if (param_set(spec, name, number, value, &why))
             return err_set(e, ERR_USAGE, "--faults is '%s': %s", text, why.msg);
+        int32_t which = param_find(spec, name);
+        if (given[which])
+            return err_set(e, ERR_USAGE, "--faults is '%s': %s is given twice: remove one of them",
+                           text, name);
+        given[which] = true;
         at += used;
     }
     *out = (struct fault_plan){.seed = (uint64_t)value[SEED],

@@ -111,6 +111,8 @@ t 2 run $q --on real --faults fail=1
 err '--faults goes with --on sim and --on toy'
 t 2 run $q --faults fail=2000
 err "fail is '2000': expected a whole number from 0 to 1000"
+t 2 run $q --faults 'fail=10 fail=20'
+err "--faults is 'fail=10 fail=20': fail is given twice: remove one of them"
 t 2 run $q --seed 7 --set seed=3
 err '--seed 7 and --set seed=3 both give the seed: remove one of them'
 t 2 run $q --set limit=3 --set limit=4
@@ -176,6 +178,8 @@ err "tandem: bad.yaml:4:13: policies.0.policy is 'autoregresive': there is no su
 silent_out
 t 1 run $q --set polices=1
 err "did you mean 'policies'?"
+t 1 run $q --set estimator=mean
+err "estimator is 'mean': expected minimum, median or {expected_minimum: N}"
 t 1 run $q --set max_ctx=100
 err "request 'synthetic-0' has 60 prompt tokens and asks for 48 more"
 "$build/tests/make_trace" other.trace another-build
@@ -223,7 +227,7 @@ err "here 'suffix width=auto'. Leave the experiment out"
 t 1 run $q --on replay:bad.yaml
 err 'tandem: bad.yaml:1: this is no log of Tandem: expected "tandem-log: 1" at byte 0'
 t 1 run $q --on replay:nowhere.log
-err 'nowhere.log: cannot open the log'
+err 'nowhere.log: cannot open: No such file'
 t 1 run --on replay:nowhere.log
 err 'nowhere.log: '
 head -c 2000 "$log" >cut.log
@@ -263,6 +267,11 @@ ok 'devices is no JSON array' [ "$(head -c 1 out)$(tail -c 2 out)" = '[]' ]
 t 0 import --from jsonl --field prompt --task reply traces/workloads/reply.jsonl --output w.jsonl
 err 'prompts, 1 tasks, written to w.jsonl'
 t 0 run $q --on toy --set workload=../w.jsonl
+printf '{"question_id": %d, "category": "c", "turns": ["a", "b"]}\n' 1 2 >turns.jsonl
+t 0 import --from spec-bench turns.jsonl --output turned.jsonl
+err '2 later turns left out: only the first of each question becomes a prompt'
+t 0 import --help
+out 'only the first turn is taken'
 t 2 import --from jsonl w.jsonl
 err '--output is missing'
 t 2 import w.jsonl --output x
