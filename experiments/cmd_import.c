@@ -23,6 +23,12 @@ static int run(int argc, char **argv)
         rc = arg_int(&a, "--max-tokens", 1, WORKLOAD_MAX_TOKENS, &max_tokens, &e);
     if (rc)
         return command_fail(&e);
+    static struct command_file file[ARGS_MAX + 1];
+    for (int i = 0; i < a.n; i++)
+        file[i] = (struct command_file){"FILE", a.arg[i], false};
+    file[a.n] = (struct command_file){"--output", arg_text(&a, "--output"), true};
+    if (command_distinct(file, a.n + 1, &e))
+        return command_fail(&e);
     o.field = arg_text(&a, "--field");
     o.task = arg_text(&a, "--task");
     o.max_tokens = (int32_t)max_tokens;

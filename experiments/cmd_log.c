@@ -46,7 +46,12 @@ static int run(int argc, char **argv)
     if (!rc)
         rc = arg_int(&a, "--items", 0, INT32_MAX, &items, &e);
     const char *picture = arg_text(&a, "--perfetto");
-    if (!rc && picture)
+    const struct command_file file[] = {{"FILE", a.arg[0], false}, {"--perfetto", picture, true}};
+    if (!rc)
+        rc = command_distinct(file, 2, &e);
+    if (rc)
+        return command_fail(&e);
+    if (picture)
         rc = perfetto(a.arg[0], picture, &e);
     if (!rc && (!picture || arg_given(&a, "--format")))
         rc = print(a.arg[0], format == 1, (int32_t)items, &e);

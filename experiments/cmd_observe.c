@@ -261,7 +261,13 @@ static int run(int argc, char **argv)
     if (!arg_text(&a, "--workload"))
         return command_usage("observe needs --workload FILE.jsonl");
     arena_init(&o.arena);
+    const char *path = arg_text(&a, "-o") ? arg_text(&a, "-o") : arg_text(&a, "--output");
+    const struct command_file file[] = {{"--workload", arg_text(&a, "--workload"), false},
+                                        {"--model", arg_text(&a, "--model"), false},
+                                        {arg_given(&a, "-o") ? "-o" : "--output", path, true}};
     int rc = args_exclusive(&a, "-o", "--output", &e);
+    if (!rc)
+        rc = command_distinct(file, 3, &e);
     if (!rc)
         rc = arg_int(&a, "--prompts", 1, 1000000, &prompts, &e);
     if (!rc)
@@ -269,7 +275,6 @@ static int run(int argc, char **argv)
     if (rc)
         return command_fail(&e);
     mkdir("out", 0777); /* the default file's folder; if it cannot be made, opening says so */
-    const char *path = arg_text(&a, "-o") ? arg_text(&a, "-o") : arg_text(&a, "--output");
     rc = command_can_write(path, &e);
     if (!rc)
         rc = open_target(&a, &o, &e);

@@ -228,6 +228,11 @@ static int open_all(const struct args *a, struct profiling *p, struct err *e)
         return rc;
     p->path = arg_text(a, "-o") ? arg_text(a, "-o") : arg_text(a, "--output");
     p->name = arg_text(a, "--name");
+    const struct command_file file[] = {{"--model", arg_text(a, "--model"), false},
+                                        {arg_given(a, "-o") ? "-o" : "--output", p->path, true}};
+    rc = command_distinct(file, 2, e);
+    if (rc)
+        return rc;
     profile_plan((int32_t)widths, (int32_t)ctx, (uint64_t)seed, &p->plan);
     mkdir("out", 0777); /* the default file's folder; if it cannot be made, opening says so */
     rc = command_can_write(p->path, e);

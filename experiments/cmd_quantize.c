@@ -24,7 +24,8 @@ static int run(int argc, char **argv)
     int rc = args_parse(&command_quantize, argc, argv, &a);
     if (rc != ARGS_GO_ON)
         return rc;
-    if (arg_int(&a, "--threads", 1, 1024, &threads, &e) ||
+    const struct command_file file[] = {{"IN.gguf", a.arg[0], false}, {"OUT.gguf", a.arg[1], true}};
+    if (arg_int(&a, "--threads", 1, 1024, &threads, &e) || command_distinct(file, 2, &e) ||
         quantize(a.arg[0], a.arg[1], (int32_t)threads, &e))
         return command_fail(&e);
     return command_end();

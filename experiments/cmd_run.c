@@ -193,6 +193,18 @@ static int read_options(const struct args *a, struct request_of_user *u, struct 
     return run_fault_parse(faults, &u->fault, e);
 }
 
+static int check_files(const struct args *a, const struct experiment *x, struct err *e)
+{
+    struct command_file file[7 + EXPERIMENT_MAX_WORKLOADS] = {
+        {"--store", arg_text(a, "--store"), true}, {"--log", arg_text(a, "--log"), true},
+        {"the experiment", a->arg[0], false},      {"its device", x->device.path, false},
+        {"its model", x->model.path, false},       {"its trace", x->trace.path, false},
+        {"its belief", x->belief.path, false}};
+    for (int32_t i = 0; i < x->n_workloads; i++)
+        file[7 + i] = (struct command_file){"its workload", x->workload[i].path, false};
+    return command_distinct(file, 7 + x->n_workloads, e);
+}
+
 /* --on sim and so on. */
 static int run_all(const struct args *a, const struct experiment *x, struct request_of_user *u)
 {
@@ -200,7 +212,9 @@ static int run_all(const struct args *a, const struct experiment *x, struct requ
     struct run_report report;
     struct err e = {0};
     const char *store = arg_text(a, "--store");
-    int rc = ERR_OK;
+    int rc = check_files(a, x, &e);
+    if (rc)
+        return command_fail(&e);
     if (store && !program->open_store)
         return command_usage("--store: %s has no SQLite; use tandem, or --format json",
                              program->name);

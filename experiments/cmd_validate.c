@@ -105,6 +105,20 @@ static int read_options(const struct args *a, struct val_options *o, char *model
     return rc;
 }
 
+static int check_files(const struct args *a, const struct val_options *o, struct err *e)
+{
+    struct command_file file[6 + sizeof o->workload / sizeof *o->workload] = {
+        {"--store", o->store, true},
+        {"--save-device", o->device_out, true},
+        {"--report", arg_text(a, "--report"), true},
+        {"--picture", arg_text(a, "--picture"), true},
+        {"--device", o->device_in, false},
+        {"--model", o->model, false}};
+    for (int32_t i = 0; i < o->n_workloads; i++)
+        file[6 + i] = (struct command_file){"--workload", o->workload[i], false};
+    return command_distinct(file, 6 + o->n_workloads, e);
+}
+
 static int write_report(const struct validation *v, const struct val_report *r, const char *path,
                         struct err *e)
 {
@@ -151,6 +165,8 @@ static int run(int argc, char **argv)
     int rc = read_options(&a, &o, model, sizeof model, &e);
     if (!rc)
         rc = arg_word(&a, "--format", formats, &format, &e);
+    if (!rc)
+        rc = check_files(&a, &o, &e);
     if (rc)
         return command_fail(&e);
     struct validation *v = calloc(1, sizeof *v);

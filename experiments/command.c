@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "sim/base/io.h"
@@ -39,6 +40,46 @@ int command_can_write(const char *path, struct err *e)
     struct io_out out;
     int rc = path ? io_out_open(&out, path, e) : ERR_OK;
     return rc || !path ? rc : io_out_close(&out, false, e);
+}
+
+/* The folder that a path is in; false when there is none. *name is the rest of the path. */
+static bool folder_of(const char *path, const char **name, struct stat *st)
+{
+    char folder[4096];
+    const char *slash = strrchr(path, '/');
+    size_t n = slash ? (size_t)(slash - path) + 1 : 0;
+    *name = path + n;
+    if (n >= sizeof folder)
+        return false;
+    memcpy(folder, path, n);
+    folder[n] = 0;
+    return !stat(n ? folder : ".", st);
+}
+
+static bool same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    const char *name_a, *name_b;
+    if (!strcmp(a, b))
+        return true;
+    if (!stat(a, &x) && !stat(b, &y))
+        return x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+    return folder_of(a, &name_a, &x) && folder_of(b, &name_b, &y) && !strcmp(name_a, name_b) &&
+           x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+int command_distinct(const struct command_file *file, int n, struct err *e)
+{
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < i; j++) {
+            const struct command_file *a = &file[j], *b = &file[i];
+            if ((a->is_output || b->is_output) && a->path && b->path && same_file(a->path, b->path))
+                return err_set(e, ERR_USAGE,
+                               "%s %s and %s %s are the same file, which would be overwritten: "
+                               "name another for one of them",
+                               a->option, a->path, b->option, b->path);
+        }
+    return ERR_OK;
 }
 
 int command_end(void)

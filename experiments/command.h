@@ -135,6 +135,16 @@ int command_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Whether a file can be made at the path: asked before what takes long. NULL is fine. ERR_IO. */
 int command_can_write(const char *path, struct err *e);
 
+/* A file that a command line names, by an option or as an argument ("IN.gguf"). */
+struct command_file {
+    const char *option, *path; /* path NULL: not named */
+    bool is_output;
+};
+
+/* ERR_USAGE, naming both, when an output is also another entry's file: by the same text, the same
+ * file, or the same name in the same folder. Asked before anything is opened. */
+int command_distinct(const struct command_file *file, int n, struct err *e);
+
 /* Flushes stdout; EXIT_FAILED with a message when what was printed could not be written. */
 int command_end(void);
 

@@ -129,6 +129,61 @@ t 2 profile --engine toy --model m.gguf -o a.yaml
 err '--model and --engine toy do not go together: remove one of them'
 t 2 run $q --set 'seed=[1, 2]'
 err 'nothing here is random'
+
+# ---- no output is another file of the same command line
+w=traces/workloads/ui.jsonl
+cp $w own.jsonl
+ln -s own.jsonl link.jsonl
+same() { err "$1 are the same file, which would be overwritten: name another for one of them"; }
+t 2 observe --engine toy --workload own.jsonl -o own.jsonl
+same '--workload own.jsonl and -o own.jsonl'
+t 2 observe --engine toy --workload own.jsonl --output ./link.jsonl
+same '--workload own.jsonl and --output ./link.jsonl'
+t 2 import --from jsonl --field prompt $w own.jsonl --output own.jsonl
+same 'FILE own.jsonl and --output own.jsonl'
+t 2 log own.jsonl --perfetto ./own.jsonl
+same 'FILE own.jsonl and --perfetto ./own.jsonl'
+t 2 quantize own.jsonl own.jsonl
+same 'IN.gguf own.jsonl and OUT.gguf own.jsonl'
+t 2 profile --model own.jsonl -o own.jsonl
+same '--model own.jsonl and -o own.jsonl'
+t 2 run $q --store $q
+same "--store $q and the experiment $q"
+t 2 run $q --set trace=../own.jsonl --store own.jsonl
+err '--store own.jsonl and its trace '
+t 2 run $q --store new --log ./new
+same '--store new and --log ./new'
+t 2 validate --engine toy --workload own.jsonl --report own.jsonl
+same '--report own.jsonl and --workload own.jsonl'
+t 2 validate --engine toy --store new --picture ./new
+same '--store new and --picture ./new'
+t 2 validate --engine toy --save-device new --report new
+same '--save-device new and --report new'
+ok 'the workload was overwritten' cmp -s $w own.jsonl
+ok 'a file was made' [ ! -e new ]
+rm own.jsonl link.jsonl
+
+# ---- pipes: no input waits for one, no output takes the place of one
+mkfifo pipe
+bounded=$(command -v timeout)
+for line in "run pipe" "run $q --set trace=../pipe" "run $q --set device=../pipe" \
+    "run $q --on toy --set workload=../pipe" "log pipe" "run --on replay:pipe" \
+    "import --from text pipe --output x" "observe --engine toy --workload pipe -o x"; do
+    # shellcheck disable=SC2086
+    ${bounded:+$bounded 20} "$build/tandem" $line >out 2>err && got=0 || got=$?
+    last=$line
+    ok "tandem $line: exit $got, expected 1" [ "$got" = 1 ]
+    err 'pipe: is a named pipe, not a regular file'
+done
+t 1 import --from jsonl --field prompt $w --output pipe
+err 'pipe: is a named pipe: an output would replace it'
+t 1 observe --engine toy --workload $w -o pipe
+err 'pipe: is a named pipe: an output would replace it'
+t 1 validate --engine toy --report r.json --picture pipe
+err 'pipe: is a named pipe: an output would replace it'
+ok 'the pipe is gone' [ -p pipe ]
+rm pipe
+
 t 2 bench cores
 err "nothing is called 'cores' here"
 silent_out
