@@ -6,7 +6,7 @@
 
 #include "hwmodels/real/llama_engine.h"
 
-enum { CHAIN = 32 };
+enum { CHAIN = 32, LATER = 4, STRIDE = 5 };
 
 struct bench {
     struct engine *g;
@@ -76,8 +76,7 @@ static bool record(struct bench *b, double *min_margin)
         for (int32_t t = 0; t < b->n_vocab; t++)
             if (t != b->choice[0])
                 next = fmax(next, (double)x[t]);
-        if (i <= PROBE_DEPTH)
-            *min_margin = fmin(*min_margin, (double)x[b->choice[0]] - next);
+        *min_margin = fmin(*min_margin, (double)x[b->choice[0]] - next);
     }
     return true;
 }
@@ -97,31 +96,56 @@ static bool probe_width(struct bench *b, int32_t width, bool *equal)
     return true;
 }
 
-static bool probe_tree(struct bench *b, bool true_first, struct probe *out)
+/* Whether row `row` of the last step, which holds the text's token `at`, has its logits. */
+static void compare(struct bench *b, int32_t row, int32_t at, bool true_first, struct probe *out)
 {
-    int32_t token[1 + 2 * PROBE_DEPTH], parent[1 + 2 * PROBE_DEPTH];
-    token[0] = b->chain[0];
+    if (true_first) {
+        out->first_rows_differ += differs(b, row, at, NULL);
+        return;
+    }
+    out->tree_rows++;
+    out->other_rows_differ += differs(b, row, at, &out->other_max_diff);
+    out->other_choices_differ += b->choice[row] != b->chain[at + 1];
+}
+
+/* A tree at the text's token `at`, its true branch kept, and the steps after it. */
+static bool probe_tree(struct bench *b, int32_t at, bool true_first, struct probe *out)
+{
+    int32_t token[1 + 2 * PROBE_DEPTH], parent[1 + 2 * PROBE_DEPTH], row[1 + PROBE_DEPTH] = {0};
+    token[0] = b->chain[at];
     parent[0] = -1;
     for (int32_t i = 0; i < PROBE_DEPTH; i++) {
         int32_t good = 1 + i + (true_first ? 0 : PROBE_DEPTH);
         int32_t bad = 1 + i + (true_first ? PROBE_DEPTH : 0);
-        token[good] = b->chain[i + 1];
-        token[bad] = (b->chain[i + 1] + 1 + i) % b->n_vocab;
+        token[good] = b->chain[at + i + 1];
+        token[bad] = (b->chain[at + i + 1] + 1 + i) % b->n_vocab;
         parent[good] = i ? good - 1 : 0;
         parent[bad] = i ? bad - 1 : 0;
+        row[1 + i] = good;
     }
-    if (!restart(b) || !step(b, b->n, 1 + 2 * PROBE_DEPTH, token, parent, 1 + 2 * PROBE_DEPTH))
-        return false;
-    for (int32_t i = 0; i < PROBE_DEPTH; i++) {
-        int32_t row = 1 + i + (true_first ? 0 : PROBE_DEPTH);
-        if (true_first) {
-            out->first_rows_differ += differs(b, row, i + 1, NULL);
-        } else {
-            out->other_rows_differ += differs(b, row, i + 1, &out->other_max_diff);
-            out->other_choices_differ += b->choice[row] != b->chain[i + 2];
-        }
+    bool good = restart(b);
+    for (int32_t i = 0; i < at && good; i++)
+        good = step(b, b->n + i, 1, &b->chain[i], NULL, 1);
+    good = good && step(b, b->n + at, 1 + 2 * PROBE_DEPTH, token, parent, 1 + 2 * PROBE_DEPTH);
+    for (int32_t i = 0; i < PROBE_DEPTH && good; i++)
+        compare(b, row[1 + i], at + i + 1, true_first, out);
+    struct job keep = {.id = 1, .kind = JOB_COMMIT};
+    keep.commit = (struct job_commit){.pos = b->n + at, .n = 1 + PROBE_DEPTH, .row = row};
+    good = good && run(b, &keep);
+    for (int32_t i = at + 1 + PROBE_DEPTH; i < at + 1 + PROBE_DEPTH + LATER && good; i++) {
+        good = step(b, b->n + i, 1, &b->chain[i], NULL, 1);
+        if (good)
+            compare(b, 0, i, true_first, out);
     }
-    return true;
+    return good;
+}
+
+static bool probe_trees(struct bench *b, struct probe *out)
+{
+    bool good = true;
+    for (int32_t at = 0; at + 1 + PROBE_DEPTH + LATER <= CHAIN && good; at += STRIDE)
+        good = probe_tree(b, at, true, out) && probe_tree(b, at, false, out);
+    return good;
 }
 
 int probe_exactness(struct engine *g, const int32_t *prompt, int32_t n, int32_t max_width,
@@ -140,7 +164,7 @@ int probe_exactness(struct engine *g, const int32_t *prompt, int32_t n, int32_t 
         good = record(b, &out->min_margin);
         for (int32_t w = 1; good && w <= out->max_width; w++)
             good = probe_width(b, w, &out->chain_equal[w]);
-        good = good && probe_tree(b, true, out) && probe_tree(b, false, out);
+        good = good && probe_trees(b, out);
         struct job clear = {.id = 1, .kind = JOB_COMMIT};
         run(b, &clear);
     }
