@@ -107,6 +107,27 @@ int32_t role_map_threads(const char *device)
     return sscanf(device, "cpu:x%d", &threads) == 1 && threads > 0 ? threads : 1;
 }
 
+/* What a name of the CPU asks for must be there: more threads than cores wait for one another. */
+static int check_devices(const struct role_map *m, struct err *e)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    for (int32_t i = 0; i < m->n; i++) {
+        const char *device = m->item[i].device;
+        bool threads = !strncmp(device, "cpu:x", 5);
+        if (!threads && strncmp(device, "cpu:", 4))
+            continue;
+        const char *number = device + (threads ? 5 : 4);
+        size_t digits = strspn(number, "0123456789");
+        long n = digits && digits < 7 && !number[digits] ? strtol(number, NULL, 10) : -1;
+        if (threads ? n < 1 || n > cores : n < 0 || n >= cores)
+            return err_set(e, ERR_USAGE,
+                           "role '%s' is played by '%s', which is not here: this machine has %ld "
+                           "cores: expected cpu:0 to cpu:%ld, cpu:x1 to cpu:x%ld threads, or cpu",
+                           m->item[i].role, device, cores, cores - 1, cores);
+    }
+    return ERR_OK;
+}
+
 /* ---- opening -------------------------------------------------------------------------------- */
 
 #ifdef TANDEM_REAL
@@ -122,7 +143,9 @@ int session_open_model(const char *path, const struct role_map *roles, int32_t m
     o.threads = role_map_threads(target);
     o.max_ctx = max_ctx;
     *out = (struct session){.roles = *roles, .executor = "real"};
-    int rc = llama_engine_create(&o, &out->engine, e);
+    int rc = check_devices(roles, e);
+    if (!rc)
+        rc = llama_engine_create(&o, &out->engine, e);
     if (rc)
         return rc;
     llama_engine_facts(out->engine, &f);
@@ -196,7 +219,8 @@ int session_exec(const struct session *s, const struct run_setup *setup, struct 
     const char *const *role = setup->policy->role;
     for (int32_t i = 0; role[i]; i++)
         o.cpu[i] = role_map_core(role_map_find(&s->roles, role[i]));
-    return threads_create(s->engine, setup, &o, out, e);
+    int rc = check_devices(&s->roles, e);
+    return rc ? rc : threads_create(s->engine, setup, &o, out, e);
 }
 
 /* ---- text ----------------------------------------------------------------------------------- */

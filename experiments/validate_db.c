@@ -3,7 +3,9 @@
 #include <inttypes.h>
 #include <sqlite3.h>
 #include <string.h>
+#include <sys/utsname.h>
 
+#include "experiments/command.h"
 #include "experiments/spec.h"
 #include "sim/base/hash.h"
 
@@ -122,7 +124,21 @@ static int put_identity(struct validation *v, struct err *e)
 {
     char roles[256];
     role_map_format(&v->session.roles, roles, sizeof roles);
+    char seed[32], repetitions[32], host[256] = "unknown";
+    struct utsname u;
+    if (uname(&u) >= 0)
+        snprintf(host, sizeof host, "%s %s %s", u.sysname, u.release, u.machine);
+    snprintf(seed, sizeof seed, "%" PRIu64, v->o->seed);
+    snprintf(repetitions, sizeof repetitions, "%d", v->o->repetitions);
     int rc = same(v, "numerics_id", v->session.numerics, e);
+    if (!rc)
+        rc = same(v, "repetitions", repetitions, e);
+    if (!rc)
+        rc = same(v, "seed", seed, e);
+    if (!rc)
+        rc = same(v, "source_commit", tandem_commit, e);
+    if (!rc)
+        rc = same(v, "host", host, e);
     if (!rc)
         rc = same(v, "model", v->session.model, e);
     if (!rc)
@@ -253,6 +269,16 @@ static int execute(struct validation *v, const char *sql, struct err *e)
     return sqlite3_exec(v->db, sql, NULL, NULL, NULL) == SQLITE_OK ? ERR_OK : failed(v, e);
 }
 
+static int begin(struct validation *v, struct err *e)
+{
+    if (sqlite3_exec(v->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK)
+        return ERR_OK;
+    return sqlite3_errcode(v->db) == SQLITE_BUSY
+               ? err_at(e, ERR_IO, v->o->store, 0, 0,
+                        "another process writes into it: wait for its end, or name another --store")
+               : failed(v, e);
+}
+
 /* Nothing is put into a file that holds something else, or what a later version wrote. */
 static int check_file(struct validation *v, struct err *e)
 {
@@ -283,7 +309,7 @@ int val_db_open(struct validation *v, struct err *e)
     if (!rc)
         rc = execute(v, schema, e);
     if (!rc)
-        rc = execute(v, "BEGIN IMMEDIATE", e);
+        rc = begin(v, e);
     if (!rc)
         rc = put_identity(v, e);
     if (!rc)

@@ -189,6 +189,10 @@ err "nothing is called 'cores' here"
 silent_out
 
 # ---- run
+t 2 run $q --on toy --set real_roles='target=cpu:x0'
+err "role 'target' is played by 'cpu:x0', which is not here"
+t 2 run $q --on toy --set real_roles='target=cpu:9999'
+err "'cpu:9999', which is not here"
 t 0 run $q
 silent_err
 out 'quickstart: sim on example-2core, model synthetic, target=cpu:0 draft=cpu:1'
@@ -296,6 +300,13 @@ t 0 log "$log" --perfetto deep/trace.json
 silent_out
 tracks deep/trace.json 'cpu:0' '"ph": "C", "name": "bus"'
 t 0 run $q --log deep/sim
+# The golden run: these bytes, whatever the compiler, its options or the processor. A change of what
+# is simulated changes them, and is meant.
+t 0 run $q --format csv
+ok "the experiment's bytes are not the golden ones: $(cksum <out)" \
+    [ "$(cksum <out)" = '1382703248 1286' ]
+for file in deep/sim/*.log; do "$build/tandem" log "$file" --format csv; done >out 2>err
+ok "the steps' bytes are not the golden ones: $(cksum <out)" [ "$(cksum <out)" = '1938855514 85178' ]
 t 0 log deep/sim/04-*.log --perfetto deep/trace.json
 tracks deep/trace.json 'cpu:0' '"ph": "C", "name": "bus"'
 t 0 run $q --log deep/sim --set roles=null

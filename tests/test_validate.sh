@@ -195,6 +195,8 @@ ok "--check ends with $got when the verdict is $verdict" \
 t 1 $v --resume --roles 'target=cpu:0 draft=cpu:0'
 err "this validation has roles 'target=cpu:0 draft=cpu:0', the file's has"
 err 'name another --store'
+t 1 validate --engine toy --budget 1 --prompts 4 --repetitions 3 --resume
+err "this validation has repetitions '3', the file's has '2'"
 t 1 $v --resume --seed 2
 err "this validation has numerics_id 'toy-2', the file's has 'toy-1'"
 t 1 validate --engine toy --prompts 4 --repetitions 2 --resume --quick
