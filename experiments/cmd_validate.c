@@ -29,7 +29,7 @@ static const struct option options[] = {
     {"--picture", "FILE.svg", "out/validate.svg", "predicted against measured", 0},
     {"--format", "table|csv|json", "table", "of standard output", 0},
     {"--check", NULL, NULL, "exit 1 unless the verdict is passed", 0},
-    {"--seed", "N", "1", "of the micro-benchmarks' order and tokens", 0},
+    {"--seed", "N", "1", "of the micro-benchmarks' order and tokens, and of the toy's model", 0},
     {NULL, NULL, NULL, NULL, 0}};
 
 static const char *const examples[] = {

@@ -35,7 +35,7 @@ setjmp.h signal.h stdalign.h stdarg.h stdatomic.h stdbool.h stddef.h stdint.h st
 stdnoreturn.h string.h tgmath.h threads.h time.h uchar.h wchar.h wctype.h
 dirent.h dlfcn.h fcntl.h ftw.h fnmatch.h glob.h libgen.h poll.h pthread.h regex.h sched.h
 semaphore.h spawn.h strings.h sys/mman.h sys/resource.h sys/socket.h sys/stat.h sys/statvfs.h
-sys/time.h sys/types.h sys/uio.h sys/utsname.h sys/wait.h unistd.h
+sys/time.h sys/types.h sys/uio.h sys/un.h sys/utsname.h sys/wait.h unistd.h
 '
 
 folders='sim hwmodels traces experiments analysis tests'

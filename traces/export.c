@@ -295,7 +295,7 @@ static void find_processors(struct perfetto *p, struct log_reader *r, struct run
         at += strcspn(at, " ,");
         at += strspn(at, " ,");
         if (!device_of(setup->roles, p->role[i], own->name, sizeof own->name))
-            snprintf(own->name, sizeof own->name, "%s", p->role[i]);
+            memcpy(own->name, p->role[i], sizeof p->role[i]);
         int k = 0;
         while (strcmp(p->processor[k].name, own->name))
             k++;
