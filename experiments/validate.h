@@ -155,10 +155,11 @@ struct val_report {
         int64_t extrapolated, jobs;
     } change[VAL_SETTINGS];
     struct error_pct left_out_width,
-        left_out_bucket;  /* cells of the table, predicted without them */
-    double tokens_equal;  /* share of requests where every lossless policy gave the same text */
-    double divergence;    /* share of runs of policies that are not lossless with another text */
-    double actions_equal; /* share of runs whose simulated actions are the real ones */
+        left_out_bucket; /* cells of the table, predicted without them */
+    double tokens_equal; /* share of requests where every lossless policy gave the same text */
+    double divergence;   /* share of runs of policies that are not lossless with another text */
+    double margin_median, margin_max; /* of the target's choice where those texts split off */
+    double actions_equal;             /* share of runs whose simulated actions are the real ones */
     bool replay_equal;
     int64_t extrapolated, jobs; /* simulated jobs outside what was measured, and all */
     struct profile_noise noise_of_machine;

@@ -184,18 +184,37 @@ static bool same_text(const struct val_run *a, const struct val_run *b)
            !memcmp(a->output, b->output, (size_t)a->n_output * sizeof *a->output);
 }
 
+/* The target's margin where b's text splits off from a's; NAN where it does not. */
+static double margin_at_split(struct compare *c, int32_t prompt, const struct val_run *a,
+                              const struct val_run *b)
+{
+    int32_t n = 0;
+    while (n < a->n_output && n < b->n_output && a->output[n] == b->output[n])
+        n++;
+    return same_text(a, b) ? NAN : val_margin(&c->v->session, &c->v->prompt[prompt], a, n);
+}
+
 static void compare_texts(struct compare *c)
 {
     struct validation *v = c->v;
-    int32_t equal = 0, others = 0, divergent = 0;
+    int32_t equal = 0, others = 0, divergent = 0, n_margins = 0;
+    double largest = NAN;
     for (int32_t p = 0; p < v->n_done; p++) {
         const struct val_run *a = val_run_at(v, p, 0, 0);
         bool same = true;
         for (int32_t i = 0; i < v->n_policies; i++) {
             for (int32_t r = 0; r < v->o->repetitions && v->policy[i].lossless; r++)
                 same = same && same_text(a, val_run_at(v, p, i, r));
-            others += !v->policy[i].lossless;
-            divergent += !v->policy[i].lossless && !same_text(a, val_run_at(v, p, i, 0));
+            if (v->policy[i].lossless)
+                continue;
+            const struct val_run *b = val_run_at(v, p, i, 0);
+            double margin = margin_at_split(c, p, a, b);
+            others++;
+            divergent += !same_text(a, b);
+            if (!isnan(margin)) {
+                c->x[n_margins++] = margin;
+                largest = fmax(largest, margin);
+            }
         }
         equal += same;
         v->prompt[p].degenerate =
@@ -204,6 +223,8 @@ static void compare_texts(struct compare *c)
     }
     c->r->tokens_equal = (double)equal / v->n_done;
     c->r->divergence = others ? (double)divergent / others : NAN;
+    c->r->margin_median = n_margins ? metrics_quantile(c->x, n_margins, 0.5) : NAN;
+    c->r->margin_max = largest;
 }
 
 /* Each prompt's level of the machine: the mean of the calibration rounds before and after it. */

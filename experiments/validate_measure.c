@@ -120,8 +120,8 @@ static int load_prompts(struct validation *v, struct err *e)
         return rc;
     int32_t *index = arena_alloc(&v->arena, (size_t)v->workload.n + 1, sizeof *index);
     /* A quick validation chooses by length, among all. */
-    int32_t max = v->o->max_prompts < VAL_MAX_PROMPTS && !v->o->quick ? v->o->max_prompts
-                                                                      : VAL_MAX_PROMPTS;
+    int32_t max =
+        v->o->max_prompts < VAL_MAX_PROMPTS && !v->o->quick ? v->o->max_prompts : VAL_MAX_PROMPTS;
     int32_t n = index ? workload_choose(&v->workload, SPLIT_HELD_OUT, max, index) : 0;
     if (!n)
         return err_set(e, ERR_USAGE, "the workload has no held-out prompt");

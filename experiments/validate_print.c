@@ -89,11 +89,15 @@ static void print_table(const struct validation *v, const struct val_report *r, 
     fprintf(f, "order: tau-b %.3f over %.0f %% of pairs resolved; regret %.2f %%\n", r->tau,
             100 * r->resolved_pairs, r->regret_pct);
     fprintf(f,
-            "texts equal %.3f (plain trees: %.3f diverge), replay %s, simulated actions equal "
-            "%.3f, extrapolated jobs "
+            "texts equal %.3f, replay %s, simulated actions equal %.3f, extrapolated jobs "
             "%" PRId64 " of %" PRId64 "\n",
-            r->tokens_equal, r->divergence, r->replay_equal ? "equal" : "DIFFERS", r->actions_equal,
+            r->tokens_equal, r->replay_equal ? "equal" : "DIFFERS", r->actions_equal,
             r->extrapolated, r->jobs);
+    fprintf(f, "plain trees: %.3f of the texts diverge", r->divergence);
+    if (!isnan(r->margin_median))
+        fprintf(f, ", where the target's choice leads by %.3g logits (median; largest %.3g)",
+                r->margin_median, r->margin_max);
+    fprintf(f, "\n");
     fprintf(f, "machine: cell spread %.1f %%, drift up to %.1f %%, serial correlation %.2f\n",
             r->noise_of_machine.spread_pct, r->noise_of_machine.drift_pct,
             r->noise_of_machine.serial);
@@ -214,6 +218,8 @@ static int print_json(const struct validation *v, const struct val_report *r, FI
     put_changes(&w, v, r);
     json_double(&w, "tokens_equal", r->tokens_equal);
     json_double(&w, "divergence", r->divergence);
+    json_double(&w, "divergence_margin_median", r->margin_median);
+    json_double(&w, "divergence_margin_max", r->margin_max);
     json_double(&w, "actions_equal", r->actions_equal);
     json_bool(&w, "replay_equal", r->replay_equal);
     json_int(&w, "extrapolated", r->extrapolated);

@@ -36,4 +36,10 @@ int val_simulate(const struct cost_model *cost, const struct run_setup *setup,
                  const struct val_prompt *prompt, const struct val_run *own, struct val_timing *out,
                  struct val_tally *tally, struct err *e);
 
+/* How much more likely, in logits, the target's choice was than the next token, after the prompt
+ * and the first n_output tokens of a run: where another text splits off, its margin. Runs them on
+ * the session's engine. NAN where that gives no likely tokens. */
+double val_margin(const struct session *s, const struct val_prompt *prompt,
+                  const struct val_run *own, int32_t n_output);
+
 #endif
