@@ -26,7 +26,7 @@ enum {
     MAX_WIDTH = 16,
     FROZEN_ROUNDS = 3,
     ROUND_EVERY = 2,
-    QUICK_TOKENS = 24,
+    QUICK_TOKENS = 20,
     QUICK_PROMPTS = 4,
     BUCKET = 256
 };
@@ -284,7 +284,7 @@ static int run_all(struct validation *v, struct err *e)
         double took_s = seconds(v) - from_s;
         longest_s = took_s > longest_s ? took_s : longest_s;
         int32_t due = v->n_frozen_rounds + v->n_done / ROUND_EVERY;
-        if (!rc && v->n_rounds < due) {
+        if (!rc && v->n_rounds < due && !v->o->quick) {
             from_s = seconds(v);
             rc = val_calibrate(v, VAL_UNCHANGED, e);
             round_s = seconds(v) - from_s;
