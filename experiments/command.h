@@ -47,7 +47,8 @@ struct command {
 };
 
 extern const struct command command_run, command_list, command_devices, command_quantize,
-    command_log, command_import, command_bench, command_profile, command_observe, command_validate;
+    command_log, command_import, command_bench, command_profile, command_observe, command_validate,
+    command_reproduce;
 
 /* ---- programs ------------------------------------------------------------------------------- */
 

@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sim/base/json.h"
-
 const char *const output_formats[] = {"table", "csv", "json", NULL};
 
 /* ---- filling -------------------------------------------------------------------------------- */
@@ -192,17 +190,22 @@ static void put_json_cell(struct json_writer *w, const char *column, const char 
         json_int(w, key, strtoll(cell, NULL, 10));
 }
 
+void output_json_rows(const struct output *o, struct json_writer *w)
+{
+    for (const struct output_row *r = o->first; r; r = r->next) {
+        json_object(w, NULL);
+        for (int32_t c = 0; c < o->n_columns; c++)
+            put_json_cell(w, o->column[c], r->cell[c], (enum output_type)r->type[c]);
+        json_close(w);
+    }
+}
+
 static int print_json(const struct output *o, FILE *f)
 {
     struct json_writer w;
     json_writer_init(&w, f, 1);
     json_array(&w, NULL);
-    for (const struct output_row *r = o->first; r; r = r->next) {
-        json_object(&w, NULL);
-        for (int32_t c = 0; c < o->n_columns; c++)
-            put_json_cell(&w, o->column[c], r->cell[c], (enum output_type)r->type[c]);
-        json_close(&w);
-    }
+    output_json_rows(o, &w);
     json_close(&w);
     int rc = json_line(&w);
     json_writer_fini(&w);

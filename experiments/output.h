@@ -9,6 +9,7 @@
 #include "experiments/run.h"
 #include "sim/base/arena.h"
 #include "sim/base/err.h"
+#include "sim/base/json.h"
 
 enum output_format { OUTPUT_TABLE, OUTPUT_CSV, OUTPUT_JSON };
 
@@ -54,6 +55,9 @@ void output_end(struct output *o);
  * with '_' for a space; numbers are what output_int and output_number put there, null what was NAN.
  * Returns ERR_NOMEM, ERR_IO. */
 int output_print(const struct output *o, enum output_format format, FILE *f);
+
+/* Each row as an object, as in JSON above: for an array that holds more than these rows. */
+void output_json_rows(const struct output *o, struct json_writer *w);
 
 /* ---- of runs -------------------------------------------------------------------------------- */
 

@@ -1,0 +1,154 @@
+/* tandem reproduce: published tables and figures, recomputed, with the error of each number. */
+#include <stdio.h>
+#include <string.h>
+
+#include "experiments/command.h"
+#include "experiments/reproduce.h"
+
+static const struct option options[] = {
+    {"--format", "table|csv|json", "table", "of standard output; only a table has the notes", 0},
+    {"--seed", "N", "1", "of what is sampled", 0},
+    {NULL, NULL, NULL, NULL, 0}};
+
+static const char *const examples[] = {"reproduce", "reproduce audit", "reproduce all --format csv",
+                                       NULL};
+
+enum { MAX_ENTRIES = 32 };
+
+static int list(enum output_format format)
+{
+    static const char *const columns[] = {"name", "in all", "summary", "source", NULL};
+    struct arena arena;
+    struct output o;
+    arena_init(&arena);
+    output_init(&o, &arena, columns);
+    for (const struct reproduction *const *r = reproduce_registry; *r; r++) {
+        output_text(&o, (*r)->name);
+        output_text(&o, (*r)->files_only ? "yes" : "no");
+        output_text(&o, (*r)->summary);
+        output_text(&o, (*r)->source);
+        output_end(&o);
+    }
+    int rc = output_print(&o, format, stdout);
+    arena_fini(&arena);
+    return rc ? command_usage("the list could not be printed") : command_end();
+}
+
+/* The entries that a name stands for, in the registry's order. ERR_USAGE when there is none. */
+static int choose(const char *name, const struct reproduction **out, int *n, struct err *e)
+{
+    char names[512] = "";
+    *n = 0;
+    for (const struct reproduction *const *r = reproduce_registry; *r && *n < MAX_ENTRIES; r++) {
+        if (!strcmp(name, "all") ? (*r)->files_only : !strcmp(name, (*r)->name))
+            out[(*n)++] = *r;
+        size_t at = strlen(names);
+        snprintf(names + at, sizeof names - at, ", %s", (*r)->name);
+    }
+    return *n ? ERR_OK
+              : err_set(e, ERR_USAGE, "nothing to reproduce is called '%s': expected one of all%s",
+                        name, names);
+}
+
+static const char *const *columns_of(const struct reproduction *r)
+{
+    return r->columns ? r->columns : reproduce_cell_columns;
+}
+
+/* Runs one entry into `rows`. */
+static int run_one(const struct reproduction *r, struct output *rows, FILE *notes, bool brief,
+                   uint64_t seed, struct err *e)
+{
+    struct reproduce_context c = {
+        .arena = rows->arena, .rows = rows, .notes = notes, .brief = brief, .seed = seed};
+    int rc = r->run(&c, e);
+    return rc || !rows->code ? rc : err_set(e, rows->code, "no memory for the rows");
+}
+
+/* Each entry under its name: notes, then rows. */
+static int run_tables(const struct reproduction *const *entry, int n, uint64_t seed,
+                      struct arena *arena, struct err *e)
+{
+    int rc = ERR_OK;
+    for (int i = 0; i < n && !rc; i++) {
+        struct output rows;
+        output_init(&rows, arena, columns_of(entry[i]));
+        printf("%s%s: %s\n", i ? "\n" : "", entry[i]->name, entry[i]->source);
+        rc = run_one(entry[i], &rows, stdout, n > 1, seed, e);
+        if (!rc && output_print(&rows, OUTPUT_TABLE, stdout))
+            rc = err_set(e, ERR_IO, "the rows of %s could not be printed", entry[i]->name);
+    }
+    return rc;
+}
+
+/* The rows of all entries: one JSON array, or a CSV whose header is repeated where the columns
+ * change. Nothing is printed unless all succeed. */
+static int run_rows(const struct reproduction *const *entry, int n, enum output_format format,
+                    uint64_t seed, struct arena *arena, struct err *e)
+{
+    struct output rows[MAX_ENTRIES];
+    int tables = 0, rc = ERR_OK;
+    for (int i = 0; i < n && !rc; i++) {
+        if (!i || columns_of(entry[i]) != columns_of(entry[i - 1]))
+            output_init(&rows[tables++], arena, columns_of(entry[i]));
+        rc = run_one(entry[i], &rows[tables - 1], NULL, n > 1, seed, e);
+    }
+    if (rc)
+        return rc;
+    if (format == OUTPUT_JSON) {
+        struct json_writer w;
+        json_writer_init(&w, stdout, 1);
+        json_array(&w, NULL);
+        for (int i = 0; i < tables; i++)
+            output_json_rows(&rows[i], &w);
+        json_close(&w);
+        rc = json_line(&w);
+        json_writer_fini(&w);
+    } else {
+        for (int i = 0; i < tables && !rc; i++)
+            rc = output_print(&rows[i], format, stdout);
+    }
+    return rc ? err_set(e, rc, "the rows could not be printed") : ERR_OK;
+}
+
+static int run(int argc, char **argv)
+{
+    struct args a;
+    struct err e = {0};
+    struct arena arena;
+    const struct reproduction *entry[MAX_ENTRIES];
+    int format = 0, n = 0, code = args_parse(&command_reproduce, argc, argv, &a);
+    int64_t seed = 1;
+    if (code != ARGS_GO_ON)
+        return code;
+    int rc = arg_word(&a, "--format", output_formats, &format, &e);
+    if (!rc)
+        rc = arg_int(&a, "--seed", 0, INT64_MAX, &seed, &e);
+    if (!rc && !a.n)
+        return list((enum output_format)format);
+    if (!rc)
+        rc = choose(a.arg[0], entry, &n, &e);
+    if (rc)
+        return command_fail(&e);
+    arena_init(&arena);
+    rc = format == OUTPUT_TABLE
+             ? run_tables(entry, n, (uint64_t)seed, &arena, &e)
+             : run_rows(entry, n, (enum output_format)format, (uint64_t)seed, &arena, &e);
+    code = rc ? command_fail(&e) : command_end();
+    arena_fini(&arena);
+    return code;
+}
+
+const struct command command_reproduce = {
+    .name = "reproduce",
+    .group = "Run",
+    .summary = "recompute published tables and figures, and print the error",
+    .arguments = "[NAME|all]",
+    .max_args = 1,
+    .options = options,
+    .details = "Without a name: the list; `all` is what needs nothing but committed files. A row "
+               "has what was published, what Tandem computes, the error in percent, and whether "
+               "the number was used to fit (calibrated), foretold (predicted) or is only shown. "
+               "As JSON one array of rows.",
+    .examples = examples,
+    .run = run};

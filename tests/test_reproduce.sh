@@ -1,0 +1,115 @@
+#!/bin/sh
+# tandem reproduce: the rows that it promises, what it refuses, and that a seed fixes every byte.
+#
+#   sh tests/test_reproduce.sh BUILD_DIR
+#
+# Runs in a scratch folder that has the sources' data.
+set -u
+build=$(cd "${1:?usage: test_reproduce.sh BUILD_DIR}" && pwd) || exit 2
+cd "$(dirname "$0")/.." || exit 2
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+mkdir "$scratch/traces"
+cp -R experiments hwmodels "$scratch"
+cp traces/*.trace "$scratch/traces" 2>/dev/null ||
+    "$build/tests/make_trace" "$scratch/traces/quickstart.trace" || exit 2
+cd "$scratch" || exit 2
+
+passed=0
+failed=0
+
+# ok MESSAGE COMMAND...: the command must succeed
+ok()
+{
+    message=$1
+    shift
+    if "$@"; then passed=$((passed + 1)); else
+        failed=$((failed + 1))
+        printf 'failed: %s\n' "$message"
+        sed 's/^/  out: /' out | head -n 20
+        sed 's/^/  err: /' err | head -n 20
+    fi
+}
+
+# t EXIT ARGUMENTS...: tandem reproduce ends so; its output is in out and err
+t()
+{
+    want=$1
+    shift
+    "$build/tandem" reproduce "$@" >out 2>err && got=0 || got=$?
+    last=$*
+    ok "reproduce $last: exit $got, expected $want" [ "$got" = "$want" ]
+}
+
+has() { ok "reproduce $last: no '$1' on stdout" grep -qF -e "$1" out; }
+says() { ok "reproduce $last: no '$1' on stderr" grep -qF -e "$1" err; }
+
+# ---- what there is
+t 0
+for name in audit table4 fig5 fig6 memory; do
+    ok "$name is not in the list" grep -q "^$name  " out
+done
+t 2 tabel3
+says "nothing to reproduce is called 'tabel3': expected one of all, audit, table4"
+t 2 audit fig6
+says "unexpected argument 'fig6'"
+
+# ---- rows
+header=target,cell,published,simulated,error_pct,role,reading,low,high
+t 0 all --format csv
+mv out all.csv
+ok "all: the cells' header is not there once" [ "$(grep -c "^$header\$" all.csv)" = 1 ]
+t 0 all --format json
+ok "all: not an array" [ "$(head -c 1 out)" = "[" ]
+# every row has each key once; the error is a number; roles and readings are of the stated words
+ok "all: rows and keys differ in number" awk '
+    /"target":/ { rows++ }
+    /"cell":/ || /"published":/ || /"simulated":/ || /"low":/ || /"high":/ { keys++ }
+    /"error_pct": -?[0-9]/ { errors++ }
+    /"role": "(calibrated|predicted|shown)"/ { roles++ }
+    /"reading": "(zero-fit|leave-one-model-out|all|null)"/ { readings++ }
+    END { exit !(rows > 50 && keys == 5 * rows && errors == rows && roles == rows &&
+                 readings == rows) }' out
+ok "all: null or a text for an error" [ "$(grep -c '"error_pct": [^-0-9]' out)" = 0 ]
+if command -v python3 >/dev/null; then
+    ok "all is no JSON" sh -c 'python3 -m json.tool out >/dev/null'
+fi
+
+# ---- the same bytes each time
+cp out first
+t 0 all --format json
+ok "all: other bytes the second time" cmp -s first out
+
+# ---- notes
+t 0 audit
+for check in 1 2 3 4 5 6 7 8 9 10 11 12 13; do
+    ok "audit: check $check is not there" grep -q "^ *$check\. .*: \(holds\|contradicts\|caution\)\$" out
+done
+has 'NPU - (+G) = 57.41 - 47.72 = 9.69; (+SD) - (+G+SD) = 35.04 - 25.35 = 9.69'
+has 'NPU / Ours = 57.41 / 15.08 = 3.807'
+has 't(n) = 46.9 + 4.235 n ms'
+has '18.75 / 7.17 = 2.62, published 1.11..2.53'
+has 'median 4.4 %, worst 99 and 124 %'
+t 0 fig6
+has 'throughput lost at 8 against 64, percent'
+
+# ---- what is wrong in a file is named by its place
+f=experiments/published/audit.yaml
+cp $f kept
+sed 's/npu: {value: 57.41, /npu: {value: fast, /' kept >$f
+t 1 audit
+says "tandem: $f:11:18: table3.q15.npu.value is 'fast': expected a number"
+sed 's/value: 57.41, unit: ms\/token/value: 57.41, unit: s\/token/' kept >$f
+t 1 audit
+says "$f:11:31: table3.q15.npu.unit is 's/token': expected the unit 'ms/token'"
+sed 's/    npu: {value: 57.41/    cpu: {value: 57.41/' kept >$f
+t 1 audit
+says "$f:11:5: 'npu' is missing: is 'cpu' meant to be it"
+sed 's/^schema: .*/schema: tandem-published-9/' kept >$f
+t 1 all --format json
+says "$f:3:9: schema is 'tandem-published-9': expected tandem-published-1"
+ok 'reproduce all: rows beside an error' [ ! -s out ]
+cp kept $f
+
+echo "reproduce_cli: $passed passed, $failed failed, 0 skipped"
+[ "$failed" = 0 ]
