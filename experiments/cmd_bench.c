@@ -83,9 +83,16 @@ static int bench_core(enum output_format format, int64_t repetitions, struct err
 
 static int draft_table(const struct draft_bench_row *row, int32_t n)
 {
-    static const char *const columns[] = {"drafter",      "us/step",      "spread us",
-                                          "us/step warm", "us/step of 8", "us/prompt token",
-                                          "probes/step",  "kB",           NULL};
+    static const char *const columns[] = {"drafter",
+                                          "us/step",
+                                          "spread us",
+                                          "us/step warm",
+                                          "us/step of 8",
+                                          "us/prompt token",
+                                          "us/token calibrated",
+                                          "probes/step",
+                                          "kB",
+                                          NULL};
     struct output o;
     struct arena arena;
     arena_init(&arena);
@@ -97,6 +104,7 @@ static int draft_table(const struct draft_bench_row *row, int32_t n)
         output_number(&o, "%.3f", row[i].us_per_step_warm, "-");
         output_number(&o, "%.3f", row[i].us_per_step_nodes[1], "-");
         output_number(&o, "%.4f", row[i].us_per_token_prompt, "-");
+        output_number(&o, "%.4f", row[i].us_per_token_calibration, "-");
         output_number(&o, "%.1f", row[i].probes_per_step, "-");
         output_int(&o, row[i].mem_bytes / 1000);
         output_end(&o);
@@ -118,6 +126,7 @@ static int draft_json(const struct draft_bench_row *row, int32_t n)
         json_double(&w, "spread_us", row[i].spread_us);
         json_double(&w, "us_per_step_warm", row[i].us_per_step_warm);
         json_double(&w, "us_per_token_prompt", row[i].us_per_token_prompt);
+        json_double(&w, "us_per_token_calibration", row[i].us_per_token_calibration);
         json_double(&w, "probes_per_step", row[i].probes_per_step);
         json_int(&w, "mem_bytes", row[i].mem_bytes);
         json_close(&w);

@@ -13,24 +13,31 @@ static const struct option options[] = {
     {"--engine", "llama|toy", "llama", "the target", 0},
     {"--model", "FILE.gguf", NULL, "default: the one that the quickstart installed", 0},
     {"--roles", "MAP", NULL, "as target=cpu:1 draft=cpu:0", 0},
-    {"--workload", "FILE.jsonl", NULL, "what is asked", 0},
+    {"--workload", "FILE.jsonl", NULL, "what is asked", OPTION_REPEATS},
     {"--output", "FILE.trace", "out/observed.trace", "the token trace", 0},
     {"-o", "FILE.trace", NULL, "the same", 0},
     {"--split", "all|calibration|held-out", "all", "of the workload", 0},
     {"--prompts", "N", "100000", "at most so many, evenly over tasks", 0},
     {"--max-tokens", "N", "100000", "at most so many output tokens each", 0},
     {"--top-k", "N", "0", "likely next tokens at every prompt position", 0},
+    {"--drafts", "SPEC", NULL,
+     "run with these drafts, as in speculative:max_draft=15+suffix, or none; default: two runs",
+     OPTION_REPEATS},
+    {"--agreements", NULL, NULL, "of rejected rows keep those whose choice was drafted next", 0},
     {"--ctx", "TOKENS", "2048", "context of the engine", 0},
     {NULL, NULL, NULL, NULL, 0}};
 
 static const char *const examples[] = {
-    "observe --engine toy --workload traces/workloads/ui.jsonl --prompts 2 -o out/toy.trace", NULL};
+    "observe --engine toy --workload traces/workloads/ui.jsonl --prompts 2 -o out/toy.trace",
+    "observe --engine toy --workload traces/workloads/rag.jsonl --prompts 1 --top-k 4 --agreements "
+    "--drafts speculative:max_draft=7,calibrate=1,reuse=1+aligned -o out/toy-aligned.trace",
+    NULL};
 
 /* After the target's own text these are run for the counterfactuals that their drafts show. */
-static const char *const drafting[] = {"speculative:max_draft=15+suffix",
-                                       "speculative:max_draft=15+lookup:branches=4"};
+static const char *const usual_drafts[] = {"speculative:max_draft=15+suffix",
+                                           "speculative:max_draft=15+lookup:branches=4"};
 
-enum { CHUNK = 256, MAX_TOP = 16 };
+enum { CHUNK = 256, MAX_TOP = 16, MAX_DRAFTS = 16, MAX_WORKLOADS = 64 };
 
 /* ---- an executor that shows each verified step to the trace --------------------------------- */
 
@@ -41,7 +48,7 @@ struct watch {
     int32_t index, n_prompt;
     struct job step;
     int32_t token[512], parent[512];
-    bool has_parent;
+    bool has_parent, agreements;
     struct err *e;
 };
 
@@ -51,6 +58,23 @@ static void watch_caps(const struct exec *x, struct exec_caps *out)
     w->inner->ops->caps(w->inner, out);
 }
 
+/* Leaves out what nobody will ask for who only looks for agreement: choices after rejected rows
+ * that were not drafted as the next token. */
+static void keep_agreements(const struct watch *w, int32_t n, const int32_t *choice, int32_t *kept)
+{
+    int32_t row[512],
+        on_path = exec_accept(n, w->token, w->has_parent ? w->parent : NULL, choice, row);
+    for (int32_t i = 0; i < n; i++)
+        kept[i] = -1;
+    for (int32_t i = 0; i < on_path; i++)
+        kept[row[i]] = choice[row[i]];
+    for (int32_t i = 1; i < n; i++) {
+        int32_t above = w->has_parent ? w->parent[i] : i - 1;
+        if (above >= 0 && choice[above] == w->token[i])
+            kept[above] = choice[above];
+    }
+}
+
 static int watch_next(struct exec *x, const struct event *due, struct event *out, struct err *e)
 {
     struct watch *w = (struct watch *)x;
@@ -58,8 +82,14 @@ static int watch_next(struct exec *x, const struct event *due, struct event *out
     if (rc || out->kind != EV_DONE || out->done.id != w->step.id || out->done.status != DONE_OK)
         return rc;
     const struct job_forward *f = &w->step.forward;
+    int32_t kept[512];
+    const int32_t *choice = out->done.choice;
+    if (w->agreements) {
+        keep_agreements(w, f->n, choice, kept);
+        choice = kept;
+    }
     return trace_add_step(w->trace, w->index, f->pos + 1 - w->n_prompt, f->n, w->token,
-                          w->has_parent ? w->parent : NULL, out->done.choice, e);
+                          w->has_parent ? w->parent : NULL, choice, e);
 }
 
 static int watch_act(struct exec *x, const struct action *a, struct err *e)
@@ -99,6 +129,9 @@ struct observing {
     struct trace_builder *trace;
     struct arena arena; /* of one request */
     int32_t top_k, max_tokens, max_ctx;
+    int n_drafts;
+    const char *draft[MAX_DRAFTS];
+    bool agreements;
 };
 
 static int run_policy(struct observing *o, const char *spec, const struct request *request,
@@ -107,6 +140,7 @@ static int run_policy(struct observing *o, const char *spec, const struct reques
     struct run_setup setup = {.max_requests = 1};
     struct watch w = {
         .exec = {&watch_ops}, .trace = o->trace, .index = index, .n_prompt = request->n};
+    w.agreements = o->agreements;
     session_setup(&o->session, &setup);
     int rc = spec_parse(spec, &setup, e);
     if (!rc)
@@ -181,8 +215,8 @@ static int observe(struct observing *o, const struct workload *w, const struct w
     if (!rc)
         rc = trace_add_output(o->trace, index, alone.request[0].output, alone.request[0].n_output,
                               e);
-    for (size_t i = 0; i < sizeof drafting / sizeof *drafting && !rc; i++)
-        rc = run_policy(o, drafting[i], &request, index, true, &other, e);
+    for (int i = 0; i < o->n_drafts && !rc; i++)
+        rc = run_policy(o, o->draft[i], &request, index, true, &other, e);
     if (!rc && o->top_k)
         rc = add_top(o, &request, index, e);
     return rc;
@@ -248,13 +282,61 @@ static int open_target(const struct args *a, struct observing *o, struct err *e)
                               (int32_t)ctx, &o->session, e);
 }
 
+static int check_files(const struct args *a, const char *output, struct err *e)
+{
+    const char *workload[MAX_WORKLOADS];
+    int n = arg_all(a, "--workload", workload, MAX_WORKLOADS), rc = ERR_OK;
+    for (int i = 0; i < n && !rc; i++) {
+        const struct command_file file[] = {{"--workload", workload[i], false},
+                                            {"--model", arg_text(a, "--model"), false},
+                                            {arg_given(a, "-o") ? "-o" : "--output", output, true}};
+        rc = command_distinct(file, 3, e);
+    }
+    return rc;
+}
+
+/* The runs with drafts: as asked, the usual ones, or none. */
+static int read_drafts(const struct args *a, struct observing *o, struct err *e)
+{
+    o->n_drafts = arg_all(a, "--drafts", o->draft, MAX_DRAFTS);
+    if (o->n_drafts == 1 && !strcmp(o->draft[0], "none")) {
+        o->n_drafts = 0;
+    } else if (!o->n_drafts) {
+        o->n_drafts = (int)(sizeof usual_drafts / sizeof *usual_drafts);
+        memcpy(o->draft, usual_drafts, sizeof usual_drafts);
+    }
+    o->agreements = arg_given(a, "--agreements");
+    for (int i = 0; i < o->n_drafts; i++) {
+        struct run_setup setup = {0};
+        int rc = spec_parse(o->draft[i], &setup, e);
+        if (rc)
+            return rc;
+    }
+    return ERR_OK;
+}
+
+/* Each workload file in turn, into one trace. */
+static int observe_files(struct observing *o, const struct args *a, struct err *e)
+{
+    const char *file[MAX_WORKLOADS];
+    int n = arg_all(a, "--workload", file, MAX_WORKLOADS);
+    int64_t prompts = 0;
+    int rc = arg_int(a, "--prompts", 1, 1000000, &prompts, e);
+    for (int i = 0; i < n && !rc; i++) {
+        struct workload w;
+        rc = workload_load(file[i], SPLIT_ALTERNATE, &w, e);
+        if (!rc)
+            rc = observe_all(o, a, &w, prompts, e);
+        workload_fini(&w);
+    }
+    return rc;
+}
+
 static int run(int argc, char **argv)
 {
-    struct args a;
+    static struct args a;
     struct err e = {0};
-    struct observing o = {0};
-    struct workload w;
-    int64_t prompts = 0;
+    static struct observing o;
     int code = args_parse(&command_observe, argc, argv, &a);
     if (code != ARGS_GO_ON)
         return code;
@@ -262,16 +344,11 @@ static int run(int argc, char **argv)
         return command_usage("observe needs --workload FILE.jsonl");
     arena_init(&o.arena);
     const char *path = arg_text(&a, "-o") ? arg_text(&a, "-o") : arg_text(&a, "--output");
-    const struct command_file file[] = {{"--workload", arg_text(&a, "--workload"), false},
-                                        {"--model", arg_text(&a, "--model"), false},
-                                        {arg_given(&a, "-o") ? "-o" : "--output", path, true}};
     int rc = args_exclusive(&a, "-o", "--output", &e);
     if (!rc)
-        rc = command_distinct(file, 3, &e);
+        rc = check_files(&a, path, &e);
     if (!rc)
-        rc = arg_int(&a, "--prompts", 1, 1000000, &prompts, &e);
-    if (!rc)
-        rc = workload_load(arg_text(&a, "--workload"), SPLIT_ALTERNATE, &w, &e);
+        rc = read_drafts(&a, &o, &e);
     if (rc)
         return command_fail(&e);
     mkdir("out", 0777); /* the default file's folder; if it cannot be made, opening says so */
@@ -283,7 +360,7 @@ static int run(int argc, char **argv)
         rc = trace_builder_create(s->model, s->numerics, s->n_vocab, s->eos, s->n_eos, o.top_k,
                                   &o.trace, &e);
     if (!rc)
-        rc = observe_all(&o, &a, &w, prompts, &e);
+        rc = observe_files(&o, &a, &e);
     if (!rc)
         rc = trace_write(o.trace, path, &e);
     if (!rc) {
@@ -296,7 +373,6 @@ static int run(int argc, char **argv)
     if (o.trace)
         trace_builder_destroy(o.trace);
     session_close(&o.session);
-    workload_fini(&w);
     arena_fini(&o.arena);
     return code;
 }

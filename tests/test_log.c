@@ -88,8 +88,10 @@ static const struct action actions[] = {
              .n_wait = 1,
              .wait = {1},
              .forward = {.n = LONG, .token = long_words, .slot_in = 1, .slot_out = -1}}},
-    {.kind = ACT_SUBMIT, .job = {.id = 2, .kind = JOB_DRAFT, .draft = {3, 0, NULL, INT32_MAX}}},
-    {.kind = ACT_SUBMIT, .job = {.id = 3, .kind = JOB_DRAFT, .draft = {-1, 6, some, 0}}},
+    {.kind = ACT_SUBMIT,
+     .job = {.id = 2, .kind = JOB_DRAFT, .draft = {.drafter = 3, .max_nodes = INT32_MAX}}},
+    {.kind = ACT_SUBMIT,
+     .job = {.id = 3, .kind = JOB_DRAFT, .draft = {-1, 6, some, 0, 0, NULL, NULL, NULL}}},
     {.kind = ACT_SUBMIT,
      .job = {.id = 4, .kind = JOB_CALIBRATE, .calibrate = {1, 2, 2, 3, some, reals}}},
     {.kind = ACT_SUBMIT,
@@ -109,6 +111,10 @@ static const struct action actions[] = {
     {.kind = ACT_EMIT, .emit = {2, 6, some}},
     {.kind = ACT_EMIT, .emit = {-1, 0, NULL}},
     {.kind = ACT_FINISH, .request = INT32_MIN},
+    {.kind = ACT_SUBMIT,
+     .job = {.id = 3, .kind = JOB_DRAFT, .draft = {0, 0, NULL, 9, 6, some, NULL, some}}},
+    {.kind = ACT_SUBMIT,
+     .job = {.id = 3, .kind = JOB_DRAFT, .draft = {1, 2, some, 9, 5, some, some + 1, some}}},
 };
 enum { N_ACTIONS = sizeof actions / sizeof *actions };
 
@@ -151,8 +157,11 @@ static const struct event events[] = {
      .kind = EV_DONE,
      .done = {.id = 6,
               .job_kind = JOB_DRAFT,
-              .tree = {LONG, long_words, long_words},
+              .tree = {LONG, long_words, long_words, NULL},
               .work = {INT64_MAX, INT64_MIN, 7}}},
+    {.time_ns = 10,
+     .kind = EV_DONE,
+     .done = {.id = 7, .job_kind = JOB_DRAFT, .tree = {LONG, long_words, long_words, long_words}}},
 };
 enum { N_EVENTS = sizeof events / sizeof *events };
 
@@ -223,8 +232,11 @@ static bool same_job(const struct job *a, const struct job *b)
                same_words(f->parent, g->parent, f->n);
     case JOB_DRAFT:
         return a->draft.drafter == b->draft.drafter && a->draft.n == b->draft.n &&
-               a->draft.max_nodes == b->draft.max_nodes &&
-               same_words(a->draft.token, b->draft.token, a->draft.n);
+               a->draft.max_nodes == b->draft.max_nodes && a->draft.n_rows == b->draft.n_rows &&
+               same_words(a->draft.token, b->draft.token, a->draft.n) &&
+               same_words(a->draft.row_token, b->draft.row_token, a->draft.n_rows) &&
+               same_words(a->draft.row_parent, b->draft.row_parent, a->draft.n_rows) &&
+               same_words(a->draft.row_choice, b->draft.row_choice, a->draft.n_rows);
     case JOB_CALIBRATE:
         return c->drafter == d->drafter && c->pos == d->pos && c->n == d->n && c->k == d->k &&
                same_words(c->top, d->top, (int64_t)c->n * c->k) &&
@@ -276,6 +288,7 @@ static bool same_event(const struct event *a, const struct event *b)
            same_words(c->top, d->top, cells) && same_words(c->logit, d->logit, cells) &&
            c->tree.n == d->tree.n && same_words(c->tree.token, d->tree.token, c->tree.n) &&
            same_words(c->tree.parent, d->tree.parent, c->tree.n) &&
+           same_words(c->tree.chance, d->tree.chance, c->tree.n) &&
            !memcmp(&c->work, &d->work, sizeof c->work);
 }
 
@@ -511,8 +524,8 @@ static void what_is_no_log_is_said(void)
         const char *bytes, *says;
         size_t n;
     } cases[] = {
-        {"", "no log of Tandem, but an empty file: expected \"tandem-log: 1\" at byte 0", 0},
-        {big, "no log of Tandem: expected \"tandem-log: 1\" at byte 0", sizeof big},
+        {"", "no log of Tandem, but an empty file: expected \"tandem-log: 2\" at byte 0", 0},
+        {big, "no log of Tandem: expected \"tandem-log: 2\" at byte 0", sizeof big},
         {"schema: x\n\n", "no log of Tandem: expected", 11},
         {"tandem-", "bytes 0 to 7 hold no empty line", 7},
         {"tandem-log: \n\n", "byte 13: the header ends before its version", 14},
@@ -534,9 +547,9 @@ static const struct {
     int code, line;
     const char *says;
 } edits[] = {
-    {"tandem-log: 1", "tandem-lag: 1", ERR_CORRUPT, 1, "no log of Tandem"},
-    {"tandem-log: 1", "tandem-log: 2", ERR_UNSUPPORTED, 1, "version is 2"},
-    {"tandem-log: 1", "tandem-log: 1x", ERR_UNSUPPORTED, 1, "version is 1x"},
+    {"tandem-log: 2", "tandem-lag: 1", ERR_CORRUPT, 1, "no log of Tandem"},
+    {"tandem-log: 2", "tandem-log: 1", ERR_UNSUPPORTED, 1, "version is 1"},
+    {"tandem-log: 2", "tandem-log: 2x", ERR_UNSUPPORTED, 1, "version is 2x"},
     {"model: ", "modal: ", ERR_SCHEMA, 4, "unknown key 'modal'"},
     {"device: ", "model: ", ERR_SCHEMA, 5, "'model' stands in line 4"},
     {"device: \n", "", ERR_SCHEMA, 24, "no key 'device'"},

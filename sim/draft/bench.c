@@ -1,11 +1,14 @@
 #include "sim/draft/bench.h"
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "sim/base/arena.h"
 #include "sim/base/hash.h"
+
+enum { TOP = 4 };
 
 struct bench {
     const struct drafter_type *type;
@@ -16,12 +19,14 @@ struct bench {
     unsigned char *evict;
     int32_t *text, n_text;
     struct draft_tree tree;
-    double *step_us, *prompt_us; /* [rounds * steps], [rounds] */
+    int32_t *top; /* [n_text][TOP] */
+    float *logit;
+    double *step_us, *prompt_us, *calibrate_us; /* [rounds * steps], [rounds], [rounds] */
 };
 
 /* The sums of a pass over all rounds. */
 struct pass {
-    double median_us, spread_us, prompt_us;
+    double median_us, spread_us, prompt_us, calibrate_us;
     struct draft_work work;
 };
 
@@ -91,17 +96,35 @@ static void evict_caches(unsigned char *buffer, int64_t bytes)
         buffer[i]++;
 }
 
+/* What the target finds likely: the token that does come, three more, ever less. */
+static void make_likely(struct bench *b, uint64_t seed)
+{
+    int32_t n_vocab = b->config->n_vocab;
+    for (int32_t i = 0; i < b->config->context; i++)
+        for (int32_t j = 0; j < TOP; j++) {
+            uint64_t u = rng_u64(seed, RNG_TEST, 2, (uint64_t)(i * TOP + j));
+            b->top[i * TOP + j] = j || i + 1 == b->n_text ? zipf(u, n_vocab) : b->text[i + 1];
+            b->logit[i * TOP + j] = (float)-j;
+        }
+}
+
 static void run_round(struct bench *b, int32_t round, int32_t nodes, bool cold, double *step_us,
-                      double *prompt_us, struct draft_work *work)
+                      double *prompt_us, double *calibrate_us, struct draft_work *work)
 {
     const struct draft_bench_config *c = b->config;
-    struct draft_limits limits = {b->n_text, nodes, c->n_vocab};
+    struct draft_limits limits = {
+        .max_tokens = b->n_text, .max_nodes = nodes, .n_vocab = c->n_vocab};
     struct draft_work ignored = {0};
     draft_bench_text(c->seed + (uint64_t)round, c->n_vocab, b->n_text, b->text);
+    make_likely(b, c->seed + (uint64_t)round);
     b->type->init(b->mem, b->param, &limits);
     int64_t start = now_ns();
     b->type->append(b->mem, b->text, c->context, &ignored);
     *prompt_us = (double)(now_ns() - start) / 1e3;
+    start = now_ns();
+    if (b->type->calibrate)
+        b->type->calibrate(b->mem, 0, c->context, TOP, b->top, b->logit, &ignored);
+    *calibrate_us = (double)(now_ns() - start) / 1e3;
     for (int32_t i = 0; i < c->steps; i++) {
         if (cold)
             evict_caches(b->evict, c->evict_bytes);
@@ -117,13 +140,15 @@ static struct pass run_pass(struct bench *b, int32_t nodes, bool cold)
     const struct draft_bench_config *c = b->config;
     struct pass p = {0};
     struct draft_work ignored = {0};
-    run_round(b, c->rounds, nodes, cold, b->step_us, b->prompt_us, &ignored);
+    run_round(b, c->rounds, nodes, cold, b->step_us, b->prompt_us, b->calibrate_us, &ignored);
     for (int32_t r = 0; r < c->rounds; r++)
-        run_round(b, r, nodes, cold, b->step_us + r * c->steps, b->prompt_us + r, &p.work);
+        run_round(b, r, nodes, cold, b->step_us + r * c->steps, b->prompt_us + r,
+                  b->calibrate_us + r, &p.work);
     int32_t n = c->rounds * c->steps;
     p.median_us = quantile(b->step_us, n, 0.5);
     p.spread_us = quantile(b->step_us, n, 0.9) - quantile(b->step_us, n, 0.1);
     p.prompt_us = quantile(b->prompt_us, c->rounds, 0.5);
+    p.calibrate_us = b->type->calibrate ? quantile(b->calibrate_us, c->rounds, 0.5) : NAN;
     return p;
 }
 
@@ -136,9 +161,14 @@ static int allocate(struct bench *b, size_t mem_bytes, int32_t max_nodes, struct
     b->text = arena_alloc(&b->arena, (size_t)b->n_text, sizeof *b->text);
     b->tree.token = arena_alloc(&b->arena, nodes, sizeof *b->tree.token);
     b->tree.parent = arena_alloc(&b->arena, nodes, sizeof *b->tree.parent);
+    b->tree.chance = arena_alloc(&b->arena, nodes, sizeof *b->tree.chance);
+    b->top = arena_alloc(&b->arena, TOP * (size_t)b->n_text, sizeof *b->top);
+    b->logit = arena_alloc(&b->arena, TOP * (size_t)b->n_text, sizeof *b->logit);
+    b->calibrate_us = arena_alloc(&b->arena, rounds, sizeof *b->calibrate_us);
     b->step_us = arena_alloc(&b->arena, rounds * (size_t)c->steps, sizeof *b->step_us);
     b->prompt_us = arena_alloc(&b->arena, rounds, sizeof *b->prompt_us);
-    bool whole = b->mem && b->evict && b->text && b->tree.token && b->tree.parent && b->step_us &&
+    bool whole = b->mem && b->evict && b->text && b->tree.token && b->tree.parent &&
+                 b->tree.chance && b->top && b->logit && b->calibrate_us && b->step_us &&
                  b->prompt_us;
     return whole
                ? ERR_OK
@@ -154,7 +184,8 @@ int draft_bench_one(const struct drafter_type *type, const int64_t *param,
     for (int32_t i = 0; i < DRAFT_BENCH_NODES; i++)
         max_nodes = config->nodes[i] > max_nodes ? config->nodes[i] : max_nodes;
     b.n_text = config->context + config->steps * config->accepted;
-    struct draft_limits limits = {b.n_text, max_nodes, config->n_vocab};
+    struct draft_limits limits = {
+        .max_tokens = b.n_text, .max_nodes = max_nodes, .n_vocab = config->n_vocab};
     size_t mem_bytes = type->mem_bytes(param, &limits);
     arena_init(&b.arena);
     int rc = allocate(&b, mem_bytes, max_nodes, e);
@@ -175,6 +206,7 @@ int draft_bench_one(const struct drafter_type *type, const int64_t *param,
     p = run_pass(&b, config->nodes[0], false);
     row->us_per_step_warm = p.median_us;
     row->us_per_token_prompt = p.prompt_us / config->context;
+    row->us_per_token_calibration = p.calibrate_us / config->context;
 out:
     arena_fini(&b.arena);
     return rc;

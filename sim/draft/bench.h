@@ -34,8 +34,9 @@ struct draft_bench_row {
     double us_per_step_warm;                     /* nodes[0] */
     double us_per_step_nodes[DRAFT_BENCH_NODES]; /* cold */
     double us_per_token_prompt;                  /* appending the context at once */
-    double probes_per_step, nodes_per_step;      /* nodes[0] */
-    int64_t mem_bytes;                           /* for texts of the context's length */
+    double us_per_token_calibration; /* 4 likely tokens of a prompt position; NAN: it takes none */
+    double probes_per_step, nodes_per_step; /* nodes[0] */
+    int64_t mem_bytes;                      /* for texts of the context's length */
 };
 
 /* 4,096 tokens of context, 3 accepted, 32 and 8 nodes, 64 steps, 5 rounds, 49,152 tokens of

@@ -6,6 +6,16 @@
 
 extern const struct drafter_type lookup_drafter;
 extern const struct drafter_type suffix_drafter;
+extern const struct drafter_type aligned_drafter;
+extern const struct drafter_type sam_author_drafter;
+extern const struct drafter_type oracle_drafter;
+
+/* Ends the i-th remembered response in a text: no token of the vocabulary, and none that comes
+ * twice, so that no match reaches across it. */
+static inline int32_t draft_mark(int32_t i)
+{
+    return -2 - i;
+}
 
 /* Slots of an open-addressing table: the smallest power of two that is at least n, at least 1. */
 static inline size_t draft_slots(size_t n)

@@ -1,36 +1,27 @@
-/* Online suffix automaton: the longest suffix of the text that also ends at an earlier position is
- * looked up, and what followed it there is proposed.
+/* Online suffix automaton (automaton.h): the longest suffix of the text that also ends at an
+ * earlier position is looked up, and what followed it there is proposed. The automaton gives the
+ * match when a token has been appended; it needs no search of its own.
  *
- * The automaton is that of Blumer et al. (Theoretical Computer Science 40, 1985), extended by one
- * token at a time in amortised O(1). The state of the whole text ends nowhere else, so its suffix
- * link leads to the longest suffix that ends at two positions or more (overlaps included): the
- * match is read off when a token has been appended, and needs no search of its own.
- *
- * Where it was read: `first` is the earliest end of the match, which the automaton knows exactly.
- * `recent` is its latest end: every state on the chain of suffix links ends at the new position,
- * and only the RECENT longest of them are told, so that a token stays O(1) (an exact answer is the
- * rightmost-occurrence problem of LZ77, which costs more). Beyond them an older end is used, which
- * is still an end of the match.
+ * Where it was read: `first` is the earliest end of the match, `recent` its latest, which beyond
+ * the longest states of the chain of links is an older end, still an end of the match.
  *
  * Length rule: at most max(least, base + alpha * match) tokens are proposed; all three 0, the
  * default, is no rule.
  *
- * Work: a probe is a table slot inspected, a suffix link followed or a transition copied (append);
- * the match consulted (propose). A node is a node written.
+ * With `history` earlier responses come before the prompt in the same text, each ended by a token
+ * of its own that matches nothing; a copy stops there.
  *
- * Memory for T tokens: an automaton of T tokens has at most 2 T states and 3 T transitions
- * (2 T - 1 and 3 T - 4 from T = 3 on, both reached); 20 bytes per state, 16 per transition, 4 per
- * token, 4 per table slot, the slots being the power of two in [4 T, 8 T): three quarters full at
- * most. */
+ * Work: probes are the automaton's (append), and one for the match (propose). A node is a node
+ * written.
+ *
+ * Memory: an automaton of limits.max_tokens, and with a history of limits.max_old and `history`
+ * tokens more. */
 #include <assert.h>
 #include <string.h>
 
-#include "sim/base/hash.h"
-#include "sim/draft/internal.h"
+#include "sim/draft/automaton.h"
 
-enum { RECENT = 16 };
-
-enum { P_MIN_MATCH, P_OCCURRENCE, P_BASE, P_ALPHA, P_LEAST };
+enum { P_MIN_MATCH, P_OCCURRENCE, P_BASE, P_ALPHA, P_LEAST, P_HISTORY };
 
 enum { OCCURRENCE_RECENT, OCCURRENCE_FIRST };
 
@@ -43,175 +34,66 @@ static const struct param params[] = {
      1 << 20, NULL, 0},
     {"alpha", "tokens proposed per token of the match, see base", 0, 0, 1 << 10, NULL, 0},
     {"least", "tokens proposed however short the match, see base", 0, 0, 1 << 20, NULL, 0},
+    {DRAFT_HISTORY, "earlier responses that are searched too", 0, 0, 1 << 16, NULL, 0},
     {NULL, NULL, 0, 0, 0, NULL, 0},
 };
 
-struct state {
-    int32_t len;  /* of its longest string */
-    int32_t link; /* the state of its longest suffix that ends at more positions; -1: the root's */
-    int32_t edge; /* the first of its transitions, or -1 */
-    int32_t first, recent; /* ends of its strings */
-};
-
-struct edge {
-    int32_t from, token, to;
-    int32_t next; /* of the same state, or -1 */
-};
-
 struct suffix {
-    int32_t n, capacity; /* tokens */
-    int32_t n_states, n_edges;
-    int32_t last;                 /* the state of the whole text */
+    struct automaton text;
     int32_t match_len, match_end; /* the longest suffix seen before; where it ended */
-    int32_t min_match, occurrence;
-    int64_t base, alpha, least;
-    size_t slots; /* a power of two */
-    struct state *state;
-    struct edge *edge;
-    int32_t *text;
-    int32_t *slot; /* an edge, or -1; keyed by (from, token) */
+    int32_t min_match, occurrence, n_old;
+    int64_t base, alpha, least, most; /* most 0: as many as are asked for */
 };
 
-static size_t max_states(const struct draft_limits *limits)
+static int32_t capacity(int64_t history, const struct draft_limits *limits)
 {
-    return limits->max_tokens > 0 ? 2 * (size_t)limits->max_tokens : 1;
-}
-
-static size_t max_edges(const struct draft_limits *limits)
-{
-    return 3 * (size_t)limits->max_tokens;
-}
-
-static size_t slots_of(const struct draft_limits *limits)
-{
-    return draft_slots(4 * (size_t)limits->max_tokens);
+    return (int32_t)(limits->max_tokens + (history ? limits->max_old + history : 0));
 }
 
 static size_t mem_bytes(const int64_t *param, const struct draft_limits *limits)
 {
-    (void)param;
-    return sizeof(struct suffix) + max_states(limits) * sizeof(struct state) +
-           max_edges(limits) * sizeof(struct edge) +
-           ((size_t)limits->max_tokens + slots_of(limits)) * sizeof(int32_t);
-}
-
-static int32_t state_new(struct suffix *d, int32_t len, int32_t end)
-{
-    assert(d->n_states < (d->capacity > 0 ? 2 * d->capacity : 1));
-    int32_t s = d->n_states++;
-    d->state[s] = (struct state){len, -1, -1, end, end};
-    return s;
+    return sizeof(struct suffix) + automaton_bytes(capacity(param[P_HISTORY], limits));
 }
 
 static void init(void *mem, const int64_t *param, const struct draft_limits *limits)
 {
     struct suffix *d = mem;
     memset(d, 0, sizeof *d);
-    d->capacity = limits->max_tokens;
     d->match_end = -1;
     d->min_match = (int32_t)param[P_MIN_MATCH];
     d->occurrence = (int32_t)param[P_OCCURRENCE];
     d->base = param[P_BASE];
     d->alpha = param[P_ALPHA];
     d->least = param[P_LEAST];
-    d->slots = slots_of(limits);
-    d->state = (struct state *)(d + 1);
-    d->edge = (struct edge *)(d->state + max_states(limits));
-    d->text = (int32_t *)(d->edge + max_edges(limits));
-    d->slot = d->text + limits->max_tokens;
-    memset(d->slot, 0xff, d->slots * sizeof *d->slot);
-    d->last = state_new(d, 0, -1);
+    automaton_init(&d->text, d + 1, capacity(param[P_HISTORY], limits));
 }
 
-/* The slot of the transition from `from` by `token`: it holds the edge, or -1 and may be filled. */
-static int32_t *slot_of(struct suffix *d, int32_t from, int32_t token, struct draft_work *work)
-{
-    size_t i = hash_mix((uint64_t)from << 32 | (uint32_t)token) & (d->slots - 1);
-    for (;; i = (i + 1) & (d->slots - 1)) {
-        work->probes++;
-        int32_t e = d->slot[i];
-        if (e < 0 || (d->edge[e].token == token && d->edge[e].from == from))
-            return &d->slot[i];
-    }
-}
-
-/* Fills an empty slot. */
-static void edge_new(struct suffix *d, int32_t *slot, int32_t from, int32_t token, int32_t to)
-{
-    assert(d->n_edges < 3 * d->capacity);
-    *slot = d->n_edges++;
-    d->edge[*slot] = (struct edge){from, token, to, d->state[from].edge};
-    d->state[from].edge = *slot;
-}
-
-/* Splits from q, which p reaches by `token`, a state for its strings up to the length of p's plus
- * one, and leads p and its suffixes there. */
-static int32_t split(struct suffix *d, int32_t p, int32_t q, int32_t token, struct draft_work *work)
-{
-    int32_t clone = state_new(d, d->state[p].len + 1, d->state[q].first);
-    d->state[clone].recent = d->state[q].recent;
-    d->state[clone].link = d->state[q].link;
-    d->state[q].link = clone;
-    for (int32_t e = d->state[q].edge; e >= 0; e = d->edge[e].next) {
-        const struct edge copy = d->edge[e];
-        work->probes++;
-        edge_new(d, slot_of(d, clone, copy.token, work), clone, copy.token, copy.to);
-    }
-    for (; p >= 0; p = d->state[p].link) {
-        struct edge *e = &d->edge[*slot_of(d, p, token, work)];
-        work->probes++;
-        if (e->to != q)
-            break;
-        e->to = clone;
-    }
-    return clone;
-}
-
+/* Appends one token and reads off the match. */
 static void extend(struct suffix *d, int32_t token, struct draft_work *work)
 {
-    int32_t whole = state_new(d, d->n + 1, d->n), p = d->last, *slot = NULL;
-    d->last = whole;
-    for (; p >= 0; p = d->state[p].link) {
-        slot = slot_of(d, p, token, work);
-        work->probes++;
-        if (*slot >= 0)
-            break;
-        edge_new(d, slot, p, token, whole);
-    }
-    int32_t link = 0;
-    if (p >= 0) {
-        link = d->edge[*slot].to;
-        if (d->state[link].len != d->state[p].len + 1)
-            link = split(d, p, link, token, work);
-    }
-    d->state[whole].link = link;
+    automaton_append(&d->text, token, work);
+    const struct automaton_state *match = &d->text.state[d->text.state[d->text.last].link];
+    d->match_len = match->len;
+    d->match_end = d->occurrence == OCCURRENCE_FIRST ? match->first : match->recent;
+    if (d->occurrence == OCCURRENCE_RECENT)
+        automaton_tell(&d->text, work);
 }
 
-/* Reads off the match after a token was appended. */
-static void match(struct suffix *d, struct draft_work *work)
+static void remember(void *self, const int32_t *token, int32_t n, struct draft_work *work)
 {
-    int32_t s = d->state[d->last].link;
-    d->match_len = d->state[s].len;
-    if (d->occurrence == OCCURRENCE_FIRST) {
-        d->match_end = d->state[s].first;
-        return;
-    }
-    d->match_end = d->state[s].recent;
-    for (int32_t i = 0; i < RECENT && s > 0; i++, s = d->state[s].link) {
-        d->state[s].recent = d->n;
-        work->probes++;
-    }
+    struct suffix *d = self;
+    for (int32_t i = 0; i < n; i++)
+        extend(d, token[i], work);
+    extend(d, draft_mark(d->n_old++), work);
+    work->tokens += n;
 }
 
 static void append(void *self, const int32_t *token, int32_t n, struct draft_work *work)
 {
     struct suffix *d = self;
-    assert(n >= 0 && n <= d->capacity - d->n);
-    for (int32_t i = 0; i < n; i++) {
+    assert(n >= 0 && n <= d->text.capacity - d->text.n);
+    for (int32_t i = 0; i < n; i++)
         extend(d, token[i], work);
-        match(d, work);
-        d->text[d->n++] = token[i];
-    }
     work->tokens += n;
 }
 
@@ -222,6 +104,8 @@ static int32_t length_rule(const struct suffix *d, int32_t max_nodes)
     int64_t most = d->base + d->alpha * d->match_len;
     if (most < d->least)
         most = d->least;
+    if (d->most && most > d->most)
+        most = d->most;
     return most < max_nodes ? (int32_t)most : max_nodes;
 }
 
@@ -232,9 +116,12 @@ static void propose(void *self, int32_t max_nodes, struct draft_tree *out, struc
     work->probes++;
     if (d->match_len < d->min_match)
         return;
-    struct draft_source source = draft_source_at(d->text, d->n, d->match_end);
+    struct draft_source source = draft_source_at(d->text.text, d->text.n, d->match_end);
     for (int32_t most = length_rule(d, max_nodes); out->n < most; out->n++) {
-        out->token[out->n] = draft_source_next(&source);
+        int32_t token = draft_source_next(&source);
+        if (token < 0)
+            break;
+        out->token[out->n] = token;
         out->parent[out->n] = out->n - 1;
     }
     work->nodes += out->n;
@@ -251,4 +138,53 @@ const struct drafter_type suffix_drafter = {
     .init = init,
     .append = append,
     .propose = propose,
+    .remember = remember,
+};
+
+/* ---- the paper's author's rule -------------------------------------------------------------- */
+
+/* In the author's public prototype (mllm, branch v1) a span of n tokens is the last token and n - 1
+ * drafted ones: n is alpha times the match and one, at most max_predicts, and at least `least`
+ * where there is a match. It is read where the match ended first. */
+enum { A_MAX_PREDICTS, A_ALPHA, A_LEAST, A_HISTORY };
+
+static const struct param author_params[] = {
+    {"max_predicts", "longest span, tokens, the last one of the text included", 40, 2, 1 << 20,
+     NULL, 0},
+    {"alpha", "tokens of a span per token of the match", 4, 0, 1 << 10, NULL, 0},
+    {"least", "shortest span, tokens, the last one of the text included", 10, 2, 1 << 20, NULL, 0},
+    {DRAFT_HISTORY, "earlier responses that are searched too", 0, 0, 1 << 16, NULL, 0},
+    {NULL, NULL, 0, 0, 0, NULL, 0},
+};
+
+static size_t author_mem_bytes(const int64_t *param, const struct draft_limits *limits)
+{
+    return sizeof(struct suffix) + automaton_bytes(capacity(param[A_HISTORY], limits));
+}
+
+static void author_init(void *mem, const int64_t *param, const struct draft_limits *limits)
+{
+    struct suffix *d = mem;
+    memset(d, 0, sizeof *d);
+    d->match_end = -1;
+    d->min_match = 1;
+    d->occurrence = OCCURRENCE_FIRST;
+    d->alpha = param[A_ALPHA];
+    d->least = param[A_LEAST] - 1;
+    d->most = param[A_MAX_PREDICTS] - 1;
+    automaton_init(&d->text, d + 1, capacity(param[A_HISTORY], limits));
+}
+
+const struct drafter_type sam_author_drafter = {
+    .abi = DRAFT_ABI,
+    .size = sizeof(struct drafter_type),
+    .name = "sam-author",
+    .summary = "suffix automaton with the length rule of the paper's author's prototype",
+    .flags = 0,
+    .params = author_params,
+    .mem_bytes = author_mem_bytes,
+    .init = author_init,
+    .append = append,
+    .propose = propose,
+    .remember = remember,
 };

@@ -2,21 +2,75 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "sim/base/hash.h"
 
 struct instance {
     void *mem;
     int32_t n_tokens; /* appended so far */
+    bool told;        /* the history was given */
+};
+
+/* Texts one after another, the oldest first. */
+struct texts {
+    int32_t n, n_tokens;
+    int32_t *length; /* [most] */
+    int32_t *token;  /* [max_ctx] */
+};
+
+/* What belongs to an open request, beside its instances. */
+struct slot {
+    _Atomic int32_t request; /* -1: free; workers look while others open, close */
+    struct texts before;     /* the history at its opening */
+    int32_t n_output;
+    int32_t *output; /* [max_ctx] */
 };
 
 struct drafting {
     const struct run_setup *setup;
-    struct draft_limits limits;
+    struct draft_limits limits; /* of a drafter without history */
+    int32_t most;               /* responses kept; 0: no history */
+    struct truth *truth;        /* NULL: not known */
     struct arena arena;
-    _Atomic int32_t *request;  /* [max_requests], -1: free; workers look while others open, close */
+    struct slot *slot;         /* [max_requests] */
     struct instance *instance; /* [max_requests * n_drafters] */
+    struct texts history;
 };
+
+/* Responses that the drafter is given. */
+static int32_t history_of(const struct run_drafter *r)
+{
+    int32_t i = r->type->remember ? param_find(r->type->params, DRAFT_HISTORY) : -1;
+    return i < 0 ? 0 : (int32_t)r->param[i];
+}
+
+static struct draft_limits limits_of(const struct drafting *d, int32_t drafter)
+{
+    struct draft_limits limits = d->limits;
+    limits.max_old = history_of(&d->setup->drafter[drafter]) ? limits.max_tokens : 0;
+    return limits;
+}
+
+/* ---- life ----------------------------------------------------------------------------------- */
+
+static bool make_texts(struct drafting *d, struct texts *t)
+{
+    if (!d->most)
+        return true;
+    t->length = arena_alloc(&d->arena, (size_t)d->most, sizeof *t->length);
+    t->token = arena_alloc(&d->arena, (size_t)d->limits.max_tokens, sizeof *t->token);
+    return t->length && t->token;
+}
+
+static bool make_slot(struct drafting *d, struct slot *s)
+{
+    s->request = -1;
+    if (!d->most)
+        return true;
+    s->output = arena_alloc(&d->arena, (size_t)d->limits.max_tokens, sizeof *s->output);
+    return s->output && make_texts(d, &s->before);
+}
 
 int drafting_create(const struct run_setup *setup, int32_t max_ctx, int32_t max_nodes,
                     struct drafting **out, struct err *e)
@@ -26,16 +80,21 @@ int drafting_create(const struct run_setup *setup, int32_t max_ctx, int32_t max_
         return err_set(e, ERR_NOMEM, "out of memory for drafters");
     arena_init(&d->arena);
     d->setup = setup;
-    d->limits = (struct draft_limits){max_ctx, max_nodes, setup->n_vocab};
+    d->limits = (struct draft_limits){
+        .max_tokens = max_ctx, .max_nodes = max_nodes, .n_vocab = setup->n_vocab};
     int32_t slots = setup->max_requests, drafters = setup->n_drafters;
-    d->request = arena_alloc(&d->arena, (size_t)slots, sizeof *d->request);
+    for (int32_t i = 0; i < drafters; i++)
+        if (history_of(&setup->drafter[i]) > d->most)
+            d->most = history_of(&setup->drafter[i]);
+    d->slot = arena_alloc(&d->arena, (size_t)slots, sizeof *d->slot);
     d->instance = arena_alloc(&d->arena, (size_t)slots * (size_t)drafters, sizeof *d->instance);
-    bool whole = d->request && d->instance;
+    bool whole = d->slot && d->instance && make_texts(d, &d->history);
     for (int32_t s = 0; whole && s < slots; s++) {
-        d->request[s] = -1;
+        whole = make_slot(d, &d->slot[s]);
         for (int32_t i = 0; whole && i < drafters; i++) {
             const struct run_drafter *r = &setup->drafter[i];
-            void *mem = arena_alloc(&d->arena, 1, r->type->mem_bytes(r->param, &d->limits));
+            struct draft_limits limits = limits_of(d, i);
+            void *mem = arena_alloc(&d->arena, 1, r->type->mem_bytes(r->param, &limits));
             d->instance[s * drafters + i].mem = mem;
             whole = mem != NULL;
         }
@@ -49,6 +108,11 @@ int drafting_create(const struct run_setup *setup, int32_t max_ctx, int32_t max_
     return ERR_OK;
 }
 
+void drafting_tell_truth(struct drafting *d, struct truth *truth)
+{
+    d->truth = truth;
+}
+
 void drafting_destroy(struct drafting *d)
 {
     if (!d)
@@ -57,15 +121,27 @@ void drafting_destroy(struct drafting *d)
     free(d);
 }
 
+/* ---- requests ------------------------------------------------------------------------------- */
+
 static int32_t slot_of(const struct drafting *d, int32_t request)
 {
     int32_t s = 0;
-    while (s < d->setup->max_requests && d->request[s] != request)
+    while (s < d->setup->max_requests && d->slot[s].request != request)
         s++;
     return s;
 }
 
-int drafting_open(struct drafting *d, int32_t request, struct err *e)
+static void copy_texts(struct texts *to, const struct texts *from)
+{
+    to->n = from->n;
+    to->n_tokens = from->n_tokens;
+    if (!from->n)
+        return;
+    memcpy(to->length, from->length, (size_t)from->n * sizeof *to->length);
+    memcpy(to->token, from->token, (size_t)from->n_tokens * sizeof *to->token);
+}
+
+int drafting_open(struct drafting *d, int32_t request, int32_t n_prompt, struct err *e)
 {
     int32_t s = slot_of(d, -1);
     if (s == d->setup->max_requests)
@@ -73,21 +149,91 @@ int drafting_open(struct drafting *d, int32_t request, struct err *e)
                        "request %d arrived with %d requests open, which is the run's limit: raise "
                        "max_requests or let requests arrive later",
                        request, s);
-    d->request[s] = request;
+    d->slot[s].n_output = 0;
+    copy_texts(&d->slot[s].before, &d->history);
     for (int32_t i = 0; i < d->setup->n_drafters; i++) {
         struct instance *x = &d->instance[s * d->setup->n_drafters + i];
         const struct run_drafter *r = &d->setup->drafter[i];
-        r->type->init(x->mem, r->param, &d->limits);
+        struct draft_limits limits = limits_of(d, i);
+        if (r->type->flags & DRAFTER_NEEDS_TRUTH) {
+            limits.truth = d->truth;
+            limits.request = request;
+            limits.n_prompt = n_prompt;
+        }
+        r->type->init(x->mem, r->param, &limits);
         x->n_tokens = 0;
+        x->told = false;
     }
+    d->slot[s].request = request;
     return ERR_OK;
+}
+
+void drafting_emit(struct drafting *d, int32_t request, const int32_t *token, int32_t n)
+{
+    int32_t s = slot_of(d, request);
+    if (!d->most || s == d->setup->max_requests)
+        return;
+    struct slot *slot = &d->slot[s];
+    for (int32_t i = 0; i < n && slot->n_output < d->limits.max_tokens; i++)
+        slot->output[slot->n_output++] = token[i];
+}
+
+static void drop_oldest(struct texts *t)
+{
+    int32_t gone = t->length[0];
+    t->n--;
+    t->n_tokens -= gone;
+    memmove(t->length, t->length + 1, (size_t)t->n * sizeof *t->length);
+    memmove(t->token, t->token + gone, (size_t)t->n_tokens * sizeof *t->token);
 }
 
 void drafting_close(struct drafting *d, int32_t request)
 {
     int32_t s = slot_of(d, request);
     assert(s < d->setup->max_requests);
-    d->request[s] = -1;
+    struct slot *slot = &d->slot[s];
+    struct texts *h = &d->history;
+    slot->request = -1;
+    if (!d->most || !slot->n_output)
+        return;
+    while (h->n && (h->n == d->most || h->n_tokens + slot->n_output > d->limits.max_tokens))
+        drop_oldest(h);
+    memcpy(h->token + h->n_tokens, slot->output, (size_t)slot->n_output * sizeof *h->token);
+    h->length[h->n++] = slot->n_output;
+    h->n_tokens += slot->n_output;
+}
+
+/* ---- jobs ----------------------------------------------------------------------------------- */
+
+static void tell(const struct drafting *d, struct instance *x, const struct slot *slot,
+                 int32_t drafter, struct draft_work *work)
+{
+    const struct run_drafter *r = &d->setup->drafter[drafter];
+    const struct texts *t = &slot->before;
+    int32_t from = t->n - history_of(r), at = 0;
+    for (int32_t i = 0; i < t->n && !x->told; at += t->length[i++])
+        if (i >= from)
+            r->type->remember(x->mem, t->token + at, t->length[i], work);
+    x->told = true;
+}
+
+static int draft(struct drafting *d, struct instance *x, const struct drafter_type *type,
+                 const struct job_draft *j, struct draft_tree *tree, struct draft_work *work)
+{
+    if (j->n > d->limits.max_tokens - x->n_tokens || j->max_nodes > d->limits.max_nodes ||
+        j->n_rows > d->limits.max_nodes)
+        return ERR_LIMIT;
+    x->n_tokens += j->n;
+    if (j->n_rows && type->rejected)
+        type->rejected(x->mem, j->n_rows, j->row_token, j->row_parent, j->row_choice, work);
+    if (j->n)
+        type->append(x->mem, j->token, j->n, work);
+    if (j->max_nodes)
+        type->propose(x->mem, j->max_nodes, tree, work);
+    assert(tree->n <= j->max_nodes);
+    if (!(type->flags & DRAFTER_ESTIMATES))
+        memset(tree->chance, 0, (size_t)tree->n * sizeof *tree->chance);
+    return ERR_OK;
 }
 
 int drafting_run(struct drafting *d, const struct job *job, struct draft_tree *tree,
@@ -102,22 +248,16 @@ int drafting_run(struct drafting *d, const struct job *job, struct draft_tree *t
     const struct drafter_type *type = d->setup->drafter[index].type;
     *work = (struct draft_work){0};
     tree->n = 0;
-    if (calibrate) {
-        if (!type->calibrate)
-            return ERR_UNSUPPORTED;
-        const struct job_calibrate *c = &job->calibrate;
-        type->calibrate(x->mem, c->pos, c->n, c->k, c->top, c->logit, work);
-        return ERR_OK;
-    }
-    const struct job_draft *j = &job->draft;
-    if (j->n > d->limits.max_tokens - x->n_tokens || j->max_nodes > d->limits.max_nodes)
+    const struct job_calibrate *c = &job->calibrate;
+    if (calibrate && !type->calibrate)
+        return ERR_UNSUPPORTED;
+    if (calibrate && c->n > d->limits.max_tokens - c->pos)
         return ERR_LIMIT;
-    x->n_tokens += j->n;
-    if (j->n)
-        type->append(x->mem, j->token, j->n, work);
-    if (j->max_nodes)
-        type->propose(x->mem, j->max_nodes, tree, work);
-    assert(tree->n <= j->max_nodes);
+    if (history_of(&d->setup->drafter[index]))
+        tell(d, x, &d->slot[s], index, work);
+    if (!calibrate)
+        return draft(d, x, type, &job->draft, tree, work);
+    type->calibrate(x->mem, c->pos, c->n, c->k, c->top, c->logit, work);
     return ERR_OK;
 }
 
@@ -127,6 +267,7 @@ uint64_t drafting_hash(const struct draft_tree *tree)
     for (int32_t i = 0; i < tree->n; i++) {
         h = hash_step(h, (uint64_t)tree->token[i]);
         h = hash_step(h, (uint64_t)(int64_t)tree->parent[i]);
+        h = hash_step(h, (uint64_t)(tree->chance ? tree->chance[i] : 0));
     }
     return h;
 }

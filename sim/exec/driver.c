@@ -57,7 +57,8 @@ static int allocate(struct driver *d, struct arena *arena)
     struct actions *a = &d->actions;
     a->cap = d->caps.max_jobs + 64;
     a->item = take(arena, a->cap, sizeof *a->item, &whole);
-    a->pool_cap = 4 * d->caps.max_ctx + 8 * d->caps.max_rows + 1024;
+    a->pool_cap = 4 * d->caps.max_ctx + 8 * d->caps.max_rows + 1024 +
+                  2 * d->caps.max_rows * d->caps.max_topk; /* a CALIBRATE's */
     a->pool = take(arena, a->pool_cap, sizeof *a->pool, &whole);
     d->flight = take(arena, d->caps.max_jobs, sizeof *d->flight, &whole);
     return whole

@@ -49,6 +49,9 @@ void act_submit(struct actions *a, const struct job *job)
         break;
     case JOB_DRAFT:
         j->draft.token = keep(a, job->draft.token, job->draft.n);
+        j->draft.row_token = keep(a, job->draft.row_token, job->draft.n_rows);
+        j->draft.row_parent = keep(a, job->draft.row_parent, job->draft.n_rows);
+        j->draft.row_choice = keep(a, job->draft.row_choice, job->draft.n_rows);
         break;
     case JOB_CALIBRATE: {
         int32_t words = job->calibrate.n * job->calibrate.k;
@@ -126,6 +129,13 @@ static uint64_t hash_forward(uint64_t h, const struct job_forward *f)
     return hash_words(hash_words(h, f->token, f->n), f->parent, f->n);
 }
 
+static uint64_t hash_draft(uint64_t h, const struct job_draft *d)
+{
+    h = HASH_INTS(h, d->drafter, d->max_nodes, d->n_rows);
+    h = hash_words(hash_words(h, d->token, d->n), d->row_token, d->n_rows);
+    return hash_words(hash_words(h, d->row_parent, d->n_rows), d->row_choice, d->n_rows);
+}
+
 static uint64_t hash_job(uint64_t h, const struct job *j)
 {
     h = HASH_INTS(h, j->id, j->request, j->kind, j->phase, j->role, j->n_wait);
@@ -135,8 +145,7 @@ static uint64_t hash_job(uint64_t h, const struct job *j)
     case JOB_HEAD:
         return hash_forward(h, &j->forward);
     case JOB_DRAFT:
-        h = HASH_INTS(h, j->draft.drafter, j->draft.max_nodes);
-        return hash_words(h, j->draft.token, j->draft.n);
+        return hash_draft(h, &j->draft);
     case JOB_CALIBRATE: {
         const struct job_calibrate *c = &j->calibrate;
         h = HASH_INTS(h, c->drafter, c->pos, c->n, c->k);

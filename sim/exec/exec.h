@@ -29,7 +29,7 @@
 #include "sim/draft/draft.h"
 
 enum {
-    EXEC_ABI = 1, /* bumped by what older code would not get along with */
+    EXEC_ABI = 2, /* bumped by what older code would not get along with */
     EXEC_MAX_WAIT = 4,
     EXEC_MAX_ROLES = 8,
     EXEC_MAX_GRAPHS = 8,
@@ -91,6 +91,12 @@ struct job_draft {
     int32_t n;            /* tokens to append, may be 0 */
     const int32_t *token; /* [n] */
     int32_t max_nodes;    /* size of the proposal; 0: only append */
+    /* The verified step that those tokens come from, for drafters that learn from what was
+     * rejected: its rows and the target's choice after each, -1 where it is not known. */
+    int32_t n_rows;            /* 0: not given */
+    const int32_t *row_token;  /* [n_rows] */
+    const int32_t *row_parent; /* [n_rows], as in FORWARD; NULL: a chain */
+    const int32_t *row_choice; /* [n_rows] */
 };
 
 struct job_calibrate {

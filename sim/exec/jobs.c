@@ -127,6 +127,18 @@ static int check_forward(const struct exec_caps *caps, const struct job *job, st
     return rc ? rc : check_want(caps, job, last && f->slot_out < 0, e);
 }
 
+/* The verified step that a DRAFT shows. */
+static int check_shown(const struct exec_caps *caps, const struct job *job, struct err *e)
+{
+    const struct job_draft *d = &job->draft;
+    int rc = size_in(job, "n_rows", d->n_rows, 0, caps->max_rows, e);
+    if (!rc && d->n_rows > 0 && (!d->row_token || !d->row_choice))
+        rc = bad(ERR_POLICY, job, "row_token or row_choice", 0, "arrays of n_rows", e);
+    for (int32_t i = 0; !rc && d->row_parent && i < d->n_rows; i++)
+        rc = range(ERR_POLICY, job, "a shown row's parent", d->row_parent[i], -1, i - 1, e);
+    return rc;
+}
+
 static int check_draft(const struct exec_caps *caps, int32_t n_drafters, const struct job *job,
                        struct err *e)
 {
@@ -139,7 +151,9 @@ static int check_draft(const struct exec_caps *caps, int32_t n_drafters, const s
         rc = size_in(job, "n", job->draft.n, 0, caps->max_ctx, e);
         if (!rc && job->draft.n > 0 && !job->draft.token)
             rc = bad(ERR_POLICY, job, "token", 0, "an array of n tokens", e);
-        return rc ? rc : size_in(job, "max_nodes", job->draft.max_nodes, 0, caps->max_rows, e);
+        if (!rc)
+            rc = size_in(job, "max_nodes", job->draft.max_nodes, 0, caps->max_rows, e);
+        return rc ? rc : check_shown(caps, job, e);
     }
     const struct job_calibrate *c = &job->calibrate;
     if (!(caps->features & EXEC_CALIBRATES))
@@ -227,9 +241,7 @@ static size_t topk(const struct exec_caps *caps)
 
 size_t job_words(const struct exec_caps *caps)
 {
-    size_t n = 2 * (size_t)caps->max_rows;
-    if (n < (size_t)caps->max_ctx)
-        n = (size_t)caps->max_ctx;
+    size_t n = 3 * (size_t)caps->max_rows + (size_t)caps->max_ctx; /* a DRAFT's */
     return n < topk(caps) ? topk(caps) : n;
 }
 
@@ -246,6 +258,16 @@ static const int32_t *copy_words(int32_t *to, const int32_t *from, int32_t n)
     return to;
 }
 
+static void copy_draft(struct job_draft *to, const struct job_draft *from, int32_t *words)
+{
+    int32_t rows = from->n_rows;
+    to->token = copy_words(words, from->token, from->n);
+    words += from->n;
+    to->row_token = copy_words(words, from->row_token, rows);
+    to->row_parent = copy_words(words + rows, from->row_parent, rows);
+    to->row_choice = copy_words(words + 2 * rows, from->row_choice, rows);
+}
+
 void job_copy(struct job *to, const struct job *from, int32_t *words, float *floats)
 {
     *to = *from;
@@ -257,7 +279,7 @@ void job_copy(struct job *to, const struct job *from, int32_t *words, float *flo
             copy_words(words + from->forward.n, from->forward.parent, from->forward.n);
         break;
     case JOB_DRAFT:
-        to->draft.token = copy_words(words, from->draft.token, from->draft.n);
+        copy_draft(&to->draft, &from->draft, words);
         break;
     case JOB_CALIBRATE: {
         int32_t n = from->calibrate.n * from->calibrate.k;

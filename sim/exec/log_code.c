@@ -144,6 +144,14 @@ static void put_text(struct log_bytes *b, const char *text)
         b->n += n;
 }
 
+static void put_tree(struct log_bytes *b, const struct draft_tree *t)
+{
+    put_array(b, t->n, t->token);
+    if (t->n > 0)
+        put_words(b, t->parent, t->n);
+    put_array(b, t->n, t->chance);
+}
+
 static void put_done(struct log_bytes *b, const struct done *d, int64_t time_ns)
 {
     log_put_s(b, d->id);
@@ -162,9 +170,7 @@ static void put_done(struct log_bytes *b, const struct done *d, int64_t time_ns)
         put_words(b, d->top, (int64_t)d->n_choice * d->k);
         put_floats(b, d->logit, (int64_t)d->n_choice * d->k);
     }
-    put_array(b, d->tree.n, d->tree.token);
-    if (d->tree.n > 0)
-        put_words(b, d->tree.parent, d->tree.n);
+    put_tree(b, &d->tree);
     log_put_s(b, d->work.tokens);
     log_put_s(b, d->work.probes);
     log_put_s(b, d->work.nodes);
@@ -213,6 +219,9 @@ static void put_job(struct log_bytes *b, const struct job *j)
         log_put_s(b, j->draft.drafter);
         log_put_s(b, j->draft.max_nodes);
         put_array(b, j->draft.n, j->draft.token);
+        put_array(b, j->draft.n_rows, j->draft.row_token);
+        put_array(b, j->draft.n_rows, j->draft.row_parent);
+        put_array(b, j->draft.n_rows, j->draft.row_choice);
         break;
     case JOB_CALIBRATE:
         log_put_s(b, j->calibrate.drafter);
@@ -417,6 +426,16 @@ static int32_t *get_whole(struct log_cursor *c, int32_t *n)
     return there ? get_words(c, *n) : NULL;
 }
 
+/* As get_array, for an array whose count was given before. */
+static int32_t *get_again(struct log_cursor *c, int32_t n, const char *why)
+{
+    int32_t again;
+    bool there = get_count(c, &again);
+    if (again != n)
+        bad(c, why);
+    return there && !c->why ? get_words(c, n) : NULL;
+}
+
 void log_get_belief(struct log_cursor *c, struct belief *out)
 {
     memset(out, 0, sizeof *out);
@@ -489,6 +508,7 @@ static void get_done(struct log_cursor *c, struct done *d, int64_t time_ns)
     }
     d->tree.token = get_whole(c, &d->tree.n);
     d->tree.parent = get_words(c, d->tree.n);
+    d->tree.chance = get_again(c, d->tree.n, "a tree has chances of another count");
     d->work.tokens = log_get_s(c);
     d->work.probes = log_get_s(c);
     d->work.nodes = log_get_s(c);
@@ -516,14 +536,25 @@ static void get_forward(struct log_cursor *c, struct job_forward *f)
                                &f->pos,   &f->slot_in, &f->slot_out, &f->want_from, &f->want_k};
     for (size_t i = 0; i < sizeof number / sizeof *number; i++)
         *number[i] = get_i32(c);
-    int32_t want = get_i32(c), again;
+    int32_t want = get_i32(c);
     if (want < 0 || want > UINT8_MAX)
         bad(c, "a step wants outputs of no known kind");
     f->want = (uint8_t)want;
     f->token = get_whole(c, &f->n);
-    f->parent = get_array(c, &again);
-    if (again != f->n)
-        bad(c, "a step has tokens and parents of different counts");
+    f->parent = get_again(c, f->n, "a step has tokens and parents of different counts");
+}
+
+static void get_draft(struct log_cursor *c, struct job_draft *d)
+{
+    static const char why[] = "a shown step has tokens, parents and choices of different counts";
+    d->drafter = get_i32(c);
+    d->max_nodes = get_i32(c);
+    d->token = get_whole(c, &d->n);
+    d->row_token = get_whole(c, &d->n_rows);
+    d->row_parent = get_again(c, d->n_rows, why);
+    d->row_choice = get_again(c, d->n_rows, why);
+    if (d->n_rows > 0 && !d->row_choice)
+        bad(c, "an array is missing");
 }
 
 static void get_job(struct log_cursor *c, struct job *j)
@@ -542,9 +573,7 @@ static void get_job(struct log_cursor *c, struct job *j)
         get_forward(c, &j->forward);
         break;
     case JOB_DRAFT:
-        j->draft.drafter = get_i32(c);
-        j->draft.max_nodes = get_i32(c);
-        j->draft.token = get_whole(c, &j->draft.n);
+        get_draft(c, &j->draft);
         break;
     case JOB_CALIBRATE:
         j->calibrate.drafter = get_i32(c);

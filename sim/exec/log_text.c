@@ -103,6 +103,11 @@ static void print_job(FILE *f, const struct job *j, int32_t max_items)
         field(f, "drafter", j->draft.drafter);
         field(f, "max_nodes", j->draft.max_nodes);
         words(f, "token", j->draft.token, j->draft.n, max_items);
+        if (j->draft.n_rows) {
+            words(f, "row_token", j->draft.row_token, j->draft.n_rows, max_items);
+            words(f, "row_parent", j->draft.row_parent, j->draft.n_rows, max_items);
+            words(f, "row_choice", j->draft.row_choice, j->draft.n_rows, max_items);
+        }
         break;
     case JOB_CALIBRATE: {
         const struct job_calibrate *c = &j->calibrate;
@@ -189,6 +194,7 @@ static void print_done(FILE *f, const struct done *d, int32_t max_items)
         return;
     words(f, "token", d->tree.token, d->tree.n, max_items);
     words(f, "parent", d->tree.parent, d->tree.n, max_items);
+    words(f, "chance", d->tree.chance, d->tree.n, max_items);
     field(f, "tokens", d->work.tokens);
     field(f, "probes", d->work.probes);
     field(f, "nodes", d->work.nodes);

@@ -28,9 +28,11 @@ int pool_init(struct pool *p, struct arena *arena, const struct exec_caps *caps,
         r->logit = arena_alloc(arena, tops, sizeof *r->logit);
         r->token = arena_alloc(arena, rows, sizeof *r->token);
         r->parent = arena_alloc(arena, rows, sizeof *r->parent);
+        r->chance = arena_alloc(arena, rows, sizeof *r->chance);
         r->next = p->free;
         p->free = r;
-        whole = r->words && r->floats && r->choice && r->top && r->logit && r->token && r->parent;
+        whole = r->words && r->floats && r->choice && r->top && r->logit && r->token && r->parent &&
+                r->chance;
     }
     return whole ? ERR_OK : err_set(e, ERR_NOMEM, "out of memory for %d jobs in flight", p->cap);
 }
@@ -54,7 +56,7 @@ int pool_submit(struct pool *p, const struct job *job, struct job_record **out)
                             .choice = r->choice,
                             .top = r->top,
                             .logit = r->logit,
-                            .tree = {.token = r->token, .parent = r->parent}};
+                            .tree = {0, r->token, r->parent, r->chance}};
     for (int i = 0; i < job->n_wait; i++) {
         const struct job_record *w = pool_find(p, job->wait[i]);
         if (w && w->state != JOB_ENDED)

@@ -21,7 +21,7 @@ struct job_record {
     char why[EXEC_MAX_WHY];
     int32_t *words; /* storage of the job's arrays */
     float *floats;
-    int32_t *choice, *top, *token, *parent;
+    int32_t *choice, *top, *token, *parent, *chance;
     float *logit;
     struct job_record *next; /* of its role, or free; the owner's from its start to its release */
 };

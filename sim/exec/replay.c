@@ -142,27 +142,17 @@ static int add_flight(struct replay *r, const struct job *job, struct err *e)
     }
     struct flight *f = &r->flight[r->n_flight];
     *f = (struct flight){.job = *job};
-    const int32_t *word = NULL;
     size_t n = 0, n_floats = 0;
-    if (job->kind == JOB_DRAFT) {
-        word = job->draft.token;
-        n = word ? (size_t)job->draft.n : 0;
-    } else if (job->kind == JOB_CALIBRATE) {
-        word = job->calibrate.top;
-        n = n_floats = word ? (size_t)job->calibrate.n * (size_t)job->calibrate.k : 0;
-    }
+    if (job->kind == JOB_DRAFT)
+        n = (size_t)job->draft.n + 3 * (size_t)job->draft.n_rows;
+    else if (job->kind == JOB_CALIBRATE)
+        n = n_floats = (size_t)job->calibrate.n * (size_t)job->calibrate.k;
     if (n) {
-        int32_t *to = malloc(n * sizeof *to + n_floats * sizeof(float));
-        if (!to)
+        int32_t *words = malloc(n * sizeof *words + n_floats * sizeof(float));
+        if (!words)
             return err_set(e, ERR_NOMEM, "out of memory to replay");
-        memcpy(to, word, n * sizeof *to);
-        f->arrays = to;
-        f->job.draft.token = job->kind == JOB_DRAFT ? to : f->job.draft.token;
-        if (n_floats) {
-            memcpy(to + n, job->calibrate.logit, n_floats * sizeof(float));
-            f->job.calibrate.top = to;
-            f->job.calibrate.logit = (const float *)(const void *)(to + n);
-        }
+        f->arrays = words;
+        job_copy(&f->job, job, words, (float *)(void *)(words + n));
     }
     r->n_flight++;
     return ERR_OK;
@@ -216,6 +206,17 @@ static bool all_in(const int32_t *v, int64_t n, int32_t min, int32_t max)
     return true;
 }
 
+static bool is_tree(const struct draft_tree *t, int32_t max_nodes, int32_t last)
+{
+    if (t->n > max_nodes || !all_in(t->token, t->n, 0, last) ||
+        (t->chance && !all_in(t->chance, t->n, 0, DRAFT_SURE)))
+        return false;
+    for (int32_t i = 0; i < t->n; i++)
+        if (t->parent[i] < -1 || t->parent[i] >= i)
+            return false;
+    return true;
+}
+
 /* A policy trusts an executor with the shape of outputs; a file is not to be trusted. */
 static bool has_outputs_of(const struct replay *r, const struct job *job, const struct done *d)
 {
@@ -224,6 +225,8 @@ static bool has_outputs_of(const struct replay *r, const struct job *job, const 
         return false;
     if (d->status != DONE_OK)
         return true;
+    if (job->kind == JOB_DRAFT && !is_tree(&d->tree, job->draft.max_nodes, last))
+        return false;
     if (job->kind != JOB_FORWARD && job->kind != JOB_HEAD)
         return !d->n_choice;
     const struct job_forward *f = &job->forward;
@@ -302,7 +305,8 @@ static int take_own(struct replay *r, const struct event *due, struct err *e)
         return err_set(e, r->bytes.code, "out of memory to replay");
     if (r->bytes.n != r->at.n_payload || memcmp(r->bytes.at, r->at.payload, r->bytes.n))
         return differs_event(r, due, e);
-    return due->kind == EV_ARRIVE ? drafting_open(r->drafting, due->request, e) : ERR_OK;
+    return due->kind == EV_ARRIVE ? drafting_open(r->drafting, due->request, due->arrive.n, e)
+                                  : ERR_OK;
 }
 
 static int replay_next(struct exec *x, const struct event *due, struct event *out, struct err *e)
@@ -363,6 +367,8 @@ static int replay_act(struct exec *x, const struct action *action, struct err *e
     r->have = false;
     if (action->kind == ACT_SUBMIT)
         return add_flight(r, &action->job, e);
+    if (action->kind == ACT_EMIT)
+        drafting_emit(r->drafting, action->emit.request, action->emit.token, action->emit.n);
     if (action->kind == ACT_FINISH)
         drafting_close(r->drafting, action->request);
     return ERR_OK;
@@ -391,6 +397,7 @@ static void replay_destroy(struct exec *x)
     free(r->pool);
     free(r->tree.token);
     free(r->tree.parent);
+    free(r->tree.chance);
     log_bytes_fini(&r->bytes);
     drafting_destroy(r->drafting);
     log_close_reader(r->log);
@@ -426,7 +433,8 @@ static int open_log(struct replay *r, const char *path, struct err *e)
     size_t rows = (size_t)r->caps.max_rows;
     r->tree.token = malloc(rows * sizeof *r->tree.token);
     r->tree.parent = malloc(rows * sizeof *r->tree.parent);
-    if (!r->tree.token || !r->tree.parent)
+    r->tree.chance = malloc(rows * sizeof *r->tree.chance);
+    if (!r->tree.token || !r->tree.parent || !r->tree.chance)
         return err_set(e, ERR_NOMEM, "out of memory to replay %s", path);
     return drafting_create(r->setup, r->caps.max_ctx, r->caps.max_rows, &r->drafting, e);
 }

@@ -276,7 +276,7 @@ static int deliver_due(struct sim *s, const struct event *due, struct event *out
     s->host_free_ns = out->time_ns;
     if (due->kind != EV_ARRIVE)
         return ERR_OK;
-    int rc = drafting_open(s->drafting, due->request, e);
+    int rc = drafting_open(s->drafting, due->request, due->arrive.n, e);
     if (!rc)
         sim_text_open(&s->text, due->request, due->arrive.n, due->arrive.token);
     return rc;
@@ -371,6 +371,9 @@ static int sim_act(struct exec *x, const struct action *a, struct err *e)
     case ACT_CANCEL:
         cancel(s, a->id);
         break;
+    case ACT_EMIT:
+        drafting_emit(s->drafting, a->emit.request, a->emit.token, a->emit.n);
+        break;
     case ACT_FINISH:
         drafting_close(s->drafting, a->request);
         sim_text_close(&s->text, a->request);
@@ -439,8 +442,10 @@ static int allocate(struct sim *s, struct truth *truth, struct err *e)
         rc = ERR_NOMEM;
     if (!rc)
         rc = drafting_create(s->setup, s->caps.max_ctx, s->caps.max_rows, &s->drafting, e);
-    if (!rc)
+    if (!rc) {
+        drafting_tell_truth(s->drafting, truth);
         arena_seal(&s->arena);
+    }
     return rc ? err_set(e, rc, "out of memory for a simulated run") : ERR_OK;
 }
 

@@ -265,7 +265,7 @@ static int threads_next(struct exec *exec, const struct event *due, struct event
     pthread_mutex_unlock(&x->lock);
     x->returned_ns = now_ns;
     if (!rc && out->kind == EV_ARRIVE)
-        rc = drafting_open(x->drafting, out->request, e);
+        rc = drafting_open(x->drafting, out->request, out->arrive.n, e);
     return rc;
 }
 
@@ -341,10 +341,13 @@ static int threads_act(struct exec *exec, const struct action *a, struct err *e)
         return submit(x, &a->job, e);
     case ACT_CANCEL:
         return cancel(x, a->id, e);
+    case ACT_EMIT:
+        drafting_emit(x->drafting, a->emit.request, a->emit.token, a->emit.n);
+        return ERR_OK;
     case ACT_FINISH:
         return finish(x, a->request, e);
     default:
-        return ERR_OK; /* WAKE and EMIT are the driver's */
+        return ERR_OK; /* WAKE is the driver's */
     }
 }
 

@@ -32,7 +32,7 @@ int64_t serve_submit(struct serve *s, struct job *job, struct actions *out)
 }
 
 /* Keeps a few chunks in flight, so that the target never waits for the host between them. */
-static void prefill(struct serve *s, struct actions *out)
+void serve_prefill(struct serve *s, struct actions *out)
 {
     int32_t most = s->env->caps.max_jobs - 2; /* two more for what a policy runs beside */
     most = most < 1 ? 1 : most < SERVE_PREFILL_FLIGHT ? most : SERVE_PREFILL_FLIGHT;
@@ -49,8 +49,15 @@ static void prefill(struct serve *s, struct actions *out)
                                            .slot_out = -1,
                                            .want = n == left ? WANT_ARGMAX : WANT_NONE,
                                            .want_from = n == left ? n - 1 : n};
+        if (s->top_k) {
+            job.forward.want = WANT_TOPK;
+            job.forward.want_from = 0;
+            job.forward.want_k = s->top_k;
+        }
         s->prefill_id = serve_submit(s, &job, out);
         s->pos += n;
+        if (s->stepwise)
+            break;
     }
 }
 
@@ -68,7 +75,7 @@ static void open_next(struct serve *s, struct actions *out, bool *started)
     s->n_output = s->pos = s->root = 0;
     s->closing = s->clearing = false;
     *started = true;
-    prefill(s, out);
+    serve_prefill(s, out);
 }
 
 /* Once nothing is in flight any more: clears the cache, then finishes. */
@@ -145,7 +152,8 @@ int serve_event(struct serve *s, const struct event *ev, struct actions *out, bo
         close_step(s, out, started);
         return ERR_OK;
     }
-    prefill(s, out);
+    if (!s->stepwise)
+        serve_prefill(s, out);
     *mine = true;
     return ERR_OK;
 }

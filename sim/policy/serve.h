@@ -22,9 +22,12 @@ struct serve {
     int32_t request;
     const int32_t *prompt;
     int32_t n_prompt, max_tokens, n_output;
-    int32_t pos;        /* tokens in the cache of sequence 0 that are sure */
-    int32_t root;       /* the last sure token, not in the cache yet */
-    int64_t prefill_id; /* the last prefill step; its DONE brings the first token */
+    int32_t pos;  /* tokens in the cache of sequence 0 that are sure */
+    int32_t root; /* the last sure token, not in the cache yet */
+    int64_t
+        prefill_id; /* the last prefill step; its DONE brings the first token: the last choice */
+    int32_t top_k;  /* > 0: of every prompt position the likely tokens are wanted */
+    bool stepwise;  /* a chunk is submitted when serve_prefill asks for it, and the first one */
     bool closing, clearing;
     int32_t n_flight;
     int64_t flight[SERVE_MAX_FLIGHT];
@@ -51,6 +54,9 @@ int64_t serve_submit(struct serve *s, struct job *job, struct actions *out);
  * ERR_DEVICE for a job that failed, ERR_POLICY for an event that no correct executor sends. */
 int serve_event(struct serve *s, const struct event *ev, struct actions *out, bool *mine,
                 bool *started);
+
+/* Submits chunks, as many as may be in flight, or one where they are stepwise. */
+void serve_prefill(struct serve *s, struct actions *out);
 
 /* Emits the n tokens, cut at the end of text or at max_tokens; the last one becomes the root.
  * Returns the number emitted; the request is closing afterwards when it came to its end. */

@@ -1,0 +1,114 @@
+#include "experiments/replayed.h"
+
+#include <string.h>
+
+#include "experiments/spec.h"
+#include "experiments/world.h"
+#include "sim/exec/cost.h"
+#include "sim/exec/metrics.h"
+
+enum { MAX_ROWS = 512 };
+
+struct no_device {
+    struct cost_model model; /* must be first */
+    struct exec_caps caps;
+};
+
+static void caps(const struct cost_model *m, struct exec_caps *out)
+{
+    *out = ((const struct no_device *)m)->caps;
+}
+
+static int job_cost(const struct cost_model *m, const struct job *job,
+                    const struct engine_state *state, const struct draft_work *work,
+                    struct cost *out, struct err *e)
+{
+    (void)m;
+    (void)job;
+    (void)state;
+    (void)work;
+    (void)e;
+    *out = (struct cost){.alone_ns = 1000};
+    return ERR_OK;
+}
+
+static void host(const struct cost_model *m, struct cost_host *out)
+{
+    (void)m;
+    *out = (struct cost_host){0};
+}
+
+static int32_t processors(const struct cost_model *m, const struct cost_processor **out)
+{
+    static const struct cost_processor each[EXEC_MAX_ROLES] = {
+        {"a", -1, -1}, {"b", -1, -1}, {"c", -1, -1}, {"d", -1, -1},
+        {"e", -1, -1}, {"f", -1, -1}, {"g", -1, -1}, {"h", -1, -1}};
+    (void)m;
+    *out = each;
+    return EXEC_MAX_ROLES;
+}
+
+static int32_t processor_of(const struct cost_model *m, int32_t role)
+{
+    (void)m;
+    return role;
+}
+
+static int64_t bus(const struct cost_model *m)
+{
+    (void)m;
+    return 0;
+}
+
+static const struct cost_ops ops = {
+    COST_ABI, sizeof(struct cost_ops), "none", caps, job_cost, host, processors, processor_of, bus};
+
+/* Room for the longest of the requests and a step beyond it. */
+static void make_device(struct no_device *d, const struct trace *t, const int32_t *map, int32_t n)
+{
+    *d = (struct no_device){{&ops},
+                            {.features = EXEC_TREES | EXEC_CALIBRATES,
+                             .blocks = 1,
+                             .max_rows = MAX_ROWS,
+                             .max_seqs = 1,
+                             .max_jobs = 16,
+                             .max_topk = trace_info(t)->top_k}};
+    for (int32_t i = 0; i < n; i++) {
+        struct trace_request r = trace_request(t, map[i]);
+        int32_t tokens = r.n_prompt + r.max_tokens + MAX_ROWS;
+        d->caps.max_ctx = tokens > d->caps.max_ctx ? tokens : d->caps.max_ctx;
+    }
+}
+
+int replay_trace(const struct trace *t, const char *spec, const int32_t *map, int32_t n,
+                 struct replayed *out, struct err *e)
+{
+    const struct trace_info *info = trace_info(t);
+    struct run_setup setup = {.n_vocab = info->n_vocab, .n_eos = info->n_eos, .max_requests = 1};
+    struct trace_truth truth;
+    struct no_device device;
+    struct run_result result;
+    struct arena arena;
+    struct exec *x = NULL;
+    memcpy(setup.eos, info->eos, (size_t)info->n_eos * sizeof *setup.eos);
+    arena_init(&arena);
+    struct request *request = arena_alloc(&arena, (size_t)n + 1, sizeof *request);
+    int rc = request ? spec_parse(spec, &setup, e) : err_set(e, ERR_NOMEM, "out of memory");
+    if (!rc) {
+        make_device(&device, t, map, n);
+        trace_requests(t, map, n, request);
+        trace_truth_init(&truth, t, map, n);
+        rc = sim_create(&device.model, &truth.truth, &setup, &x, e);
+    }
+    if (!rc)
+        rc = driver_run(&setup, x, request, n, &arena, &result, e);
+    for (int32_t i = 0; i < n && !rc; i++) {
+        const struct request_result *q = &result.request[i];
+        out[i] = (struct replayed){q->n_output - 1, q->n_verify, q->n_drafted, q->n_unknown,
+                                   metrics_distinct_4grams(q->output, q->n_output)};
+    }
+    if (x)
+        x->ops->destroy(x);
+    arena_fini(&arena);
+    return rc;
+}

@@ -1,0 +1,21 @@
+/* Requests of a trace run through a policy on no device: every job takes a microsecond. What is
+ * accepted does not depend on times, so that drafters can be compared from traces alone. */
+#ifndef TANDEM_EXPERIMENTS_REPLAYED_H
+#define TANDEM_EXPERIMENTS_REPLAYED_H
+
+#include "sim/base/err.h"
+#include "traces/trace.h"
+
+struct replayed {
+    int64_t tokens;           /* after the first */
+    int64_t steps;            /* decode and verify steps */
+    int64_t drafted, unknown; /* tokens verified; choices that the trace does not hold */
+    double distinct_4grams;
+};
+
+/* Runs the requests map[0, n) one after another, which is a sequence where drafters have a history.
+ * `spec` is as in `tandem observe --drafts`: POLICY:PARAM=VALUE,...+DRAFTER:PARAM=VALUE,... */
+int replay_trace(const struct trace *t, const char *spec, const int32_t *map, int32_t n,
+                 struct replayed *out, struct err *e);
+
+#endif

@@ -1,0 +1,670 @@
+/* Context-aligned drafting: a tree of what the text's own past, the target's likely tokens in the
+ * prompt and what was cut off by a rejection say together.
+ *
+ * Retrieval database. One suffix automaton (automaton.h) holds earlier responses (`history`), the
+ * prompt and the output. Beside it lie, for every calibrated prompt position, the target's likely
+ * next tokens with their probabilities; and runs of drafted tokens that a rejection cut off
+ * although the target agreed with them.
+ *
+ * Chance of a token after a path. The longest suffix of text and path that the database holds, and
+ * the next shorter ones along the suffix links (`chain` of them), each say what followed them: what
+ * followed most often, the last time (`occurrence`) counted more, mixed with the target's likely
+ * tokens at that occurrence where it is in a calibrated prompt. A suffix is trusted more the longer
+ * it is and the fewer continuations it has; what it is not trusted with goes to the shorter ones.
+ * A drafted token moves the match on: a copy is trusted more the longer it goes, and a likely token
+ * that never followed is looked up where it does occur, where the likely tokens of that place come
+ * in: the calibrated tree, depth first, found as far as a draft asks for it and never stored.
+ *
+ * Tree. The candidate with the largest product of chances along its path is taken, again and again,
+ * until max_nodes are; at most `branches` paths. So a long match gives a long chain and a short one
+ * gives alternatives. The best child of a node comes first.
+ *
+ * Reuse. Of the rows that a verified step rejected, the longest path segment in which every token
+ * is what the target chose after the one before it, under rejected tokens (Eq. 3 of sd.npu, along
+ * every path of a tree), is kept for the next steps, at most `flights` of them, until more than
+ * `reuse_max` tokens were drafted since. `reuse` says where it is attached: `root`, after the last
+ * token; `offset`, at the depth that it had, after the rejected tokens before it; `end`, after the
+ * end of the best path; and wherever the last token is a token of the run, after that.
+ *
+ * Arithmetic is in integers: the same tree on every machine.
+ *
+ * Work: a probe is one of the automaton's, a continuation or likely token or run token considered,
+ * or a row looked at (rejected). A node is a node written. With k nodes asked for, propose takes at
+ * most PROBES probes per node and chain link.
+ *
+ * Memory for T = limits.max_tokens (and with a history limits.max_old + `history` tokens more), N =
+ * limits.max_nodes: the automaton; 8 `calibration` T bytes of likely tokens; 48 + 32 PICKS bytes
+ * for each of N + 1 nodes; 4 (N + 1) for each of `flights` + 1 runs. */
+#include <assert.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "sim/draft/automaton.h"
+
+enum {
+    PICKS = 16,  /* tokens considered after a path */
+    EDGES = 12,  /* continuations considered of a suffix, the newest first */
+    LINKS = 16,  /* links followed to find where a token continues */
+    BUCKETS = 8, /* of match lengths */
+    MAX_FLIGHTS = 8
+};
+
+/* Chances along a path are in 2^-32, those of one token in 1 / DRAFT_SURE. */
+#define PATH_SURE (UINT64_C(1) << 32)
+
+enum {
+    P_CALIBRATION,
+    P_THRESHOLD,
+    P_HISTORY,
+    P_BRANCHES,
+    P_CHAIN,
+    P_MIN_MATCH,
+    P_OCCURRENCE,
+    P_RECENT,
+    P_REUSE,
+    P_REUSE_MAX,
+    P_FLIGHTS
+};
+
+enum { OCCURRENCE_RECENT, OCCURRENCE_FIRST };
+enum { REUSE_NONE, REUSE_ROOT, REUSE_OFFSET, REUSE_END };
+
+static const char *const occurrences[] = {"recent", "first", NULL};
+static const char *const reuses[] = {"none", "root", "offset", "end", NULL};
+
+static const struct param params[] = {
+    {"calibration", "likely tokens kept of each prompt position; 0: not calibrated", 4, 0, 16, NULL,
+     0},
+    {"threshold", "likely tokens are kept from this probability on, percent", 5, 0, 100, NULL, 0},
+    {DRAFT_HISTORY, "earlier responses that are searched too", 0, 0, 1 << 16, NULL, 0},
+    {"branches", "paths of the tree at most; 1 proposes a chain", 8, 1, 512, NULL, 0},
+    {"chain", "suffixes of the text that are asked, the longest first", 4, 1, 16, NULL, 0},
+    {"min_match", "shortest suffix that is asked, tokens", 1, 1, 1 << 20, NULL, 0},
+    {"occurrence", "which end of a suffix counts more, and gives the likely tokens",
+     OCCURRENCE_RECENT, 0, 0, occurrences, 0},
+    {"recent", "how much more it counts, in occurrences", 2, 0, 64, NULL, 0},
+    {"reuse", "where a run that a rejection cut off is attached", REUSE_ROOT, 0, 0, reuses, 0},
+    {"reuse_max", "a run is dropped when more tokens than this were drafted since", 32, 0, 1 << 20,
+     NULL, 0},
+    {"flights", "runs kept at once", 1, 1, MAX_FLIGHTS, NULL, 0},
+    {NULL, NULL, 0, 0, 0, NULL, 0},
+};
+
+/* Measured on the calibration split (README.md), per DRAFT_SURE. By the length of the match: */
+static const struct {
+    int32_t trust[BUCKETS][2]; /* that the next token is among the continuations; of one, of more */
+    int32_t likely[BUCKETS];   /* the share of the target's likely tokens in what a suffix says */
+    int32_t run[2];            /* that a run's first token comes, and that it goes on */
+} model = {
+    .trust = {{20000, 26000},
+              {32000, 36000},
+              {42000, 43000},
+              {48000, 47000},
+              {53000, 50000},
+              {57000, 53000},
+              {61000, 56000},
+              {64000, 60000}},
+    .likely = {24000, 20000, 16000, 12000, 9000, 7000, 5000, 3000},
+    .run = {16000, 50000},
+};
+
+struct likely {
+    int32_t token, chance; /* token -1: none from here on */
+};
+
+struct node {
+    uint64_t chance; /* of the path to it */
+    int32_t token, parent;
+    int32_t state, len;  /* the longest suffix of text and path that the automaton holds */
+    int32_t run, at;     /* the run that it is on, and the place of its next token; run -1 */
+    int32_t child, next; /* the first child, the next of the same parent; -1 */
+    int32_t written;     /* its place in the proposal */
+};
+
+struct candidate {
+    uint64_t chance;
+    int32_t order; /* of two equal ones the one that came first is taken */
+    int32_t parent, token, run, at;
+};
+
+struct pick {
+    int32_t token, weight, run, at;
+};
+
+struct picks {
+    int32_t n;
+    struct pick pick[PICKS];
+};
+
+/* A run with the rejected tokens before it: `lead` of n tokens. */
+struct run {
+    int32_t n, lead;
+    int32_t skip;              /* tokens at depths that were accepted meanwhile */
+    int32_t appended, drafted; /* since the new root */
+    int32_t *token;            /* [max_nodes + 1] */
+};
+
+struct aligned {
+    struct automaton text;
+    int64_t param[P_FLIGHTS + 1];
+    int32_t n_old, base; /* responses remembered, tokens that they take */
+    int32_t max_tokens, n_vocab;
+    struct likely *likely; /* [max_tokens][calibration] */
+    int32_t n_runs;
+    struct run run[MAX_FLIGHTS + 1];
+    /* scratch */
+    int32_t n_nodes, n_leaves, n_candidates, order;
+    struct node *node;           /* [max_nodes + 1], 0: the root */
+    struct candidate *candidate; /* [(max_nodes + 1) * PICKS], a heap */
+};
+
+/* ---- life ----------------------------------------------------------------------------------- */
+
+static int32_t capacity(const int64_t *param, const struct draft_limits *limits)
+{
+    int64_t old = param[P_HISTORY] ? limits->max_old + param[P_HISTORY] : 0;
+    return (int32_t)(limits->max_tokens + old);
+}
+
+static size_t n_likely(const int64_t *param, const struct draft_limits *limits)
+{
+    return (size_t)param[P_CALIBRATION] * (size_t)limits->max_tokens;
+}
+
+static size_t mem_bytes(const int64_t *param, const struct draft_limits *limits)
+{
+    size_t rows = (size_t)limits->max_nodes + 1;
+    return sizeof(struct aligned) +
+           rows * (sizeof(struct node) + PICKS * sizeof(struct candidate)) +
+           n_likely(param, limits) * sizeof(struct likely) +
+           rows * (size_t)(param[P_FLIGHTS] + 1) * sizeof(int32_t) +
+           automaton_bytes(capacity(param, limits));
+}
+
+static void init(void *mem, const int64_t *param, const struct draft_limits *limits)
+{
+    struct aligned *d = mem;
+    size_t rows = (size_t)limits->max_nodes + 1, n = n_likely(param, limits);
+    memset(d, 0, sizeof *d);
+    memcpy(d->param, param, sizeof d->param);
+    d->max_tokens = limits->max_tokens;
+    d->n_vocab = limits->n_vocab;
+    d->node = (struct node *)(void *)(d + 1);
+    d->candidate = (struct candidate *)(void *)(d->node + rows);
+    d->likely = (struct likely *)(void *)(d->candidate + rows * PICKS);
+    for (size_t i = 0; i < n; i++)
+        d->likely[i].token = -1;
+    int32_t *words = (int32_t *)(void *)(d->likely + n);
+    for (int32_t i = 0; i <= param[P_FLIGHTS]; i++, words += rows)
+        d->run[i].token = words;
+    automaton_init(&d->text, words, capacity(param, limits));
+}
+
+/* The text's own end is told when it has been continued: until then it has nothing to say. */
+static void extend(struct aligned *d, int32_t token, struct draft_work *work)
+{
+    if (d->text.n)
+        automaton_tell(&d->text, work);
+    automaton_append(&d->text, token, work);
+}
+
+static void remember(void *self, const int32_t *token, int32_t n, struct draft_work *work)
+{
+    struct aligned *d = self;
+    for (int32_t i = 0; i < n; i++)
+        extend(d, token[i], work);
+    extend(d, draft_mark(d->n_old++), work);
+    d->base = d->text.n;
+    work->tokens += n;
+}
+
+static void append(void *self, const int32_t *token, int32_t n, struct draft_work *work)
+{
+    struct aligned *d = self;
+    assert(n >= 0 && n <= d->text.capacity - d->text.n);
+    for (int32_t i = 0; i < n; i++)
+        extend(d, token[i], work);
+    for (int32_t i = 0; i < d->n_runs; i++)
+        d->run[i].appended += n;
+    work->tokens += n;
+}
+
+/* ---- calibration ---------------------------------------------------------------------------- */
+
+/* e^x for x <= 0, by (1 + x / 256)^256: within 4 % of it where it is above 0.01. */
+static double exp_below(double x)
+{
+    double y = x > -256 ? 1 + x / 256 : 0;
+    for (int i = 0; i < 8; i++)
+        y *= y;
+    return y;
+}
+
+/* Probabilities are among the tokens given: what the target thinks of all others is not known. */
+static void calibrate(void *self, int32_t pos, int32_t n, int32_t k, const int32_t *top,
+                      const float *logit, struct draft_work *work)
+{
+    struct aligned *d = self;
+    int32_t most = (int32_t)d->param[P_CALIBRATION];
+    double least = (double)d->param[P_THRESHOLD] / 100;
+    assert(pos >= 0 && n <= d->max_tokens - pos);
+    for (int32_t i = 0; i < n && most; i++, top += k, logit += k) {
+        struct likely *to = d->likely + (size_t)(pos + i) * (size_t)most;
+        double sum = 0;
+        for (int32_t j = 0; j < k && top[j] >= 0; j++)
+            sum += exp_below((double)logit[j] - (double)logit[0]);
+        for (int32_t j = 0; j < most; j++) {
+            bool there = j < k && top[j] >= 0 && top[j] < d->n_vocab;
+            double p = there ? exp_below((double)logit[j] - (double)logit[0]) / sum : 0;
+            if (!there || p < least) {
+                to[j].token = -1;
+                break;
+            }
+            to[j] = (struct likely){top[j], (int32_t)(p * DRAFT_SURE)};
+            work->probes++;
+        }
+    }
+}
+
+/* ---- reuse ---------------------------------------------------------------------------------- */
+
+/* A row of a verified step, in the nodes' scratch: `child` says whether it is on the accepted path,
+ * `len` how many rows up to it the target agreed with, `at` its depth. */
+static int32_t longest_run(struct aligned *d, int32_t n, const int32_t *token,
+                           const int32_t *parent, const int32_t *choice, int32_t *accepted)
+{
+    struct node *row = d->node;
+    int32_t at = 0, best = 0;
+    row[0] = (struct node){.child = 1, .parent = -1};
+    for (int32_t i = 1; i < n; i++) {
+        int32_t p = parent ? parent[i] : i - 1;
+        bool agreed = p >= 0 && choice[p] == token[i];
+        row[i] = (struct node){.token = token[i], .parent = p, .at = p < 0 ? 0 : row[p].at + 1};
+        if (p == at && agreed) {
+            row[i].child = 1;
+            at = i;
+        } else if (agreed && !row[p].child) {
+            row[i].len = row[p].len + 1;
+        }
+        if (row[i].len > row[best].len)
+            best = i;
+    }
+    *accepted = row[at].at;
+    return best;
+}
+
+/* Keeps the run that ends at row `best`, with what lies between the new root's depth, which is one
+ * more than that of the last accepted row, and it. */
+static void keep_run(struct aligned *d, int32_t best, int32_t accepted, struct draft_work *work)
+{
+    int32_t flights = (int32_t)d->param[P_FLIGHTS];
+    struct run fresh = d->run[flights];
+    int32_t first = d->node[best].at - d->node[best].len + 1, next = accepted + 2;
+    fresh.lead = first > next ? first - next : 0;
+    fresh.skip = first < next ? next - first : 0;
+    fresh.n = fresh.lead + d->node[best].len;
+    fresh.appended = -accepted - 1; /* the step's own tokens come next */
+    fresh.drafted = 0;
+    for (int32_t i = fresh.n - 1, row = best; i >= 0; i--, row = d->node[row].parent)
+        fresh.token[i] = d->node[row].token;
+    work->probes += fresh.n;
+    memmove(d->run + 1, d->run, (size_t)flights * sizeof *d->run);
+    d->run[0] = fresh;
+    d->n_runs += d->n_runs < flights;
+}
+
+static void rejected(void *self, int32_t n, const int32_t *token, const int32_t *parent,
+                     const int32_t *choice, struct draft_work *work)
+{
+    struct aligned *d = self;
+    int32_t kept = 0, accepted;
+    if (d->param[P_REUSE] == REUSE_NONE)
+        return;
+    for (int32_t i = 0; i < d->n_runs; i++) {
+        d->run[i].drafted += n - 1;
+        if (d->run[i].drafted > d->param[P_REUSE_MAX])
+            continue;
+        struct run r = d->run[i];
+        d->run[i] = d->run[kept];
+        d->run[kept++] = r;
+    }
+    d->n_runs = kept;
+    int32_t best = longest_run(d, n, token, parent, choice, &accepted);
+    work->probes += n;
+    if (best)
+        keep_run(d, best, accepted, work);
+}
+
+/* ---- what may come next --------------------------------------------------------------------- */
+
+static int32_t bucket(int32_t len)
+{
+    static const int32_t above[BUCKETS - 1] = {1, 2, 3, 4, 6, 9, 14};
+    int32_t b = 0;
+    while (b < BUCKETS - 1 && len > above[b])
+        b++;
+    return b;
+}
+
+static int32_t part(int32_t of, int64_t share)
+{
+    return (int32_t)(of * share / DRAFT_SURE);
+}
+
+static struct pick *add_pick(struct picks *p, int32_t token, int32_t weight,
+                             struct draft_work *work)
+{
+    work->probes++;
+    for (int32_t i = 0; i < p->n; i++)
+        if (p->pick[i].token == token) {
+            p->pick[i].weight += weight;
+            return &p->pick[i];
+        }
+    if (p->n == PICKS || weight <= 0 || token < 0)
+        return NULL;
+    p->pick[p->n] = (struct pick){token, weight, -1, 0};
+    return &p->pick[p->n++];
+}
+
+/* The likely tokens where the suffix ended, or NULL. */
+static const struct likely *likely_at(const struct aligned *d, const struct automaton_state *s)
+{
+    int32_t k = (int32_t)d->param[P_CALIBRATION];
+    int32_t end[2] = {s->recent - d->base, s->first - d->base};
+    for (int i = 0; i < 2 && k; i++) {
+        int32_t pos = end[d->param[P_OCCURRENCE] == OCCURRENCE_FIRST ? 1 - i : i];
+        if (pos >= 0 && pos < d->max_tokens && d->likely[(size_t)pos * (size_t)k].token >= 0)
+            return d->likely + (size_t)pos * (size_t)k;
+    }
+    return NULL;
+}
+
+/* The continuations of a suffix, with how often they came. */
+struct continuations {
+    int32_t n;
+    int64_t sum;
+    int32_t token[EDGES], count[EDGES];
+};
+
+static void find_continuations(const struct aligned *d, const struct automaton_state *s,
+                               struct continuations *c, struct draft_work *work)
+{
+    const struct automaton *a = &d->text;
+    int32_t end = d->param[P_OCCURRENCE] == OCCURRENCE_FIRST ? s->first : s->recent;
+    int32_t again = end >= 0 && end + 1 < a->n ? a->text[end + 1] : -1;
+    c->n = 0;
+    c->sum = 0;
+    if (again >= 0) {
+        int32_t to = automaton_next(a, (int32_t)(s - a->state), again, work);
+        c->token[c->n] = again;
+        c->count[c->n++] = a->state[to].count + (int32_t)d->param[P_RECENT];
+        c->sum += c->count[0];
+    }
+    for (int32_t e = s->edge; e >= 0 && c->n < EDGES; e = a->edge[e].next) {
+        int32_t token = a->edge[e].token;
+        work->probes++;
+        if (token < 0 || token == again)
+            continue;
+        c->token[c->n] = token;
+        c->count[c->n] = a->state[a->edge[e].to].count;
+        c->sum += c->count[c->n++];
+    }
+}
+
+/* Adds what one suffix of length len says; returns what is left for the shorter ones. */
+static int32_t ask_suffix(const struct aligned *d, int32_t state, int32_t len, int32_t left,
+                          struct picks *p, struct draft_work *work)
+{
+    const struct automaton_state *s = &d->text.state[state];
+    const struct likely *likely = likely_at(d, s);
+    struct continuations c;
+    find_continuations(d, s, &c, work);
+    if (!c.n && !likely)
+        return left;
+    int32_t b = bucket(len), share = part(left, model.trust[b][c.n > 1]);
+    int32_t target = !likely ? 0 : c.n ? part(share, model.likely[b]) : share;
+    for (int32_t i = 0; i < c.n; i++)
+        add_pick(p, c.token[i], (int32_t)((share - target) * (int64_t)c.count[i] / c.sum), work);
+    for (int64_t i = 0; likely && i < d->param[P_CALIBRATION] && likely[i].token >= 0; i++)
+        add_pick(p, likely[i].token, part(target, likely[i].chance), work);
+    return left - share;
+}
+
+/* What a run says of its token `at`; returns what is left. */
+static int32_t ask_run(const struct aligned *d, int32_t run, int32_t at, int32_t trust,
+                       int32_t left, struct picks *p, struct draft_work *work)
+{
+    const struct run *r = &d->run[run];
+    if (at >= r->n)
+        return left;
+    int32_t share = part(left, trust);
+    struct pick *pick = add_pick(p, r->token[at], share, work);
+    if (pick && pick->run < 0) {
+        pick->run = run;
+        pick->at = at + 1;
+    }
+    return left - share;
+}
+
+/* Where runs go on after the text's last token. */
+static int32_t ask_runs(const struct aligned *d, int32_t left, struct picks *p,
+                        struct draft_work *work)
+{
+    int32_t last = d->text.n ? d->text.text[d->text.n - 1] : -1;
+    for (int32_t i = 0; i < d->n_runs; i++) {
+        const struct run *r = &d->run[i];
+        int32_t found = r->lead;
+        while (found < r->n && r->token[found] != last)
+            found++;
+        work->probes++;
+        if (found + 1 < r->n)
+            left = ask_run(d, i, found + 1, model.run[1], left, p, work);
+        else if (d->param[P_REUSE] == REUSE_ROOT)
+            left = ask_run(d, i, r->lead, model.run[0], left, p, work);
+        else if (d->param[P_REUSE] == REUSE_OFFSET)
+            left = ask_run(d, i, r->appended + r->skip, model.run[0], left, p, work);
+    }
+    return left;
+}
+
+static void find_picks(const struct aligned *d, int32_t node, struct picks *p,
+                       struct draft_work *work)
+{
+    const struct node *x = &d->node[node];
+    int32_t left = DRAFT_SURE, s = x->state, len = x->len;
+    p->n = 0;
+    if (x->run >= 0)
+        left = ask_run(d, x->run, x->at, model.run[1], left, p, work);
+    else if (node == 0)
+        left = ask_runs(d, left, p, work);
+    if (s == d->text.last) { /* it ends nowhere else */
+        s = d->text.state[s].link;
+        len = s < 0 ? 0 : d->text.state[s].len;
+    }
+    for (int64_t i = 0; i < d->param[P_CHAIN] && s > 0 && len >= d->param[P_MIN_MATCH]; i++) {
+        left = ask_suffix(d, s, len, left, p, work);
+        s = d->text.state[s].link;
+        len = d->text.state[s].len;
+    }
+}
+
+/* ---- the tree ------------------------------------------------------------------------------- */
+
+static bool above(const struct candidate *a, const struct candidate *b)
+{
+    return a->chance != b->chance ? a->chance > b->chance : a->order < b->order;
+}
+
+static void push(struct aligned *d, const struct candidate *c)
+{
+    int32_t i = d->n_candidates++;
+    for (; i > 0 && above(c, &d->candidate[(i - 1) / 2]); i = (i - 1) / 2)
+        d->candidate[i] = d->candidate[(i - 1) / 2];
+    d->candidate[i] = *c;
+}
+
+static struct candidate pop(struct aligned *d)
+{
+    struct candidate top = d->candidate[0], *last = &d->candidate[--d->n_candidates];
+    int32_t i = 0;
+    for (int32_t child; (child = 2 * i + 1) < d->n_candidates; i = child) {
+        if (child + 1 < d->n_candidates && above(&d->candidate[child + 1], &d->candidate[child]))
+            child++;
+        if (!above(&d->candidate[child], last))
+            break;
+        d->candidate[i] = d->candidate[child];
+    }
+    d->candidate[i] = *last;
+    return top;
+}
+
+/* Offers what may come after a node. */
+static void offer(struct aligned *d, int32_t node, struct draft_work *work)
+{
+    struct picks p;
+    find_picks(d, node, &p, work);
+    for (int32_t i = 0; i < p.n; i++) {
+        uint64_t chance = d->node[node].chance * (uint64_t)p.pick[i].weight / DRAFT_SURE;
+        struct candidate c = {chance,          d->order++,    node,
+                              p.pick[i].token, p.pick[i].run, p.pick[i].at};
+        if (chance)
+            push(d, &c);
+    }
+}
+
+/* Moves the match on by a token: to the longest suffix of the old one that goes on so, as far as
+ * LINKS links lead, else to the token alone. */
+static void follow(const struct aligned *d, struct node *x, int32_t token, struct draft_work *work)
+{
+    const struct automaton_state *state = d->text.state;
+    for (int32_t i = 0; i < LINKS; i++) {
+        int32_t to = automaton_next(&d->text, x->state, token, work);
+        if (to >= 0) {
+            x->state = to;
+            x->len++;
+            return;
+        }
+        if (x->state == 0)
+            return;
+        x->state = state[x->state].link;
+        x->len = state[x->state].len;
+    }
+    int32_t to = automaton_next(&d->text, 0, token, work);
+    x->state = to > 0 ? to : 0;
+    x->len = to > 0;
+}
+
+/* Takes a candidate into the tree; its parent's children stay ordered, the best first. */
+static int32_t take(struct aligned *d, const struct candidate *c, struct draft_work *work)
+{
+    int32_t i = d->n_nodes++;
+    const struct node *above_it = &d->node[c->parent];
+    d->node[i] = (struct node){.chance = c->chance,
+                               .token = c->token,
+                               .parent = c->parent,
+                               .state = above_it->state,
+                               .len = above_it->len,
+                               .run = c->run,
+                               .at = c->at,
+                               .child = -1,
+                               .next = -1};
+    follow(d, &d->node[i], c->token, work);
+    int32_t *link = &d->node[c->parent].child;
+    d->n_leaves += *link >= 0 || d->n_nodes == 2;
+    while (*link >= 0 && d->node[*link].chance >= c->chance)
+        link = &d->node[*link].next;
+    d->node[i].next = *link;
+    *link = i;
+    return i;
+}
+
+static void grow(struct aligned *d, int32_t max_nodes, struct draft_work *work)
+{
+    while (d->n_candidates && d->n_nodes <= max_nodes) {
+        struct candidate c = pop(d);
+        if (d->node[c.parent].child >= 0 && d->n_leaves >= d->param[P_BRANCHES])
+            continue;
+        int32_t node = take(d, &c, work);
+        if (d->n_nodes <= max_nodes)
+            offer(d, node, work);
+    }
+}
+
+/* Puts the newest run after the end of the best path, as far as there is room. */
+static void append_run(struct aligned *d, int32_t max_nodes, struct draft_work *work)
+{
+    int32_t end = 0;
+    while (d->node[end].child >= 0)
+        end = d->node[end].child;
+    for (int32_t at = d->run[0].lead; at < d->run[0].n && d->n_nodes <= max_nodes; at++) {
+        int32_t trust = model.run[at > d->run[0].lead];
+        uint64_t chance = d->node[end].chance * (uint64_t)trust / DRAFT_SURE;
+        struct candidate c = {chance ? chance : 1, 0, end, d->run[0].token[at], -1, 0};
+        end = take(d, &c, work);
+        work->probes++;
+    }
+}
+
+/* Writes the tree, every node before its children and the best child next. */
+static void write(struct aligned *d, struct draft_tree *out)
+{
+    for (int32_t i = d->node[0].child; i > 0;) {
+        struct node *x = &d->node[i];
+        uint64_t chance = x->chance / (PATH_SURE / DRAFT_SURE);
+        x->written = out->n++;
+        out->token[x->written] = x->token;
+        out->parent[x->written] = x->parent ? d->node[x->parent].written : -1;
+        out->chance[x->written] = chance ? (int32_t)chance : 1;
+        if (x->child >= 0) {
+            i = x->child;
+            continue;
+        }
+        while (i > 0 && d->node[i].next < 0)
+            i = d->node[i].parent;
+        i = i > 0 ? d->node[i].next : 0;
+    }
+}
+
+static void propose(void *self, int32_t max_nodes, struct draft_tree *out, struct draft_work *work)
+{
+    struct aligned *d = self;
+    int32_t room = max_nodes;
+    out->n = 0;
+    if (!d->text.n || !max_nodes)
+        return;
+    d->node[0] = (struct node){.chance = PATH_SURE,
+                               .parent = -1,
+                               .state = d->text.last,
+                               .len = d->text.n,
+                               .run = -1,
+                               .child = -1,
+                               .next = -1};
+    d->n_nodes = 1;
+    d->n_leaves = d->n_candidates = d->order = 0;
+    bool at_end = d->param[P_REUSE] == REUSE_END && d->n_runs;
+    if (at_end)
+        room =
+            max_nodes > d->run[0].n - d->run[0].lead ? max_nodes - d->run[0].n + d->run[0].lead : 0;
+    offer(d, 0, work);
+    grow(d, room, work);
+    if (at_end)
+        append_run(d, max_nodes, work);
+    write(d, out);
+    work->nodes += out->n;
+}
+
+const struct drafter_type aligned_drafter = {
+    .abi = DRAFT_ABI,
+    .size = sizeof(struct drafter_type),
+    .name = "aligned",
+    .summary = "context-aligned: matches, the target's likely tokens and reused runs in one tree",
+    .flags = DRAFTER_BRANCHES | DRAFTER_ESTIMATES,
+    .params = params,
+    .mem_bytes = mem_bytes,
+    .init = init,
+    .append = append,
+    .propose = propose,
+    .calibrate = calibrate,
+    .remember = remember,
+    .rejected = rejected,
+};
