@@ -143,6 +143,8 @@ static void a_model_is_described(void)
         CHECK_EQ(m.vocabulary, 5);
         CHECK_EQ(m.context, 512);
         CHECK(m.tied_embeddings);
+        CHECK_STR(m.head_type, "Q8_0");
+        CHECK(!m.qkv_bias && !m.qk_norm);
         CHECK_EQ(m.parameters, 64 * 5 + 64 * 3 + 64);
         CHECK_EQ(m.weight_bytes, 340 + 108 + 256);
         CHECK_EQ(m.kv_f16_bytes, 3 * 2 * 2 * (16 + 16));
@@ -155,8 +157,32 @@ static void a_model_is_described(void)
     CHECK_EQ(io_write_file(path, f.data, f.n, &e), ERR_OK);
     CHECK_EQ(model_from_gguf(path, &m, &e), ERR_OK);
     CHECK_EQ(m.weight_bytes, 704);
+    CHECK_EQ(model_load(path, &m, &e), ERR_OK); /* by its first bytes, whatever its name */
+    CHECK_EQ(m.layers, 3);
     unlink(path);
     CHECK_EQ(model_from_gguf(path, &m, &e), ERR_IO);
+    e = (struct err){0};
+    CHECK_EQ(model_load(path, &m, &e), ERR_IO);
+}
+
+/* What the tensors' names say: biases, norms of q and k, and which type the head has. */
+static void tensors_tell_what_a_layer_has(void)
+{
+    struct file f;
+    struct model_desc m;
+    struct err e;
+    head(&f, 3, 5, N_KEYS);
+    keys(&f);
+    tensor(&f, "output.weight", 64, 5, 2, 0); /* Q4_0, before the embeddings */
+    tensor(&f, "token_embd.weight", 64, 5, 8, 192);
+    tensor(&f, "blk.0.attn_q.bias", 64, 0, 0, 576);
+    tensor(&f, "blk.0.attn_q_norm.weight", 16, 0, 0, 832);
+    tensor(&f, "output_norm.weight", 64, 0, 0, 896);
+    finish(&f, 1152);
+    CHECK_EQ(describe(f.data, f.n, &m, &e), ERR_OK);
+    CHECK_STR(e.msg, "");
+    CHECK(!m.tied_embeddings && m.qkv_bias && m.qk_norm);
+    CHECK_STR(m.head_type, "Q4_0");
 }
 
 static void layers_may_differ(void)
@@ -342,6 +368,7 @@ static void a_header_without_tensors_is_no_model(void)
 
 static const struct unit_test tests[] = {
     {"a_model_is_described", a_model_is_described},
+    {"tensors_tell_what_a_layer_has", tensors_tell_what_a_layer_has},
     {"layers_may_differ", layers_may_differ},
     {"every_truncation_is_rejected_with_the_offset", every_truncation_is_rejected_with_the_offset},
     {"no_changed_byte_crashes", no_changed_byte_crashes},

@@ -65,6 +65,25 @@ static const struct {
                   {"\xc2\xb0"
                    "C",
                    1000, false}}},
+    [UNIT_FLOP_PER_S] = {"a computing speed",
+                         "4.6 TFLOPS",
+                         false,
+                         {{"FLOPS", 1, true},
+                          {"MFLOPS", 1000000, true},
+                          {"GFLOPS", 1000000000, true},
+                          {"TFLOPS", 1000000000000, true}}},
+    [UNIT_PJ_PER_BYTE] = {"an energy per byte",
+                          "60 pJ/B",
+                          false,
+                          {{"pJ/B", 1, true}, {"nJ/B", 1000, true}}},
+    [UNIT_MC_PER_W] = {"a thermal resistance",
+                       "6.5 C/W",
+                       false,
+                       {{"mC/W", 1, true}, {"C/W", 1000, true}}},
+    [UNIT_MJ_PER_C] = {"a heat capacity",
+                       "90 J/C",
+                       false,
+                       {{"mJ/C", 1, true}, {"J/C", 1000, true}}},
 };
 
 const char *unit_expected(enum unit unit, char *buf, size_t size)

@@ -17,7 +17,11 @@ enum unit {
     UNIT_BYTES_PER_S, /* B/s, kB/s, MB/s, GB/s, MiB/s, GiB/s */
     UNIT_MW,          /* mW, W */
     UNIT_KHZ,         /* kHz, MHz, GHz */
-    UNIT_MC, /* mC, C: thousandths of a degree Celsius; the only one that may be negative */
+    UNIT_MC,         /* mC, C: thousandths of a degree Celsius; the only one that may be negative */
+    UNIT_FLOP_PER_S, /* FLOPS, MFLOPS, GFLOPS, TFLOPS: operations per second of any kind */
+    UNIT_PJ_PER_BYTE, /* pJ/B, nJ/B */
+    UNIT_MC_PER_W,    /* mC/W, C/W: a thermal resistance */
+    UNIT_MJ_PER_C,    /* mJ/C, J/C: a heat capacity */
     UNITS
 };
 

@@ -54,6 +54,31 @@ static const struct {
 
 enum { N_TENSOR_TYPES = sizeof tensor_type / sizeof tensor_type[0] };
 
+int model_type_find(const char *name, struct model_type *out, struct err *e)
+{
+    static const struct model_type vendors[] = {{"W4", 2, 1}, {"W8", 1, 1}};
+    for (size_t i = 0; i < sizeof vendors / sizeof *vendors; i++)
+        if (!strcmp(vendors[i].name, name)) {
+            *out = vendors[i];
+            return ERR_OK;
+        }
+    for (size_t i = 0; i < N_TENSOR_TYPES; i++)
+        if (tensor_type[i].name && !strcmp(tensor_type[i].name, name)) {
+            *out = (struct model_type){tensor_type[i].name, tensor_type[i].per_block,
+                                       tensor_type[i].bytes};
+            return ERR_OK;
+        }
+    return err_set(e, ERR_SCHEMA,
+                   "'%s' is no type of weights: expected W4, W8, F16, Q8_0, Q4_0 or another of "
+                   "GGUF's",
+                   name);
+}
+
+int64_t model_type_bytes(const struct model_type *t, int64_t n)
+{
+    return (n + t->elements - 1) / t->elements * t->bytes;
+}
+
 /* An integer key, or an array of them with one entry per layer. */
 struct number {
     bool seen, array;
@@ -93,6 +118,7 @@ struct gguf {
     uint64_t n_words; /* of the tokeniser */
     int64_t bytes_of[N_TENSOR_TYPES];
     uint64_t data_end; /* of the tensor that ends last, from the data's start */
+    uint32_t head;     /* type of the LM head, else of the embeddings */
     bool has_output, seen_alignment, seen_name, seen_words;
     struct model_desc *m;
 };
@@ -382,7 +408,11 @@ static int read_tensor(struct gguf *g)
     g->bytes_of[type] += (int64_t)bytes;
     g->m->weight_bytes += (int64_t)bytes;
     g->m->parameters += (int64_t)elements;
+    if (is(name, "output.weight") || (is(name, "token_embd.weight") && !g->has_output))
+        g->head = type;
     g->has_output = g->has_output || is(name, "output.weight");
+    g->m->qkv_bias = g->m->qkv_bias || is(name, "blk.0.attn_q.bias");
+    g->m->qk_norm = g->m->qk_norm || is(name, "blk.0.attn_q_norm.weight");
     if (is(name, "token_embd.weight") && g->n_words == 0 && !g->key[K_VOCABULARY].seen)
         g->n_words = dims > 1 ? dim[1] : 0;
     return ERR_OK;
@@ -452,6 +482,7 @@ static int fill(struct gguf *g)
     for (size_t i = 0; i < N_TENSOR_TYPES; i++)
         most = g->bytes_of[i] > g->bytes_of[most] ? i : most;
     snprintf(m->quantisation, sizeof m->quantisation, "%s", tensor_type[most].name);
+    snprintf(m->head_type, sizeof m->head_type, "%s", tensor_type[g->head].name);
     struct err why = {0};
     int code = model_check(m, &why);
     return code ? err_at(g->e, code, g->name, 0, 0, "%s", why.msg) : ERR_OK;

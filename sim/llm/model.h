@@ -23,6 +23,9 @@ struct model_desc {
     int32_t vocabulary;
     int32_t context;      /* tokens that it was trained for */
     bool tied_embeddings; /* the LM head is the embedding table */
+    bool qkv_bias;        /* attention's q, k and v have biases */
+    bool qk_norm;         /* q and k are normalised per head */
+    char head_type[32];   /* what the LM head's weights are stored as; the embeddings' where tied */
     int64_t parameters;   /* elements of all tensors */
     int64_t weight_bytes; /* of all tensors, without the file's padding */
     int64_t kv_f16_bytes; /* of keys and values per token and sequence, in half precision:
@@ -42,6 +45,29 @@ int model_from_gguf(const char *path, struct model_desc *out, struct err *e);
 /* The same from n bytes; `name` stands for the file in messages. */
 int model_from_gguf_bytes(const char *name, const void *bytes, size_t n, struct model_desc *out,
                           struct err *e);
+
+/* Reads a description as people write it (YAML, schema tandem-model-1; hwmodels/models/ has the
+ * published ones, sim/llm/README.md the keys). weight_bytes and kv_f16_bytes are computed.
+ * ERR_SCHEMA when `parameters` is not what the shapes come to; the errors of sim/base/yaml.h. */
+int model_from_yaml(const char *path, struct model_desc *out, struct err *e);
+int model_from_yaml_bytes(const char *name, const void *bytes, size_t n, struct model_desc *out,
+                          struct err *e);
+
+/* Either of the two, by the file's first bytes ("GGUF" or not). */
+int model_load(const char *path, struct model_desc *out, struct err *e);
+
+/* How weights of a type are stored: `elements` in `bytes`. */
+struct model_type {
+    const char *name;
+    int32_t elements, bytes;
+};
+
+/* The type of a name: those of GGUF ("Q4_0" is 32 elements in 18 bytes), and "W4" (2 in 1) and "W8"
+ * (1 in 1), whose scales, one per output channel, are not counted. ERR_SCHEMA lists some. */
+int model_type_find(const char *name, struct model_type *out, struct err *e);
+
+/* Bytes of n elements, whole blocks. */
+int64_t model_type_bytes(const struct model_type *t, int64_t n);
 
 /* Writes "SmolLM2 135M: llama, 30 layers, ... " (one line) to buf; returns buf. */
 const char *model_format(const struct model_desc *m, char *buf, size_t size);
