@@ -70,6 +70,7 @@ static void put_mechanisms(struct output *o)
         {"host", "measured: event, action, dispatch and notify times of a device file"},
         {"bus sharing", "weighted max-min; needs bus.dram and the tables' bytes"},
         {"power", "active and idle power of a device file; null: energy unknown"},
+        {"operators", "sourced: products and rates that others measured; explain alone"},
         {"load beside compute", "not modelled: a device file has whole-step tables only"},
         {"synchronisation", "not modelled beyond dispatch and notify"},
         {"storage", "not modelled"},

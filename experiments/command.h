@@ -48,7 +48,7 @@ struct command {
 
 extern const struct command command_run, command_list, command_devices, command_quantize,
     command_log, command_import, command_bench, command_profile, command_observe, command_validate,
-    command_reproduce;
+    command_reproduce, command_explain;
 
 /* ---- programs ------------------------------------------------------------------------------- */
 

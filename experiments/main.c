@@ -4,9 +4,19 @@
 
 /* In the order of --help, groups together. */
 static const struct command *const commands[] = {
-    &command_run,     &command_validate, &command_reproduce, &command_profile,
-    &command_observe, &command_quantize, &command_import,    &command_list,
-    &command_devices, &command_log,      &command_bench,     NULL,
+    &command_run,
+    &command_validate,
+    &command_reproduce,
+    &command_profile,
+    &command_observe,
+    &command_quantize,
+    &command_import,
+    &command_list,
+    &command_devices,
+    &command_explain,
+    &command_log,
+    &command_bench,
+    NULL,
 };
 
 int main(int argc, char **argv)

@@ -13,6 +13,7 @@ int device_init(struct device *d, struct arena *arena)
     d->name = d->model = d->numerics_id = d->altered = "";
     d->dram_bytes_per_s = -1;
     d->max_rows = d->max_ctx = d->max_seqs = 1;
+    platform_init(&d->platform);
     d->processor = arena_alloc(arena, DEVICE_MAX_PROCESSORS, sizeof *d->processor);
     d->role = arena_alloc(arena, EXEC_MAX_ROLES, sizeof *d->role);
     return d->processor && d->role ? ERR_OK : ERR_NOMEM;
@@ -37,6 +38,7 @@ struct device_processor *device_add_processor(struct device *d, const char *name
     p->threads = 1;
     p->active_mw = p->idle_mw = p->same_as = -1;
     p->commit_chain_ns = p->commit_tree_ns = p->copy_ns = -1;
+    p->prefill_mw = p->decode_mw = RANGED_UNKNOWN;
     init_table(&p->step);
     init_table(&p->prefill);
     d->n_processors++;
@@ -283,4 +285,14 @@ int device_roles(const struct device *d, const char *const *role, const char *ma
         if (processor[r] < 0)
             return no_processor(d, role[r], NULL, 0, e);
     return ERR_OK;
+}
+
+const struct roof_unit *device_unit(const struct device_processor *p, const char *backend,
+                                    const char *datatype)
+{
+    for (int32_t i = 0; i < p->n_units; i++)
+        if ((!backend || !strcmp(p->unit[i].backend, backend)) &&
+            (!datatype || !strcmp(p->unit[i].datatype, datatype)))
+            return &p->unit[i];
+    return NULL;
 }

@@ -12,6 +12,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "hwmodels/platform.h"
+#include "hwmodels/roofline.h"
 #include "sim/base/arena.h"
 #include "sim/base/err.h"
 #include "sim/exec/cost.h"
@@ -79,6 +81,9 @@ struct device_processor {
     int32_t kind; /* enum device_kind */
     int32_t threads;
     int64_t active_mw, idle_mw; /* -1 */
+    struct ranged prefill_mw, decode_mw;
+    int32_t n_units; /* 0: whole steps, below */
+    const struct roof_unit *unit;
     int32_t same_as; /* index of the processor whose costs this one shares; -1: it has its own */
     struct device_table step;                  /* outputs of every row; without sampling */
     struct device_table prefill;               /* output of the last row at most */
@@ -112,8 +117,10 @@ struct device {
     struct device_processor *processor; /* [DEVICE_MAX_PROCESSORS] */
     int32_t n_roles;
     struct device_role *role; /* [EXEC_MAX_ROLES]: defaults */
-    int64_t dram_bytes_per_s; /* -1 */
+    int64_t dram_bytes_per_s; /* -1; platform.bus holds its range */
     const char *bus_source;
+    bool operators; /* the processors have units and no tables, model and numerics_id are "" */
+    struct platform platform;
     struct cost_host host;
     const char *host_source;
     uint32_t features; /* enum exec_feature: TREES and COPIES */
@@ -173,6 +180,10 @@ const struct device_processor *device_costs_of(const struct device *d, int32_t i
  * names the role or processor that is not there and the ones that are. */
 int device_roles(const struct device *d, const char *const *role, const char *map,
                  int32_t *processor, struct err *e);
+
+/* The unit of a processor with this backend and datatype (NULL: the first that fits); NULL. */
+const struct roof_unit *device_unit(const struct device_processor *p, const char *backend,
+                                    const char *datatype);
 
 /* A free field, NULL. */
 const struct device_fact *device_fact(const struct device_fact *list, int32_t n, const char *key);

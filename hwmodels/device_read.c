@@ -4,8 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "hwmodels/device.h"
-#include "sim/base/yaml.h"
+#include "hwmodels/device_file.h"
 
 static const char *const kind_words[] = {"cpu", "gpu", "npu", NULL};
 static const char *const sample_units[] = {"ns", "us", NULL};
@@ -128,6 +127,19 @@ static void read_drafts(struct yaml *y, struct yaml_node *map, struct device_pro
     }
 }
 
+/* Operators in the place of tables. */
+static void read_operators(struct yaml *y, struct yaml_node *list, struct device *d,
+                           struct device_processor *p)
+{
+    if (yaml_get(y, list->parent, "step") || yaml_get(y, list->parent, "prefill"))
+        yaml_fail(
+            y, list, ERR_SCHEMA,
+            "expected either 'operators' or tables of whole steps, 'step' and 'prefill', never "
+            "both");
+    if (!y->code)
+        device_read_units(y, list, &d->platform, p);
+}
+
 static void read_costs(struct yaml *y, struct yaml_node *at, struct device_processor *p)
 {
     read_table(y, yaml_map(y, at, "step"), &p->step);
@@ -170,6 +182,18 @@ static void read_processor(struct yaml *y, struct yaml_node *at, struct device *
     if (power) {
         p->active_mw = yaml_quantity_or(y, power, "active", UNIT_MW, -1);
         p->idle_mw = yaml_quantity_or(y, power, "idle", UNIT_MW, -1);
+        if (d->operators) {
+            p->prefill_mw = device_read_ranged(y, power, "prefill", UNIT_MW);
+            p->decode_mw = device_read_ranged(y, power, "decode", UNIT_MW);
+        }
+    }
+    struct yaml_node *operators = yaml_list_or(y, at, "operators");
+    if (!y->code && d->operators && !operators)
+        yaml_fail(y, at, ERR_SCHEMA,
+                  "expected operators for every processor of a file, or for none");
+    if (operators) {
+        read_operators(y, operators, d, p);
+        return;
     }
     const char *same = yaml_str_or(y, at, "same_as", NULL);
     if (!same) {
@@ -265,8 +289,9 @@ static void read_host(struct yaml *y, struct yaml_node *at, struct device *d)
 /* A bus that no job uses would look like one that was modelled. */
 static void read_bus(struct yaml *y, struct yaml_node *at, struct device *d)
 {
-    bool used = false;
-    d->dram_bytes_per_s = yaml_quantity_or(y, at, "dram", UNIT_BYTES_PER_S, -1);
+    bool used = d->operators;
+    d->dram_bytes_per_s = d->operators ? d->platform.bus.dram_bytes_per_s.value
+                                       : yaml_quantity_or(y, at, "dram", UNIT_BYTES_PER_S, -1);
     if (!d->dram_bytes_per_s)
         yaml_fail(y, yaml_get(y, at, "dram"), ERR_RANGE, "expected more than 0, or null");
     for (int32_t i = 0; i < d->n_processors; i++)
@@ -288,23 +313,42 @@ static int check_schema(struct yaml *y)
     return y->code;
 }
 
+/* Whether the file holds operators: a processor does. */
+static bool has_operators(struct yaml *y, struct yaml_node *list)
+{
+    bool any = false;
+    for (struct yaml_node *c = list->first; c && !y->code; c = c->next)
+        any = any || (c->type == YAML_MAP && yaml_get(y, c, "operators"));
+    return any;
+}
+
 static void read_device(struct yaml *y, struct device *d)
 {
     struct yaml_node *root = y->root;
     if (check_schema(y))
         return;
     d->name = yaml_str(y, root, "name");
-    d->model = yaml_str(y, root, "model");
-    d->numerics_id = yaml_str(y, root, "numerics_id");
-    d->source = yaml_own_source(y, root);
     struct yaml_node *list = yaml_list(y, root, "processors");
+    d->operators = has_operators(y, list);
+    if (!d->operators) { /* tables are one model's with one arithmetic; operators are any model's */
+        d->model = yaml_str(y, root, "model");
+        d->numerics_id = yaml_str(y, root, "numerics_id");
+    } else {
+        device_read_platform(y, &d->platform);
+    }
+    d->source = yaml_own_source(y, root);
     if (!y->code && (!list->n || list->n > DEVICE_MAX_PROCESSORS))
         yaml_fail(y, list, ERR_SCHEMA, "expected 1 to %d processors", DEVICE_MAX_PROCESSORS);
     for (struct yaml_node *c = list->first; c && !y->code; c = c->next)
         read_processor(y, c, d);
     read_roles(y, yaml_map(y, root, "roles"), d);
     read_bus(y, yaml_map(y, root, "bus"), d);
-    read_host(y, yaml_map(y, root, "host"), d);
+    struct yaml_node *host =
+        d->operators ? yaml_map_or(y, root, "host") : yaml_map(y, root, "host");
+    if (host)
+        read_host(y, host, d);
+    else
+        d->host = (struct cost_host){-1, -1, -1, -1};
     read_limits(y, yaml_map(y, root, "limits"), d);
     d->exactness = read_facts(y, "exactness", &d->n_exactness);
     d->measured = read_facts(y, "measured", &d->n_measured);

@@ -3,12 +3,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "hwmodels/device.h"
+#include "hwmodels/device_file.h"
 #include "sim/base/io.h"
-#include "sim/base/yaml.h"
 
 /* In quotes, of any length: piece by piece, cut between characters. */
-static void put_quoted(FILE *f, const char *text)
+void device_put_quoted(FILE *f, const char *text)
 {
     fputc('"', f);
     for (size_t left = strlen(text), n; left; text += n, left -= n) {
@@ -31,16 +30,21 @@ static void put_word(FILE *f, const char *text)
     if (*text && !text[strspn(text, safe)] && strcmp(text, "null"))
         fputs(text, f);
     else
-        put_quoted(f, text);
+        device_put_quoted(f, text);
 }
 
-static void put_text(FILE *f, const char *indent, const char *key, const char *text)
+void device_put_text(FILE *f, const char *indent, const char *key, const char *text)
 {
     fputs(indent, f);
     put_word(f, key);
     fputs(": ", f);
-    put_quoted(f, text);
+    device_put_quoted(f, text);
     fputc('\n', f);
+}
+
+static void put_text(FILE *f, const char *indent, const char *key, const char *text)
+{
+    device_put_text(f, indent, key, text);
 }
 
 static void put_source(FILE *f, const char *indent, const char *source)
@@ -126,8 +130,12 @@ static void put_processor(FILE *f, const struct device *d, const struct device_p
     fprintf(f, "    kind: %s\n    threads: %" PRId32 "\n", kinds[p->kind], p->threads);
     put_value(f, "    power: {", "active", p->active_mw, UNIT_MW);
     put_value(f, ", ", "idle", p->idle_mw, UNIT_MW);
+    device_put_ranged(f, ", ", "prefill", &p->prefill_mw, UNIT_MW, false);
+    device_put_ranged(f, ", ", "decode", &p->decode_mw, UNIT_MW, false);
     fputs("}\n", f);
-    if (p->same_as >= 0)
+    if (p->n_units)
+        device_put_units(f, &d->platform, p);
+    else if (p->same_as >= 0)
         put_text(f, "    ", "same_as", d->processor[p->same_as].name);
     else
         put_costs(f, p);
@@ -151,12 +159,33 @@ static void put_facts(FILE *f, const char *key, const struct device_fact *fact, 
     }
 }
 
+static void put_host(FILE *f, const struct device *d)
+{
+    if (d->host.event_ns < 0)
+        return;
+    put_value(f, "\nhost:\n  ", "event", d->host.event_ns, UNIT_NS);
+    put_value(f, "\n  ", "action", d->host.action_ns, UNIT_NS);
+    put_value(f, "\n  ", "dispatch", d->host.dispatch_ns, UNIT_NS);
+    put_value(f, "\n  ", "notify", d->host.notify_ns, UNIT_NS);
+    fputs("\n", f);
+    put_source(f, "  ", d->host_source);
+}
+
+static void put_bus(FILE *f, const struct device *d)
+{
+    put_value(f, "\nbus:\n  ", "dram", d->dram_bytes_per_s, UNIT_BYTES_PER_S);
+    fputs("\n", f);
+    put_source(f, "  ", d->bus_source);
+}
+
 static void put_device(FILE *f, const struct device *d)
 {
     fputs("schema: " DEVICE_SCHEMA "\n", f);
     put_text(f, "", "name", d->name);
-    put_text(f, "", "model", d->model);
-    put_text(f, "", "numerics_id", d->numerics_id);
+    if (!d->operators) {
+        put_text(f, "", "model", d->model);
+        put_text(f, "", "numerics_id", d->numerics_id);
+    }
     put_source(f, "", d->source);
     fputs("\nlimits:\n", f);
     put_source(f, "  ", d->limits_source);
@@ -164,15 +193,11 @@ static void put_device(FILE *f, const struct device *d)
     fprintf(f, "  sequences: %" PRId32 "\n  topk: %" PRId32 "\n", d->max_seqs, d->max_topk);
     fprintf(f, "  trees: %s\n", d->features & EXEC_TREES ? "true" : "false");
     fprintf(f, "  copies: %s\n", d->features & EXEC_COPIES ? "true" : "false");
-    put_value(f, "\nhost:\n  ", "event", d->host.event_ns, UNIT_NS);
-    put_value(f, "\n  ", "action", d->host.action_ns, UNIT_NS);
-    put_value(f, "\n  ", "dispatch", d->host.dispatch_ns, UNIT_NS);
-    put_value(f, "\n  ", "notify", d->host.notify_ns, UNIT_NS);
-    fputs("\n", f);
-    put_source(f, "  ", d->host_source);
-    put_value(f, "\nbus:\n  ", "dram", d->dram_bytes_per_s, UNIT_BYTES_PER_S);
-    fputs("\n", f);
-    put_source(f, "  ", d->bus_source);
+    put_host(f, d);
+    if (d->operators)
+        device_put_platform(f, &d->platform);
+    else
+        put_bus(f, d);
     put_facts(f, "exactness", d->exactness, d->n_exactness);
     put_facts(f, "measured", d->measured, d->n_measured);
     fputs(d->n_roles ? "\nroles:\n" : "\nroles: {}\n", f);

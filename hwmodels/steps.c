@@ -228,6 +228,11 @@ int device_cost_create(const struct device *d, const int32_t *role_processor, in
                        const struct cost_model **out, struct err *e)
 {
     assert(n_roles >= 0 && n_roles <= EXEC_MAX_ROLES);
+    if (d->operators)
+        return err_set(e, ERR_UNSUPPORTED,
+                       "device '%s' has operators' times and no tables of whole steps: take a "
+                       "profiled device, or look at its steps with tandem explain",
+                       d->name);
     struct steps *s = arena_alloc(arena, 1, sizeof *s);
     if (!s)
         return err_set(e, ERR_NOMEM, "out of memory");

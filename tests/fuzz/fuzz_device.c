@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "hwmodels/belief.h"
+#include "hwmodels/explain.h"
 #include "hwmodels/steps.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -34,6 +35,33 @@ static void ask(const struct cost_model *m)
     }
 }
 
+/* A step by every unit of a file with operators: known times are not negative. */
+static void ask_units(const struct device *d, struct arena *a)
+{
+    static const struct model_desc m = {.layers = 1,
+                                        .d_model = 64,
+                                        .d_ff = 96,
+                                        .heads = 4,
+                                        .kv_heads = 2,
+                                        .head_dim = 16,
+                                        .vocabulary = 99};
+    for (int32_t p = 0; p < d->n_processors; p++)
+        for (int32_t i = 0; i < d->processor[p].n_units; i++) {
+            const struct roof_unit *u = &d->processor[p].unit[i];
+            struct ops_step s = {.b1 = 1,
+                                 .rows = 7,
+                                 .context = 3,
+                                 .head_rows = 1,
+                                 .weights = u->weights,
+                                 .head = u->weights,
+                                 .activation_bytes = u->activation_bytes,
+                                 .kv_bytes = u->kv_bytes};
+            struct explain_step x;
+            require(explain_step(d, u, NULL, &m, &s, a, &x, NULL) == ERR_OK);
+            require(x.known ? x.ns >= 0 : x.ns == -1);
+        }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct arena a;
@@ -53,6 +81,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             if (!device_cost_create(&d, &(int32_t){0}, 1, &opt, &a, &m, NULL))
                 ask(m);
         }
+        ask_units(&d, &a);
         device_belief(&d, 0, &(struct device_options){0}, &(struct belief_options){.noise_pct = 9},
                       &a, &b, NULL);
     } else {

@@ -1,0 +1,352 @@
+/* tandem explain: one step's time, operator by operator. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "experiments/command.h"
+#include "experiments/output.h"
+#include "hwmodels/explain.h"
+#include "hwmodels/layout.h"
+#include "hwmodels/table.h"
+
+static const char *const columns[] = {
+    "operator", "on",        "layers",     "m",         "n",       "k",  "MFLOP", "kB",     "us",
+    "limit",    "launch us", "compute us", "memory us", "copy us", "mJ", "marks", "source", NULL};
+
+static const char *const phases[] = {"prefill", "decode", NULL};
+static const char *const layouts[] = {"one", "mllm", "mllm-pairs", NULL};
+
+struct asked {
+    int64_t width, context, attended, head_rows;
+    int32_t b0, b1; /* b1 -1: all */
+    int layout, phase;
+    bool sleeping;
+};
+
+/* A name ("redmi-k70-pro") is a file that comes with Tandem; anything else is a path. */
+static const char *find(const char *what, const char *folder, char *buf, size_t size)
+{
+    char relative[512];
+    size_t n = strlen(what);
+    bool file = strchr(what, '/') ||
+                (n > 5 && (!strcmp(what + n - 5, ".yaml") || !strcmp(what + n - 5, ".gguf")));
+    if (file || n > 200)
+        return what;
+    snprintf(relative, sizeof relative, "hwmodels/%s/%s.yaml", folder, what);
+    command_shipped(relative, buf, size);
+    return buf;
+}
+
+static int read_blocks(const char *text, struct asked *q, struct err *e)
+{
+    char *end;
+    q->b1 = -1;
+    if (!text)
+        return ERR_OK;
+    long a = strtol(text, &end, 10);
+    long b = end > text && !strncmp(end, "..", 2) ? strtol(end + 2, &end, 10) : -1;
+    if (*end || a < 0 || b <= a || b > INT32_MAX)
+        return err_set(e, ERR_USAGE,
+                       "--blocks '%s': expected a..b, layers a up to b without b, as in 0..4",
+                       text);
+    q->b0 = (int32_t)a;
+    q->b1 = (int32_t)b;
+    return ERR_OK;
+}
+
+static int read_numbers(const struct args *a, struct asked *q, struct err *e)
+{
+    int rc = arg_int(a, "--width", 1, DEVICE_MAX_WIDTH, &q->width, e);
+    if (!rc)
+        rc = arg_int(a, "--context", 0, 1 << 24, &q->context, e);
+    if (!rc)
+        rc = arg_int(a, "--attended", 0, 1 << 24, &q->attended, e);
+    q->head_rows = q->width;
+    if (!rc)
+        rc = arg_int(a, "--head-rows", 0, DEVICE_MAX_WIDTH, &q->head_rows, e);
+    if (!rc)
+        rc = arg_word(a, "--layout", layouts, &q->layout, e);
+    if (!rc)
+        rc = arg_word(a, "--phase", phases, &q->phase, e);
+    q->sleeping = arg_given(a, "--sleeping");
+    return rc ? rc : read_blocks(arg_text(a, "--blocks"), q, e);
+}
+
+/* ---- devices with tables -------------------------------------------------------------------- */
+
+static int put_table(struct output *o, const struct device *d, const struct device_processor *p,
+                     const struct device_table *t, const char *what, const struct asked *q,
+                     struct err *e)
+{
+    struct table_grid grid;
+    struct device_options opt = {0};
+    bool guess = false;
+    if (!t->n_cells)
+        return ERR_OK;
+    int rc = table_grid_build(t, &opt, !strcmp(what, "step"), what, o->arena, &grid, e);
+    if (rc)
+        return rc;
+    int32_t width = (int32_t)q->width;
+    double ns = table_grid_ns(&grid, width, device_bucket((int32_t)q->context, width, grid.pad),
+                              false, &guess);
+    output_text(o, what);
+    output_text(o, p->name);
+    output_number(o, "%g", NAN, "all");
+    output_int(o, q->width);
+    output_number(o, "%g", NAN, "");
+    output_number(o, "%g", NAN, "");
+    output_number(o, "%g", NAN, "");
+    output_number(o, "%.1f",
+                  t->fixed_bytes < 0
+                      ? NAN
+                      : (double)(t->fixed_bytes + t->per_token_bytes * (q->context + q->width)) /
+                            1e3,
+                  "");
+    output_number(o, "%.3f", ns / 1e3, "");
+    output_text(o, "measured");
+    for (int i = 0; i < 5; i++)
+        output_number(o, "%g", NAN, "");
+    output_text(o, guess ? "extrapolated" : "");
+    output_text(o, t->source ? t->source : p->source ? p->source : d->source ? d->source : "");
+    output_end(o);
+    return ERR_OK;
+}
+
+/* ---- devices with operators ----------------------------------------------------------------- */
+
+static void put_sources(struct output *o, const struct device *d, const struct explain_row *row)
+{
+    char text[2000] = "";
+    size_t at = 0;
+    for (int32_t i = 0; i < row->time.n_sources && at < sizeof text; i++) {
+        const char *source = explain_source(d, row, i);
+        if (!strstr(text, source))
+            at += (size_t)snprintf(text + at, sizeof text - at, "%s%s", at ? "; " : "", source);
+    }
+    output_text(o, *text ? text : row->time.known ? "" : "not known");
+}
+
+static void put_row(struct output *o, const struct device *d, const struct explain_row *row)
+{
+    const struct roof_time *t = &row->time;
+    bool parts = t->known && t->limit >= ROOF_LAUNCH;
+    output_text(o, row->op.name);
+    output_text(o, row->unit);
+    output_int(o, row->layers);
+    output_int(o, row->op.m);
+    output_int(o, row->op.n);
+    output_int(o, row->op.k);
+    output_number(o, "%.3f", (double)row->op.flops / 1e6, "");
+    output_number(o, "%.1f", (double)op_bytes(&row->op) / 1e3, "");
+    output_number(o, "%.3f", t->known ? (double)t->ns / 1e3 : NAN, "unknown");
+    output_text(o, roof_limit_name[t->limit]);
+    output_number(o, "%.3f", parts ? t->launch_ns / 1e3 : NAN, "");
+    output_number(o, "%.3f", parts ? t->compute_ns / 1e3 : NAN, "");
+    output_number(o, "%.3f", parts ? t->memory_ns / 1e3 : NAN, "");
+    output_number(o, "%.3f", parts ? t->copy_ns / 1e3 : NAN, "");
+    output_number(o, "%g", NAN, "");
+    output_text(o, t->extrapolated ? "extrapolated" : "");
+    put_sources(o, d, row);
+    output_end(o);
+}
+
+static void put_total(struct output *o, const struct explain_step *x, const char *name,
+                      const char *how, int64_t ns, int64_t pj)
+{
+    output_text(o, name);
+    output_text(o, how);
+    output_number(o, "%g", NAN, "");
+    output_number(o, "%g", NAN, "");
+    output_number(o, "%g", NAN, "");
+    output_number(o, "%g", NAN, "");
+    output_number(o, "%.3f", (double)x->total.flops / 1e6, "");
+    output_number(o, "%.1f", (double)op_bytes(&x->total) / 1e3, "");
+    output_number(o, "%.3f", ns < 0 ? NAN : (double)ns / 1e3, "unknown");
+    output_text(o, "");
+    for (int i = 0; i < 4; i++)
+        output_number(o, "%g", NAN, "");
+    output_number(o, "%.4f", pj < 0 ? NAN : (double)pj / 1e9, "unknown");
+    output_text(o, x->extrapolated ? "extrapolated" : "");
+    if (ns < 0)
+        output_cell(o, "at least %.3f us: the rest is not known", (double)x->least_ns / 1e3);
+    else
+        output_text(o, "computed from the rows above");
+    output_end(o);
+}
+
+/* The layout's time: products on the unit's processor, attention on the other. */
+static void put_layout(struct output *o, const struct device *d, const struct explain_step *x,
+                       const struct asked *q, int32_t layers)
+{
+    struct layout_times t;
+    struct layout_result r;
+    if (!q->layout)
+        return;
+    layout_of_step(x, layers, &t);
+    int32_t edge = platform_edge(&d->platform, "cpu-npu");
+    const struct platform_edge *sync = edge < 0 ? NULL : &d->platform.edge[edge];
+    t.edge_ns = !sync ? -1 : q->sleeping ? sync->sleeping_ns.value : sync->polling_ns.value;
+    layout_run(&t, q->layout == 2 ? LAYOUT_PAIRS : LAYOUT_ALTERNATING, &r);
+    char how[120];
+    snprintf(how, sizeof how, "%" PRId32 " graphs, %" PRId32 " edges%s", r.graphs, r.edges,
+             q->layout == 2 ? ", two chunks" : "");
+    put_total(o, x, layouts[q->layout], how, r.ns, -1);
+}
+
+static int choose(const struct device *d, const struct args *a, const char *which,
+                  const struct roof_unit **out, struct err *e)
+{
+    const char *processor = arg_text(a, which);
+    char have[800] = "";
+    size_t at = 0;
+    *out = NULL;
+    for (int32_t i = 0; i < d->n_processors; i++) {
+        const struct device_processor *p = &d->processor[i];
+        if (!*out && (!processor || !strcmp(processor, p->name)))
+            *out = device_unit(p, arg_text(a, "--backend"), arg_text(a, "--datatype"));
+        for (int32_t u = 0; u < p->n_units && at < sizeof have; u++)
+            at += (size_t)snprintf(have + at, sizeof have - at, "%s%s %s %s", at ? ", " : "",
+                                   p->name, p->unit[u].backend, p->unit[u].datatype);
+    }
+    return *out ? ERR_OK
+                : err_set(e, ERR_USAGE,
+                          "no such processor, backend and datatype: device '%s' has %s", d->name,
+                          have);
+}
+
+static int put_operators(struct output *o, const struct device *d, const struct args *a,
+                         const struct model_desc *m, const struct asked *q, struct err *e)
+{
+    const struct roof_unit *unit, *attention = NULL;
+    int rc = choose(d, a, "--processor", &unit, e);
+    if (!rc && arg_text(a, "--attention")) {
+        int32_t p = device_find(d, arg_text(a, "--attention"));
+        attention = p < 0 ? NULL : device_unit(&d->processor[p], NULL, NULL);
+        if (!attention)
+            rc = err_set(e, ERR_USAGE, "--attention: device '%s' has no processor '%s'", d->name,
+                         arg_text(a, "--attention"));
+    }
+    if (rc)
+        return rc;
+    int32_t b1 = q->b1 < 0 ? m->layers : q->b1;
+    struct ops_step s = {.b0 = q->b0,
+                         .b1 = b1,
+                         .rows = (int32_t)q->width,
+                         .context = (int32_t)q->context,
+                         .attended = (int32_t)q->attended,
+                         .head_rows = b1 == m->layers ? (int32_t)q->head_rows : 0,
+                         .weights = unit->weights,
+                         .head = unit->weights,
+                         .activation_bytes = unit->activation_bytes,
+                         .kv_bytes = unit->kv_bytes};
+    struct explain_step x;
+    rc = explain_step(d, unit, attention, m, &s, o->arena, &x, e);
+    if (rc)
+        return rc;
+    for (int32_t i = 0; i < x.n; i++)
+        put_row(o, d, &x.row[i]);
+    char by[200];
+    snprintf(by, sizeof by, "%s %s", unit->backend, unit->datatype);
+    put_total(
+        o, &x, "step", by, x.ns,
+        explain_energy_pj(d, explain_owner(d, unit), (enum explain_phase)q->phase, x.ns, x.bytes));
+    put_layout(o, d, &x, q, b1 - q->b0);
+    return ERR_OK;
+}
+
+static int explain(struct output *o, const struct device *d, const struct args *a,
+                   const struct asked *q, struct err *e)
+{
+    char path[4096];
+    struct model_desc m;
+    if (!d->operators) {
+        const char *name = arg_text(a, "--processor");
+        int32_t p = name ? device_find(d, name) : 0;
+        if (p < 0)
+            return err_set(e, ERR_USAGE, "device '%s' has no processor '%s'", d->name, name);
+        const struct device_processor *with = device_costs_of(d, p);
+        int rc = put_table(o, d, with, &with->step, "step", q, e);
+        return rc ? rc : put_table(o, d, with, &with->prefill, "prefill", q, e);
+    }
+    if (!arg_text(a, "--model"))
+        return err_set(e, ERR_USAGE,
+                       "device '%s' has operators' times, for any model: which --model?", d->name);
+    int rc = model_load(find(arg_text(a, "--model"), "models", path, sizeof path), &m, e);
+    return rc ? rc : put_operators(o, d, a, &m, q, e);
+}
+
+static int run(int argc, char **argv)
+{
+    static struct args a;
+    struct asked q = {0};
+    struct output o;
+    struct arena arena;
+    struct device d;
+    struct err e = {0};
+    char path[4096];
+    const char *set[ARGS_MAX];
+    int format = 0, code = args_parse(&command_explain, argc, argv, &a);
+    if (code != ARGS_GO_ON)
+        return code;
+    int rc = arg_word(&a, "--format", output_formats, &format, &e);
+    if (!rc)
+        rc = read_numbers(&a, &q, &e);
+    if (rc)
+        return command_fail(&e);
+    int n_set = arg_all(&a, "--set", set, ARGS_MAX);
+    arena_init(&arena);
+    output_init(&o, &arena, columns);
+    rc = device_load(find(arg_text(&a, "--device"), "devices", path, sizeof path), set, n_set,
+                     &arena, &d, &e);
+    if (!rc)
+        rc = explain(&o, &d, &a, &q, &e);
+    if (!rc)
+        rc = output_print(&o, (enum output_format)format, stdout);
+    code = rc ? (e.code ? command_fail(&e) : EXIT_FAILED) : command_end();
+    arena_fini(&arena);
+    return code;
+}
+
+static const struct option options[] = {
+    {"--device", "FILE|NAME", "redmi-k70-pro", "a device file, or one that comes with Tandem", 0},
+    {"--model", "FILE|NAME", NULL, "YAML or GGUF, or one that comes with Tandem: qwen2.5-1.5b", 0},
+    {"--width", "N", "32", "rows of the step", 0},
+    {"--context", "TOKENS", "0", "in the cache before it", 0},
+    {"--attended", "CELLS", "0", "that attention computes; 0: context and rows", 0},
+    {"--blocks", "A..B", NULL, "layers A up to B; default: all, with embeddings and head", 0},
+    {"--head-rows", "N", NULL, "rows through the head; default: all", 0},
+    {"--processor", "NAME", NULL, "default: the first that has the backend", 0},
+    {"--backend", "NAME", NULL, "default: the processor's first", 0},
+    {"--datatype", "NAME", NULL, "as w4a16; default: the first", 0},
+    {"--attention", "PROCESSOR", NULL, "where attention runs; default: with the rest", 0},
+    {"--layout", "one|mllm|mllm-pairs", "one", "see below", 0},
+    {"--phase", "prefill|decode", "decode", "whose power the energy is computed with", 0},
+    {"--sleeping", NULL, NULL, "processors wait for one another asleep, and not polling", 0},
+    {"--set", "KEY=VALUE", NULL, "a value of the device, as device.bus.dram='80 GB/s'", 1},
+    {"--format", "FORMAT", "table", "table, csv or json", 0},
+    {.name = NULL}};
+
+static const char *const examples[] = {
+    "explain --device oneplus-13 --model qwen2.5-1.5b --width 32 --context 512",
+    "explain --device redmi-k70-pro --model llama-3.2-3b --backend heteroinfer --width 256 "
+    "--blocks 0..1 --format csv",
+    "explain --device hwmodels/devices/example-2core.yaml --width 8 --context 150", NULL};
+
+const struct command command_explain = {
+    .name = "explain",
+    .group = "Look",
+    .summary = "one step's time by operator: what binds, and each number's source",
+    .arguments = "",
+    .options = options,
+    .details =
+        "Equal operators of several layers are one row: us is one layer's time. A device of whole\n"
+        "steps has no operators: its tables' times are printed. What has no source is unknown, "
+        "and\n"
+        "so is a sum with such a part. Layouts: one graph; mllm, where attention runs between "
+        "graphs\n"
+        "on the --attention processor, each crossing costing the device's sync time; mllm-pairs, "
+        "two\n"
+        "chunks of that at a time, the second behind the first.",
+    .examples = examples,
+    .run = run};

@@ -1,0 +1,104 @@
+#include "hwmodels/explain.h"
+
+#include <assert.h>
+#include <string.h>
+
+const struct device_processor *explain_owner(const struct device *d, const struct roof_unit *u)
+{
+    for (int32_t p = 0; p < d->n_processors; p++)
+        for (int32_t i = 0; i < d->processor[p].n_units; i++)
+            if (&d->processor[p].unit[i] == u)
+                return &d->processor[p];
+    return NULL;
+}
+
+const char *explain_source(const struct device *d, const struct explain_row *row, int32_t i)
+{
+    assert(i >= 0 && i < row->time.n_sources);
+    if (row->time.source[i])
+        return row->time.source[i];
+    const struct roof_kernel *k = roof_kernel_of(row->by, &row->op);
+    if (k && k->source)
+        return k->source;
+    if (row->by->source)
+        return row->by->source;
+    const struct device_processor *p = explain_owner(d, row->by);
+    return p && p->source ? p->source : d->source ? d->source : "";
+}
+
+static struct explain_row *find(struct explain_step *x, const struct op *op)
+{
+    for (int32_t i = 0; i < x->n; i++)
+        if (!strcmp(x->row[i].op.name, op->name))
+            return &x->row[i];
+    return NULL;
+}
+
+static void ask(const struct device *d, const struct roof_unit *u, struct explain_row *row)
+{
+    const struct roof_kernel *k = roof_kernel_of(u, &row->op);
+    const struct device_processor *p = explain_owner(d, u);
+    row->by = u;
+    row->unit = p ? p->name : "";
+    if (!k) {
+        row->time = (struct roof_time){.ns = -1, .path = -1};
+        return;
+    }
+    struct ranged cap = RANGED_UNKNOWN;
+    if (k->path >= 0) {
+        const struct platform_path *path = &d->platform.bus.path[k->path];
+        cap = path->bytes_per_s;
+        if (!cap.source)
+            cap.source = path->source ? path->source : d->platform.bus.source;
+    }
+    roof_kernel_time(k, &row->op, &cap, &row->time);
+}
+
+int explain_step(const struct device *d, const struct roof_unit *u,
+                 const struct roof_unit *attention, const struct model_desc *m,
+                 const struct ops_step *s, struct arena *arena, struct explain_step *out,
+                 struct err *e)
+{
+    struct ops ops;
+    memset(out, 0, sizeof *out);
+    int code = ops_build(m, s, arena, &ops, e);
+    if (code)
+        return code;
+    out->row = arena_alloc(arena, (size_t)ops.n, sizeof *out->row);
+    if (!out->row)
+        return err_set(e, ERR_NOMEM, "out of memory");
+    for (int32_t i = 0; i < ops.n; i++) {
+        struct explain_row *row = find(out, &ops.op[i]);
+        if (row) {
+            row->layers++;
+            continue;
+        }
+        row = &out->row[out->n++];
+        *row = (struct explain_row){.op = ops.op[i], .layers = 1};
+        ask(d, attention && ops.op[i].kind == OP_ATTENTION ? attention : u, row);
+    }
+    out->known = true;
+    out->total = ops_total(&ops);
+    for (int32_t i = 0; i < out->n; i++) {
+        const struct explain_row *row = &out->row[i];
+        out->known = out->known && row->time.known;
+        out->extrapolated = out->extrapolated || row->time.extrapolated;
+        out->bytes += row->layers * row->time.bytes;
+        if (row->time.known)
+            out->least_ns += row->layers * row->time.ns;
+    }
+    out->ns = out->known ? out->least_ns : -1;
+    return ERR_OK;
+}
+
+int64_t explain_energy_pj(const struct device *d, const struct device_processor *p,
+                          enum explain_phase phase, int64_t ns, int64_t bytes)
+{
+    const struct ranged *of_phase = phase == EXPLAIN_PREFILL ? &p->prefill_mw : &p->decode_mw;
+    int64_t mw = of_phase->value >= 0 ? of_phase->value : p->active_mw;
+    int64_t each = d->platform.bus.pj_per_byte.value;
+    if (mw < 0 || ns < 0)
+        return -1;
+    double pj = (double)mw * (double)ns + (each > 0 ? (double)bytes * (double)each : 0);
+    return pj < 9e18 ? (int64_t)pj : -1;
+}

@@ -1,0 +1,52 @@
+/* Static graphs: a model cut into blocks of layers, compiled at one or more widths.
+ *
+ * A graph runs a block only when it is resident. Its weights are copied per graph or shared between
+ * the graphs of a block; what a graph needs besides (`own_bytes`) is never shared. Loading reads
+ * the bytes from storage and puts them on the bus. */
+#ifndef TANDEM_HWMODELS_GRAPHS_H
+#define TANDEM_HWMODELS_GRAPHS_H
+
+#include "hwmodels/device.h"
+
+enum { GRAPHS_MAX = 8, GRAPHS_MAX_BLOCKS = 64 };
+
+struct graphs {
+    int32_t n_graphs, n_blocks;
+    int32_t width[GRAPHS_MAX];
+    int32_t first_layer[GRAPHS_MAX_BLOCKS + 1]; /* block b is layers [first[b], first[b + 1]) */
+    int64_t weight_bytes[GRAPHS_MAX_BLOCKS];    /* embeddings in the first, head in the last */
+    int64_t own_bytes[GRAPHS_MAX];              /* of a graph's every block, besides weights */
+    bool shared_weights;
+    int64_t compute_ns[GRAPHS_MAX][GRAPHS_MAX_BLOCKS]; /* a pass; -1: not known */
+    int64_t load_ns[GRAPHS_MAX_BLOCKS];                /* alone; -1 */
+    bool extrapolated;
+};
+
+/* The layers in n_blocks parts as equal as can be, the first ones larger; every size from the
+ * model and the type of weights. With tied embeddings the table is counted once, in the last block.
+ * ERR_RANGE for counts outside 1 .. GRAPHS_MAX (_BLOCKS), more blocks than layers, widths
+ * below 1. */
+int graphs_init(const struct model_desc *m, const struct model_type *weights, int32_t n_blocks,
+                const int32_t *width, int32_t n_graphs, bool shared_weights, struct graphs *out,
+                struct err *e);
+
+/* Fills compute_ns with a pass of each graph at `context` cached tokens, the head at every row, by
+ * the unit's rooflines (attention by `attention` where that is not NULL). ERR_NOMEM. */
+int graphs_compute(const struct device *d, const struct roof_unit *u,
+                   const struct roof_unit *attention, const struct model_desc *m, int32_t context,
+                   struct arena *arena, struct graphs *g, struct err *e);
+
+/* Fills load_ns: weights and own bytes of graph `graph` at the storage's rate for reads of
+ * read_bytes, or at the bus's where that is less; -1 where neither is known. */
+void graphs_load(const struct platform *p, int32_t graph, int64_t read_bytes, struct graphs *g);
+
+/* Resident bytes of the pairs where resident[graph][block]. */
+int64_t graphs_resident(const struct graphs *g, bool resident[GRAPHS_MAX][GRAPHS_MAX_BLOCKS]);
+
+/* Whether these and `other_bytes` (KV cache, activations) fit the device's memory, and the graphs
+ * alone an NPU's address space; what is not known does not bind. ERR_LIMIT with the list of what is
+ * resident. */
+int graphs_fit(const struct platform *p, const struct graphs *g,
+               bool resident[GRAPHS_MAX][GRAPHS_MAX_BLOCKS], int64_t other_bytes, struct err *e);
+
+#endif
