@@ -6,6 +6,7 @@
 #include "analysis/figure.h"
 #include "experiments/command.h"
 #include "experiments/validate.h"
+#include "experiments/validate_published.h"
 #include "sim/base/io.h"
 
 static const struct option options[] = {
@@ -28,6 +29,7 @@ static const struct option options[] = {
     {"--report", "FILE.json", "out/validate.json", "the JSON object, whatever --format", 0},
     {"--picture", "FILE.svg", "out/validate.svg", "predicted against measured", 0},
     {"--format", "table|csv|json", "table", "of standard output", 0},
+    {"--published", NULL, NULL, "instead: leave-one-out errors on published measurements", 0},
     {"--check", NULL, NULL, "exit 1 unless the verdict is passed", 0},
     {"--seed", "N", "1", "of the micro-benchmarks' order and tokens, and of the toy's model", 0},
     {NULL, NULL, NULL, NULL, 0}};
@@ -35,6 +37,7 @@ static const struct option options[] = {
 static const char *const examples[] = {
     "validate --engine toy --budget 1 --prompts 4 --repetitions 2 --store out/example.sqlite "
     "--save-device out/example.yaml --report out/example.json --picture out/example.svg",
+    "validate --published",
     "real: validate --quick --prompts 1 --repetitions 2 --rounds 1 --store out/quick.sqlite", NULL};
 
 static const char *const shipped[] = {"traces/workloads/summary.jsonl",
@@ -151,6 +154,17 @@ static int draw(const struct validation *v, const struct val_report *r, const ch
     return rc;
 }
 
+/* Nothing is measured there: what says how has no say. */
+static int published_alone(const struct args *a, struct err *e)
+{
+    for (int i = 0; i < a->n_given; i++) {
+        const char *name = a->given[i].option->name;
+        if (strcmp(name, "--published") && strcmp(name, "--format"))
+            return err_set(e, ERR_USAGE, "'--published' measures nothing: remove '%s'", name);
+    }
+    return ERR_OK;
+}
+
 static int run(int argc, char **argv)
 {
     static const char *const formats[] = {"table", "csv", "json", NULL};
@@ -162,9 +176,13 @@ static int run(int argc, char **argv)
     int format = 0, code = args_parse(&command_validate, argc, argv, &a);
     if (code != ARGS_GO_ON)
         return code;
-    int rc = read_options(&a, &o, model, sizeof model, &e);
+    int rc = arg_word(&a, "--format", formats, &format, &e);
+    if (!rc && arg_given(&a, "--published")) {
+        rc = published_alone(&a, &e);
+        return rc ? command_fail(&e) : published_command((enum output_format)format);
+    }
     if (!rc)
-        rc = arg_word(&a, "--format", formats, &format, &e);
+        rc = read_options(&a, &o, model, sizeof model, &e);
     if (!rc)
         rc = check_files(&a, &o, &e);
     if (rc)
@@ -202,10 +220,13 @@ const struct command command_validate = {
     .summary = "run for real, simulate the same, print the error between them",
     .arguments = "",
     .options = options,
-    .details = "Micro-benchmarks profile the device; every policy runs every held-out prompt for "
-               "real, calibration rounds in between; the simulator predicts the same runs. "
-               "Printed: the error under four readings, its sources, negative controls, order of "
-               "policies and regret, and what other threads and a longer context change. A "
-               "finished comparison exits 0 whatever its verdict.",
+    .details =
+        "Micro-benchmarks profile the device; every policy runs every held-out prompt for "
+        "real, calibration rounds in between; the simulator predicts the same runs. "
+        "Printed: the error under four readings, its sources, negative controls, order of "
+        "policies and regret, and what other threads and a longer context change. A "
+        "finished comparison exits 0 whatever its verdict. --published measures nothing: hardware "
+        "models are fitted to the points of experiments/published/points.yaml but one, and "
+        "foretell that one; beside the errors it prints how far sources disagree.",
     .examples = examples,
     .run = run};

@@ -1,0 +1,319 @@
+#include "experiments/validate_published.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "experiments/command.h"
+#include "hwmodels/fit/kernel.h"
+#include "sim/base/json.h"
+
+#define POINTS_FILE "experiments/published/points.yaml"
+
+/* What the errors should be at most; else the disagreement of sources is the measure. */
+static const double goal_median_pct = 5, goal_p90_pct = 15;
+
+static int by_value(const void *a, const void *b)
+{
+    const double *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+/* The smallest value with at least this share at or below it; of the median the middle of two. */
+static double quantile(double *v, int32_t n, double share)
+{
+    qsort(v, (size_t)n, sizeof *v, by_value);
+    if (!n)
+        return -1;
+    if (share == 0.5)
+        return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
+    int32_t i = (int32_t)ceil(share * n) - 1;
+    return v[i < 0 ? 0 : i];
+}
+
+/* ---- fitting -------------------------------------------------------------------------------- */
+
+static void name_form(const struct fit_form *chosen, int32_t n, char *buf, size_t size)
+{
+    int32_t most = 0;
+    for (int32_t i = 0; i < n; i++) {
+        int32_t same = 0;
+        for (int32_t k = 0; k < n; k++)
+            same += !memcmp(&chosen[i], &chosen[k], sizeof *chosen);
+        if (same > most) {
+            most = same;
+            fit_form_name(&chosen[i], buf, size);
+        }
+    }
+}
+
+static void summarise(struct published_group *r)
+{
+    double error[FIT_MAX_POINTS];
+    for (int32_t i = 0; i < r->group->n; i++)
+        error[i] = 100 * fabs(r->predicted[i] / r->group->point[i].ns - 1);
+    r->median_pct = quantile(error, r->group->n, 0.5);
+    r->p90_pct = quantile(error, r->group->n, 0.9);
+    r->worst_pct = error[r->group->n - 1];
+}
+
+static int one_group(const struct points_group *g, struct arena *arena, struct published_group *r)
+{
+    struct fit_point point[FIT_MAX_POINTS];
+    struct fit_form form[FIT_MAX_FORMS], chosen[FIT_MAX_POINTS];
+    struct fit_problem p = {.n = g->n, .point = point, .kernel_from = g->kernel_from};
+    r->group = g;
+    r->allowed = g->n / 3;
+    r->median_pct = r->p90_pct = r->worst_pct = -1;
+    r->predicted = arena_alloc(arena, (size_t)g->n, sizeof *r->predicted);
+    if (!r->predicted)
+        return ERR_NOMEM;
+    for (int32_t i = 0; i < g->n; i++) {
+        const struct point *from = &g->point[i];
+        struct fit_work *work = arena_alloc(arena, (size_t)from->n_ops, sizeof *work);
+        if (!work)
+            return ERR_NOMEM;
+        point[i].n = fit_work_of(from->op, from->n_ops, g->tile, work);
+        point[i].work = work;
+        point[i].ns = from->ns;
+        r->predicted[i] = -1;
+    }
+    if (!r->allowed)
+        return ERR_OK;
+    int32_t n = fit_forms(r->allowed, g->kernel_from > 0, form);
+    fit_leave_one_out(&p, form, n, r->predicted, chosen);
+    r->predictable = true;
+    for (int32_t i = 0; i < g->n; i++)
+        r->predictable = r->predictable && r->predicted[i] >= 0;
+    if (r->predictable) {
+        summarise(r);
+        name_form(chosen, g->n, r->form, sizeof r->form);
+    }
+    return ERR_OK;
+}
+
+/* Errors of all predicted points of an operator (-1: of all); returns their number. */
+static int32_t errors_of(const struct published_result *r, int op, double *error)
+{
+    int32_t n = 0;
+    for (int32_t i = 0; i < r->n_groups; i++) {
+        const struct published_group *g = &r->group[i];
+        for (int32_t k = 0; g->predictable && k < g->group->n; k++)
+            if (op < 0 || g->group->op == op)
+                error[n++] = 100 * fabs(g->predicted[k] / g->group->point[k].ns - 1);
+    }
+    return n;
+}
+
+static int overall(const struct points *p, struct published_result *r, struct err *e)
+{
+    size_t most = (size_t)(r->n_points + p->n_floors + r->n_groups + 1);
+    double *v = malloc(most * sizeof *v);
+    if (!v)
+        return err_set(e, ERR_NOMEM, "out of memory");
+    r->n_predicted = errors_of(r, -1, v);
+    r->median_pct = quantile(v, r->n_predicted, 0.5);
+    r->p90_pct = quantile(v, r->n_predicted, 0.9);
+    for (int op = 0; op < 3; op++) {
+        int32_t n = errors_of(r, op, v);
+        r->error_pct[op] = quantile(v, n, 0.5);
+        r->p90_of_pct[op] = quantile(v, n, 0.9);
+    }
+    int32_t n = 0;
+    for (int32_t i = 0; i < r->n_groups; i++)
+        if (r->group[i].predictable)
+            v[n++] = r->group[i].median_pct;
+    r->groups_median_pct = quantile(v, n, 0.5);
+    for (int32_t i = 0; i < p->n_floors; i++)
+        v[i] = points_disagreement_pct(&p->floor[i]);
+    r->floor_pct = quantile(v, p->n_floors, 0.5);
+    free(v);
+    bool goal = r->median_pct <= goal_median_pct && r->p90_pct <= goal_p90_pct;
+    r->verdict = goal ? "goal" : r->median_pct <= r->floor_pct ? "floor" : "missed";
+    return ERR_OK;
+}
+
+int published_validate(const struct points *p, struct arena *arena, struct published_result *out,
+                       struct err *e)
+{
+    memset(out, 0, sizeof *out);
+    out->group = arena_alloc(arena, (size_t)p->n_groups + 1, sizeof *out->group);
+    int rc = out->group ? ERR_OK : ERR_NOMEM;
+    for (int32_t i = 0; i < p->n_groups && !rc; i++) {
+        rc = one_group(&p->group[i], arena, &out->group[out->n_groups++]);
+        out->n_points += p->group[i].n;
+    }
+    return rc ? err_set(e, rc, "out of memory") : overall(p, out, e);
+}
+
+/* ---- printing ------------------------------------------------------------------------------- */
+
+static const char *const columns[] = {"group",  "soc",     "backend",    "datatype", "operator",
+                                      "points", "allowed", "median pct", "p90 pct",  "worst pct",
+                                      "form",   "verdict", NULL};
+
+static double or_nan(double v)
+{
+    return v < 0 ? NAN : v;
+}
+
+static void put_group(struct output *o, const struct published_group *g)
+{
+    output_text(o, g->group->name);
+    output_text(o, g->group->soc);
+    output_text(o, g->group->backend);
+    output_text(o, g->group->datatype);
+    output_text(o, points_operator_name[g->group->op]);
+    output_int(o, g->group->n);
+    output_int(o, g->allowed);
+    output_number(o, "%.1f", or_nan(g->median_pct), "");
+    output_number(o, "%.1f", or_nan(g->p90_pct), "");
+    output_number(o, "%.1f", or_nan(g->worst_pct), "");
+    output_text(o, g->form);
+    output_text(o, !g->predictable ? "not predictable"
+                   : g->median_pct <= goal_median_pct && g->p90_pct <= goal_p90_pct
+                       ? "goal"
+                       : "above the goal");
+    output_end(o);
+}
+
+static void print_notes(const struct points *p, const struct published_result *r)
+{
+    printf("\nAll: %" PRId32 " points, %" PRId32 " predicted, each by a model fitted without it.\n"
+           "Median error %.1f %%, P90 %.1f %%; median of the groups' medians %.1f %%; goal %.0f %% "
+           "and %.0f %%.\n",
+           r->n_points, r->n_predicted, r->median_pct, r->p90_pct, r->groups_median_pct,
+           goal_median_pct, goal_p90_pct);
+    for (int op = 0; op < 3; op++)
+        if (r->error_pct[op] >= 0)
+            printf("  %s: median %.1f %%, P90 %.1f %%\n", points_operator_name[op],
+                   r->error_pct[op], r->p90_of_pct[op]);
+    printf(
+        "\nFloor: the same quantity by several sources, largest over smallest less 1; median %.1f "
+        "%%.\n",
+        r->floor_pct);
+    for (int32_t i = 0; i < p->n_floors; i++) {
+        const struct points_floor *f = &p->floor[i];
+        printf("  %6.1f %%  %s:", points_disagreement_pct(f), f->quantity);
+        for (int32_t k = 0; k < f->n; k++)
+            printf("%s %g (%s)", k ? "," : "", f->value[k], f->source[k]);
+        putchar('\n');
+    }
+    printf("\nLeft out, before any model was fitted:\n");
+    for (int32_t i = 0; i < p->n_excluded; i++)
+        printf("  %s: %s\n", p->excluded[i].what, p->excluded[i].why);
+    printf("\nVerdict: %s\n", !strcmp(r->verdict, "goal")    ? "the goal is met"
+                              : !strcmp(r->verdict, "floor") ? "the goal is missed; the median "
+                                                               "error is within the floor"
+                                                             : "the goal and the floor are missed");
+}
+
+static void json_number(struct json_writer *w, const char *key, double v)
+{
+    if (v < 0)
+        json_null(w, key);
+    else
+        json_double(w, key, v);
+}
+
+static void json_points(struct json_writer *w, const struct published_group *g)
+{
+    json_array(w, "points");
+    for (int32_t i = 0; i < g->group->n; i++) {
+        const struct point *p = &g->group->point[i];
+        json_object(w, NULL);
+        json_string(w, "point", p->label);
+        json_double(w, "measured_us", p->ns / 1e3);
+        json_number(w, "predicted_us", g->predicted[i] < 0 ? -1 : g->predicted[i] / 1e3);
+        if (g->predicted[i] >= 0)
+            json_double(w, "error_pct", 100 * (g->predicted[i] / p->ns - 1));
+        else
+            json_null(w, "error_pct");
+        json_close(w);
+    }
+    json_close(w);
+}
+
+static int print_json(const struct points *p, const struct published_result *r)
+{
+    struct json_writer w;
+    json_writer_init(&w, stdout, 2);
+    json_object(&w, NULL);
+    json_int(&w, "points", r->n_points);
+    json_int(&w, "predicted", r->n_predicted);
+    json_number(&w, "median_pct", r->median_pct);
+    json_number(&w, "p90_pct", r->p90_pct);
+    json_number(&w, "groups_median_pct", r->groups_median_pct);
+    json_number(&w, "floor_pct", r->floor_pct);
+    json_string(&w, "verdict", r->verdict);
+    json_array(&w, "groups");
+    for (int32_t i = 0; i < r->n_groups; i++) {
+        const struct published_group *g = &r->group[i];
+        json_object(&w, NULL);
+        json_string(&w, "group", g->group->name);
+        json_string(&w, "soc", g->group->soc);
+        json_string(&w, "backend", g->group->backend);
+        json_string(&w, "datatype", g->group->datatype);
+        json_string(&w, "operator", points_operator_name[g->group->op]);
+        json_string(&w, "source", g->group->source);
+        json_int(&w, "allowed", g->allowed);
+        json_bool(&w, "predictable", g->predictable);
+        json_string(&w, "form", g->form);
+        json_number(&w, "median_pct", g->median_pct);
+        json_number(&w, "p90_pct", g->p90_pct);
+        json_points(&w, g);
+        json_close(&w);
+    }
+    json_close(&w);
+    json_array(&w, "floors");
+    for (int32_t i = 0; i < p->n_floors; i++) {
+        json_object(&w, NULL);
+        json_string(&w, "quantity", p->floor[i].quantity);
+        json_double(&w, "disagreement_pct", points_disagreement_pct(&p->floor[i]));
+        json_close(&w);
+    }
+    json_close(&w);
+    json_array(&w, "excluded");
+    for (int32_t i = 0; i < p->n_excluded; i++) {
+        json_object(&w, NULL);
+        json_string(&w, "what", p->excluded[i].what);
+        json_string(&w, "why", p->excluded[i].why);
+        json_close(&w);
+    }
+    json_close(&w);
+    json_close(&w);
+    int rc = json_line(&w);
+    json_writer_fini(&w);
+    return rc;
+}
+
+int published_command(enum output_format format)
+{
+    char path[4096];
+    struct arena arena;
+    struct points p;
+    struct published_result r;
+    struct output o;
+    struct err e = {0};
+    arena_init(&arena);
+    command_shipped(POINTS_FILE, path, sizeof path);
+    int rc = points_load(path, &arena, &p, &e);
+    if (!rc)
+        rc = published_validate(&p, &arena, &r, &e);
+    if (!rc && format == OUTPUT_JSON) {
+        rc = print_json(&p, &r);
+    } else if (!rc) {
+        output_init(&o, &arena, columns);
+        for (int32_t i = 0; i < r.n_groups; i++)
+            put_group(&o, &r.group[i]);
+        rc = output_print(&o, format, stdout);
+        if (!rc && format == OUTPUT_TABLE)
+            print_notes(&p, &r);
+    }
+    if (rc && !e.code)
+        err_set(&e, rc, "standard output could not be written");
+    int code = rc ? command_fail(&e) : command_end();
+    arena_fini(&arena);
+    return code;
+}
