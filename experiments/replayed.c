@@ -60,8 +60,15 @@ static int64_t bus(const struct cost_model *m)
     return 0;
 }
 
-static const struct cost_ops ops = {
-    COST_ABI, sizeof(struct cost_ops), "none", caps, job_cost, host, processors, processor_of, bus};
+static const struct cost_ops ops = {.abi = COST_ABI,
+                                    .size = sizeof(struct cost_ops),
+                                    .name = "none",
+                                    .caps = caps,
+                                    .job = job_cost,
+                                    .host = host,
+                                    .processors = processors,
+                                    .processor_of = processor_of,
+                                    .bus_bytes_per_s = bus};
 
 /* Room for the longest of the requests and a step beyond it. */
 static void make_device(struct no_device *d, const struct trace *t, const int32_t *map, int32_t n)

@@ -577,6 +577,8 @@ static const struct {
     {"max_ctx: 4096", "max_ctx: 16777217", ERR_SCHEMA, 18, "to 16777216"},
     {"max_jobs: 8", "max_jobs: -1", ERR_SCHEMA, 20, "from 1"},
     {"graph_widths: 256 32", "graph_widths: 1 1 1 1 1 1 1 1 1", ERR_SCHEMA, 23, "at most 8"},
+    {"\nbelief: ", "\ngraph_weights: 1\nbelief: ", ERR_SCHEMA, 24, "has 1 numbers: expected 2"},
+    {"\nbelief: ", "\ngraph_weights: 1 9\nbelief: ", ERR_SCHEMA, 24, "from 0 to 8"},
     {"\nbelief: ", "\nbelief: 0", ERR_SCHEMA, 24, "16 hexadecimal digits"},
     {"header_crc32: ", "header-crc32: ", ERR_CORRUPT, 0, "the header's last line"},
     {"roles: ", "roles: \n\n", ERR_CORRUPT, 0, "the header's last line"},
@@ -609,6 +611,30 @@ static void headers_are_read_strictly(void)
         if (!CHECK_EQ(read_whole(b, n, &e), edits[i].code) || !CHECK_EQ(e.line, edits[i].line) ||
             !CHECK_HAS(e.msg, edits[i].says))
             printf("  by '%s' for '%s'\n", edits[i].to, edits[i].from);
+    }
+}
+
+/* Their line is there only where graphs share their weights. */
+static void shared_weights_are_logged(void)
+{
+    unsigned char *b;
+    size_t n;
+    struct err e = {0};
+    struct run_setup setup;
+    struct exec_caps caps;
+    struct log_reader *r;
+    if (!small_log(&b, &n))
+        return;
+    for (int shared = 0; shared < 2; shared++) {
+        if (shared)
+            n = edit(b, n, "\nbelief: ", "\ngraph_weights: 0 3\nbelief: ");
+        if (!CHECK_EQ(log_open_bytes("log", b, n, &r, &e), ERR_OK))
+            return;
+        log_limits(r, &setup, &caps);
+        CHECK_EQ(log_header(r, "graph_weights") != NULL, shared);
+        CHECK_EQ(caps.graph_weights[0], 0);
+        CHECK_EQ(caps.graph_weights[1], shared ? 3 : 0);
+        log_close_reader(r);
     }
 }
 
@@ -898,6 +924,7 @@ static const struct unit_test tests[] = {
     {"damage_behind_checksums_does_no_harm", damage_behind_checksums_does_no_harm},
     {"whole_records_are_missed", whole_records_are_missed},
     {"headers_are_read_strictly", headers_are_read_strictly},
+    {"shared_weights_are_logged", shared_weights_are_logged},
     {"a_wrong_belief_is_noticed", a_wrong_belief_is_noticed},
     {"parameters_are_read_strictly", parameters_are_read_strictly},
     {"made_up_records_are_refused", made_up_records_are_refused},

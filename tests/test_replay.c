@@ -15,7 +15,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static const struct policy_type *const policies[] = {&policy_progressive, &policy_tree,
+static const struct policy_type *const policies[] = {&policy_switching, &policy_tree,
                                                      &policy_interleave, &policy_cancel, NULL};
 static const struct drafter_type *const drafters[] = {&drafter_count, NULL};
 static const struct log_types types = {policies, drafters};
@@ -72,6 +72,8 @@ static struct play *toy_create_play(const struct policy_type *policy, int32_t n)
     p->setup.policy = policy;
     memset(p->setup.policy_param, 0, sizeof p->setup.policy_param);
     param_defaults(policy->params, p->setup.policy_param);
+    if (policy == &policy_switching)
+        param_set(policy->params, "k", "2", p->setup.policy_param, NULL);
     return p;
 }
 
@@ -185,14 +187,19 @@ static void plays_back(struct play *p, const char *what)
 
 static void simulated_runs_play_back(void)
 {
-    static const char *const policy[] = {"autoregressive", "speculative:width=4 max_draft=3",
-                                         "speculative:max_draft=31", "speculative:tree=plain"};
+    static const char *const policy[] = {"autoregressive",
+                                         "speculative:width=4 max_draft=3",
+                                         "speculative:max_draft=31",
+                                         "speculative:tree=plain",
+                                         "switching:k=2 back=reload-in-idle",
+                                         "switching:scheme=both-resident-shared"};
     static const char *const drafter[] = {"lookup", "lookup:branches=3 min_ngram=1", "suffix"};
-    for (int a = 0; a < 4; a++)
+    for (int a = 0; a < 6; a++)
         for (int d = 0; d < 3; d++)
             for (int arrivals = 0; arrivals < 4; arrivals++) {
                 struct play *p = play_create(policy[a], a ? drafter[d] : "", 4, 30);
                 p->setup.max_requests = arrivals == 2 ? 2 : 4;
+                cost.caps.graph_weights[0] = cost.caps.graph_weights[1] = 1;
                 if (arrivals == 3) /* DONEs, arrivals and timers at equal times */
                     cost.host = (struct cost_host){0};
                 for (int32_t i = 0; arrivals && i < p->n; i++)
@@ -206,7 +213,7 @@ static void simulated_runs_play_back(void)
 
 static void runs_on_threads_play_back(void)
 {
-    static const struct policy_type *const policy[] = {&policy_progressive, &policy_tree,
+    static const struct policy_type *const policy[] = {&policy_switching, &policy_tree,
                                                        &policy_interleave, &policy_cancel};
     for (int a = 0; a < 4; a++)
         for (int cancel = 0; cancel < 2; cancel++) {
@@ -769,7 +776,7 @@ static void reorder_reorders(void)
 /* On threads: policies that keep several roles busy. */
 static void faults_on_threads_end(void)
 {
-    static const struct policy_type *const policy[] = {&policy_progressive, &policy_interleave,
+    static const struct policy_type *const policy[] = {&policy_switching, &policy_interleave,
                                                        &policy_cancel};
     static const struct {
         struct fault_plan plan;

@@ -51,6 +51,9 @@ static void every_policy_says_what_the_target_says(void)
                                          "speculative:calibrate=1 reuse=1 chunk=64 max_draft=15",
                                          "speculative:calibrate=1 overlap=serial topk=2 reuse=1",
                                          "speculative:calibrate=1 overlap=draft tree=plain",
+                                         "switching:k=2",
+                                         "switching:scheme=no-switch max_draft=9",
+                                         "switching:scheme=async-last-chunk back=keep-resident",
                                          NULL};
     static const char *const drafter[] = {"lookup",
                                           "lookup:branches=3 min_ngram=1",

@@ -52,9 +52,15 @@ static int64_t bus(const struct cost_model *m)
     return ((const struct world_cost *)m)->bus_bytes_per_s;
 }
 
-static const struct cost_ops cost_ops = {
-    COST_ABI, sizeof(struct cost_ops), "world", caps, job_cost, host, processors, processor_of,
-    bus};
+static const struct cost_ops cost_ops = {.abi = COST_ABI,
+                                         .size = sizeof(struct cost_ops),
+                                         .name = "world",
+                                         .caps = caps,
+                                         .job = job_cost,
+                                         .host = host,
+                                         .processors = processors,
+                                         .processor_of = processor_of,
+                                         .bus_bytes_per_s = bus};
 
 void world_cost_init(struct world_cost *c)
 {

@@ -7,13 +7,20 @@
 
 #include "sim/exec/exec.h"
 
-enum { COST_ABI = 1 };
+enum { COST_ABI = 2 };
+
+/* Blocks of static graphs that are resident: from the start of their LOAD to the end of their FREE.
+ */
+struct cost_resident {
+    bool block[EXEC_MAX_GRAPHS][BELIEF_MAX_BLOCKS]; /* [graph - 1][block] */
+};
 
 /* The state of a role's engine before a job. */
 struct engine_state {
-    int32_t graph, width; /* of the last FORWARD; width 0: none yet */
-    int32_t pos;          /* its cached tokens */
-    int32_t n_true_rows;  /* its rows with a token */
+    int32_t graph, width;                 /* of the last FORWARD; width 0: none yet */
+    int32_t pos;                          /* its cached tokens */
+    int32_t n_true_rows;                  /* its rows with a token */
+    const struct cost_resident *resident; /* of the whole device; NULL: nothing is */
 };
 
 /* Where a job's time belongs when errors are told apart. */
@@ -38,6 +45,12 @@ struct cost_host {
 struct cost_processor {
     const char *name;
     int64_t active_mw, idle_mw; /* -1: not known; then the energy is unknown, never zero */
+};
+
+/* Memory with what is resident. */
+struct cost_memory {
+    int64_t used_bytes, limit_bytes;     /* limit 0: none */
+    int64_t mapped_bytes, address_bytes; /* by an NPU's graphs, in its address space; 0: no limit */
 };
 
 struct cost_model {
@@ -66,6 +79,15 @@ struct cost_ops {
 
     /* Bytes per second of the DRAM, all processors together; 0: not modelled. */
     int64_t (*bus_bytes_per_s)(const struct cost_model *m);
+
+    /* Optional, both or none. Without them a job's resident_delta_bytes count, and nothing is
+     * limited. A LOAD that would exceed a limit ends DONE_NO_MEMORY with the text as its reason. */
+    void (*memory)(const struct cost_model *m, const struct cost_resident *r,
+                   struct cost_memory *out);
+
+    /* "base 400 MB, graph 1 blocks 0-4 1250 MB, graph 2 block 5 250 MB"; returns buf. */
+    const char *(*memory_text)(const struct cost_model *m, const struct cost_resident *r, char *buf,
+                               size_t size);
 };
 
 #endif

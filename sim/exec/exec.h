@@ -263,6 +263,8 @@ struct exec_caps {
     int32_t n_slots;
     int32_t n_graphs;
     int32_t graph_width[EXEC_MAX_GRAPHS]; /* graph g has width graph_width[g - 1] */
+    /* Graphs of the same number > 0 share their weights, which are resident once; 0: a copy. */
+    int32_t graph_weights[EXEC_MAX_GRAPHS];
 };
 
 /* ERR_UNSUPPORTED with a message that names the first thing missing, both values and `who`. */

@@ -20,7 +20,8 @@ static const char *const needed[] = {
     "max_requests", "blocks",   "max_rows",     "max_ctx", "max_seqs",     "max_jobs",
     "max_topk",     "n_slots",  "graph_widths", "belief",  "header_crc32", NULL,
 };
-static const char *const optional[] = {"drafter0", "drafter1", "drafter2", "drafter3", NULL};
+static const char *const optional[] = {"drafter0", "drafter1",      "drafter2",
+                                       "drafter3", "graph_weights", NULL};
 
 static bool listed(const char *const *list, const char *key)
 {
@@ -158,6 +159,20 @@ static int get_list(const char *name, const struct log_head *h, const char *key,
     return ERR_OK;
 }
 
+/* Absent where no graphs share their weights. */
+static int get_weights(const char *name, struct log_head *h, struct err *e)
+{
+    const struct log_line *l = log_head_find(h, "graph_weights");
+    int32_t n = 0;
+    int rc = l ? get_list(name, h, "graph_weights", h->caps.n_graphs, EXEC_MAX_GRAPHS,
+                          h->caps.graph_weights, &n, e)
+               : ERR_OK;
+    if (rc || !l || n == h->caps.n_graphs)
+        return rc;
+    return err_at(e, ERR_SCHEMA, name, l->line, 0, "graph_weights has %d numbers: expected %d", n,
+                  h->caps.n_graphs);
+}
+
 static int get_features(const char *name, struct log_head *h, struct err *e)
 {
     const struct log_line *l = log_head_find(h, "features");
@@ -220,6 +235,8 @@ static int get_numbers(const char *name, struct log_head *h, struct err *e)
     if (!rc)
         rc = get_list(name, h, "graph_widths", EXEC_MAX_GRAPHS, LOG_MAX_ROWS, c->graph_width,
                       &c->n_graphs, e);
+    if (!rc)
+        rc = get_weights(name, h, e);
     if (!rc)
         rc = get_features(name, h, e);
     if (!rc)

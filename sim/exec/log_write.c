@@ -50,6 +50,11 @@ static void put_caps(FILE *f, const struct exec_caps *c)
             "\nmax_jobs: %" PRId32 "\nmax_topk: %" PRId32 "\nn_slots: %" PRId32 "\n",
             c->blocks, c->max_rows, c->max_ctx, c->max_seqs, c->max_jobs, c->max_topk, c->n_slots);
     put_list(f, "graph_widths", c->graph_width, c->n_graphs);
+    bool shared = false;
+    for (int32_t g = 0; g < c->n_graphs; g++)
+        shared = shared || c->graph_weights[g];
+    if (shared)
+        put_list(f, "graph_weights", c->graph_weights, c->n_graphs);
 }
 
 /* All lines but the last. */

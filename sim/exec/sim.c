@@ -18,6 +18,8 @@ enum { SIM_END, SIM_START, SIM_DELIVER };
 
 enum { MAX_BLOCKS = BELIEF_MAX_BLOCKS };
 
+enum block_state { BLOCK_ABSENT, BLOCK_LOADING, BLOCK_LOADED, BLOCK_FREEING };
+
 /* A job of more than eleven days is a mistake in a device file. */
 #define SIM_MAX_JOB_NS INT64_C(1000000000000000)
 
@@ -46,8 +48,9 @@ struct sim {
     bool busy[SIM_MAX_PROCESSORS];
     struct job_record **ready; /* [caps.max_jobs] ended, to be delivered, in order */
     int32_t n_ready;
-    struct job_record *delivered; /* given out by next; released by the next call */
-    bool loaded[EXEC_MAX_GRAPHS][MAX_BLOCKS];
+    struct job_record *delivered;               /* given out by next; released by the next call */
+    uint8_t block[EXEC_MAX_GRAPHS][MAX_BLOCKS]; /* enum block_state */
+    struct cost_resident resident;              /* those that are not absent */
     int64_t resident_bytes, peak_resident_bytes;
     int64_t n_jobs, n_extrapolated;
     struct err error; /* of a job's cost, reported by next */
@@ -86,11 +89,85 @@ static bool runs_loaded(const struct sim *s, struct job_record *r)
         return false;
     }
     for (int32_t b = f->b0; b < f->b1; b++)
-        if (!s->loaded[f->graph - 1][b]) {
+        if (s->block[f->graph - 1][b] != BLOCK_LOADED) {
             pool_fail(r, DONE_FAILED, "block %d of graph %d is not loaded", b, f->graph);
             return false;
         }
     return true;
+}
+
+static bool runs_now(const struct sim *s, const struct job_graph *g)
+{
+    for (int32_t i = 0; i < s->pool.n_flight; i++) {
+        const struct job_record *r = s->pool.flight[i];
+        const struct job_forward *f = &r->job.forward;
+        if (r->job.kind == JOB_FORWARD && r->state == JOB_RUNNING && f->graph == g->graph &&
+            f->b0 <= g->block && g->block < f->b1)
+            return true;
+    }
+    return false;
+}
+
+/* Counts the resident blocks; without a memory model the jobs' own deltas count. */
+static bool count_memory(struct sim *s, struct cost_memory *out)
+{
+    *out = (struct cost_memory){0};
+    if (!s->cost->ops->memory)
+        return true;
+    s->cost->ops->memory(s->cost, &s->resident, out);
+    return (!out->limit_bytes || out->used_bytes <= out->limit_bytes) &&
+           (!out->address_bytes || out->mapped_bytes <= out->address_bytes);
+}
+
+static void use_memory(struct sim *s, int64_t bytes)
+{
+    s->resident_bytes = bytes;
+    if (bytes > s->peak_resident_bytes)
+        s->peak_resident_bytes = bytes;
+}
+
+/* A block's LOAD begins: it takes its memory, or fails. */
+static void load_block(struct sim *s, struct job_record *r)
+{
+    const struct job_graph *g = &r->job.graph;
+    uint8_t *state = &s->block[g->graph - 1][g->block];
+    bool *resident = &s->resident.block[g->graph - 1][g->block];
+    struct cost_memory m;
+    char text[EXEC_MAX_WHY];
+    if (*state != BLOCK_ABSENT) {
+        pool_fail(r, DONE_FAILED, "block %d of graph %d is %s already", g->block, g->graph,
+                  *state == BLOCK_LOADED    ? "loaded"
+                  : *state == BLOCK_LOADING ? "loading"
+                                            : "resident, and leaving,");
+        return;
+    }
+    *resident = true;
+    if (count_memory(s, &m)) {
+        *state = BLOCK_LOADING;
+        if (s->cost->ops->memory)
+            use_memory(s, m.used_bytes);
+        return;
+    }
+    *resident = false;
+    bool space = m.limit_bytes && m.used_bytes > m.limit_bytes;
+    pool_fail(r, DONE_NO_MEMORY, "%" PRId64 " of %" PRId64 " MB of %s; resident: %s",
+              (space ? m.used_bytes : m.mapped_bytes) / 1000000,
+              (space ? m.limit_bytes : m.address_bytes) / 1000000,
+              space ? "memory" : "address space",
+              s->cost->ops->memory_text(s->cost, &s->resident, text, sizeof text));
+}
+
+static void free_block(struct sim *s, struct job_record *r)
+{
+    const struct job_graph *g = &r->job.graph;
+    uint8_t *state = &s->block[g->graph - 1][g->block];
+    if (*state != BLOCK_LOADED)
+        pool_fail(r, DONE_FAILED, "block %d of graph %d is not loaded", g->block, g->graph);
+    else if (runs_now(s, g))
+        pool_fail(r, DONE_FAILED, "block %d of graph %d is running: let the FREE wait for it",
+                  g->block, g->graph);
+    else
+        *state = BLOCK_FREEING;
 }
 
 static void do_work(struct sim *s, struct job_record *r)
@@ -105,8 +182,14 @@ static void do_work(struct sim *s, struct job_record *r)
             pool_fail(r, DONE_FAILED, "the drafter refused it: %s", err_text(rc));
         return;
     }
-    if (job->kind == JOB_LOAD || job->kind == JOB_FREE)
+    if (job->kind == JOB_LOAD) {
+        load_block(s, r);
         return;
+    }
+    if (job->kind == JOB_FREE) {
+        free_block(s, r);
+        return;
+    }
     if (job->kind == JOB_FORWARD && !runs_loaded(s, r))
         return;
     bool last = job->kind == JOB_FORWARD && job->forward.b1 == s->caps.blocks;
@@ -123,6 +206,7 @@ static void begin_job(struct sim *s, struct job_record *r)
     s->starting[role] = NULL;
     s->busy[s->processor[role]] = true;
     power_begin(&s->power[s->processor[role]], s->clock.now_ns);
+    s->state[role].resident = &s->resident;
     do_work(s, r);
     struct cost c = {0};
     const struct draft_work *work = pool_drafts(&r->job) ? &r->done.work : NULL;
@@ -133,22 +217,24 @@ static void begin_job(struct sim *s, struct job_record *r)
                      "job %" PRId64 " would take %" PRId64 " ns and move %" PRId64
                      " bytes: the device file is wrong",
                      r->job.id, c.alone_ns, c.bytes);
-    if (rc) {
+    bool refused =
+        r->done.status != DONE_OK && (r->job.kind == JOB_LOAD || r->job.kind == JOB_FREE);
+    if (rc)
         s->error.code = rc;
+    if (rc || refused)
         c = (struct cost){0};
-    }
     r->done.sample_ns = c.sample_ns;
     r->done.bytes = c.bytes;
     r->done.extrapolated = c.extrapolated;
-    s->resident_bytes += c.resident_delta_bytes;
-    if (s->resident_bytes > s->peak_resident_bytes)
-        s->peak_resident_bytes = s->resident_bytes;
+    if (!s->cost->ops->memory)
+        use_memory(s, s->resident_bytes + c.resident_delta_bytes);
     r->done.resident_bytes = s->resident_bytes;
     s->n_jobs++;
     s->n_extrapolated += c.extrapolated;
     if (r->job.kind == JOB_FORWARD) {
         const struct job_forward *f = &r->job.forward;
-        s->state[role] = (struct engine_state){f->graph, f->width, f->pos, f->n};
+        s->state[role] = (struct engine_state){
+            .graph = f->graph, .width = f->width, .pos = f->pos, .n_true_rows = f->n};
     }
     run_for(s, r, &c);
 }
@@ -178,11 +264,26 @@ static void cancel_record(struct sim *s, struct job_record *r)
     end_job(s, r);
 }
 
+/* A LOAD or FREE ends. */
+static void settle_block(struct sim *s, struct job_record *r)
+{
+    const struct job_graph *g = &r->job.graph;
+    struct cost_memory m;
+    bool loads = r->job.kind == JOB_LOAD;
+    s->block[g->graph - 1][g->block] = loads ? BLOCK_LOADED : BLOCK_ABSENT;
+    s->resident.block[g->graph - 1][g->block] = loads;
+    if (!loads && s->cost->ops->memory) {
+        count_memory(s, &m);
+        use_memory(s, m.used_bytes);
+        r->done.resident_bytes = m.used_bytes;
+    }
+}
+
 static void end_job(struct sim *s, struct job_record *r)
 {
     r->end_ns = s->clock.now_ns;
     if (r->done.status == DONE_OK && (r->job.kind == JOB_LOAD || r->job.kind == JOB_FREE))
-        s->loaded[r->job.graph.graph - 1][r->job.graph.block] = r->job.kind == JOB_LOAD;
+        settle_block(s, r);
     r->done.start_ns = r->start_ns;
     r->done.end_ns = r->end_ns;
     pool_end(&s->pool, r);
@@ -464,10 +565,17 @@ int sim_create(const struct cost_model *cost, struct truth *truth, const struct 
     arena_init(&s->arena);
     map_roles(s);
     int rc = allocate(s, truth, e);
+    struct cost_memory m;
+    if (!rc && !count_memory(s, &m)) {
+        char text[EXEC_MAX_WHY];
+        rc = err_set(e, ERR_LIMIT, "before any LOAD, memory is exceeded: %s",
+                     cost->ops->memory_text(cost, &s->resident, text, sizeof text));
+    }
     if (rc) {
         sim_destroy(&s->exec);
         return rc;
     }
+    use_memory(s, m.used_bytes);
     *out = &s->exec;
     return ERR_OK;
 }

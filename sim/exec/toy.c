@@ -474,6 +474,17 @@ static void copy(struct toy *t, const struct job *j, struct engine_out *out)
     release_caches(t, j, m->seq_to);
 }
 
+/* Whether the block's weights are there through another graph. */
+static bool sharer(struct toy *t, const struct job_graph *g)
+{
+    int32_t weights = t->o.graph_weights[g->graph - 1];
+    for (int32_t i = 1; weights && i <= t->o.n_graphs; i++)
+        if (i != g->graph && t->o.graph_weights[i - 1] == weights &&
+            block_of(t, i, g->block)->state == BLOCK_LOADED)
+            return true;
+    return false;
+}
+
 static void load(struct toy *t, const struct job *j, struct engine_out *out)
 {
     struct block *b = block_of(t, j->graph.graph, j->graph.block);
@@ -487,8 +498,10 @@ static void load(struct toy *t, const struct job *j, struct engine_out *out)
     spend(t->o.load_ns);
     pthread_mutex_lock(&t->lock);
     b->state = BLOCK_LOADED;
-    t->resident_bytes += BLOCK_BYTES;
-    out->bytes = BLOCK_BYTES;
+    if (!sharer(t, &j->graph)) {
+        t->resident_bytes += BLOCK_BYTES;
+        out->bytes = BLOCK_BYTES;
+    }
 }
 
 static void unload(struct toy *t, const struct job *j, struct engine_out *out)
@@ -502,7 +515,7 @@ static void unload(struct toy *t, const struct job *j, struct engine_out *out)
              j->graph.block, j->graph.graph);
     } else {
         b->state = BLOCK_ABSENT;
-        t->resident_bytes -= BLOCK_BYTES;
+        t->resident_bytes -= sharer(t, &j->graph) ? 0 : BLOCK_BYTES;
     }
 }
 
@@ -524,6 +537,7 @@ static void toy_caps(const struct engine *g, struct exec_caps *out)
         .n_graphs = o->n_graphs,
     };
     memcpy(out->graph_width, o->graph_width, sizeof out->graph_width);
+    memcpy(out->graph_weights, o->graph_weights, sizeof out->graph_weights);
 }
 
 static void toy_run(struct engine *g, const struct job *j, struct engine_out *out)
@@ -613,10 +627,14 @@ static int check_options(const struct toy_options *o, struct err *e)
         if (field[i].value < field[i].min || field[i].value > field[i].max)
             return err_set(e, ERR_RANGE, "toy: %s is %" PRId64 ", expected %" PRId64 " to %" PRId64,
                            field[i].name, field[i].value, field[i].min, field[i].max);
-    for (int32_t g = 0; g < o->n_graphs; g++)
+    for (int32_t g = 0; g < o->n_graphs; g++) {
+        if (o->graph_weights[g] < 0 || o->graph_weights[g] > EXEC_MAX_GRAPHS)
+            return err_set(e, ERR_RANGE, "toy: the weights of graph %d are %d, expected 0 to %d",
+                           g + 1, o->graph_weights[g], EXEC_MAX_GRAPHS);
         if (o->graph_width[g] < 1 || o->graph_width[g] > o->max_rows)
             return err_set(e, ERR_RANGE, "toy: graph %d is %d wide, expected 1 to %d", g + 1,
                            o->graph_width[g], o->max_rows);
+    }
     return ERR_OK;
 }
 

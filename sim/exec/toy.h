@@ -27,7 +27,8 @@ struct toy_options {
     int32_t max_ctx, max_seqs, max_rows, max_topk;
     int32_t n_graphs;
     int32_t graph_width[EXEC_MAX_GRAPHS];
-    int64_t block_ns, row_ns, load_ns; /* time spent per block, per row and block, per LOAD */
+    int32_t graph_weights[EXEC_MAX_GRAPHS]; /* as in struct exec_caps */
+    int64_t block_ns, row_ns, load_ns;      /* time spent per block, per row and block, per LOAD */
     uint64_t seed;
 };
 

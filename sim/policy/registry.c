@@ -4,10 +4,12 @@
 
 extern const struct policy_type policy_autoregressive;
 extern const struct policy_type policy_speculative;
+extern const struct policy_type policy_switching;
 
 const struct policy_type *const policy_registry[] = {
     &policy_autoregressive,
     &policy_speculative,
+    &policy_switching,
     NULL,
 };
 

@@ -36,7 +36,7 @@ void serve_prefill(struct serve *s, struct actions *out)
 {
     int32_t most = s->env->caps.max_jobs - 2; /* two more for what a policy runs beside */
     most = most < 1 ? 1 : most < SERVE_PREFILL_FLIGHT ? most : SERVE_PREFILL_FLIGHT;
-    while (s->pos < s->n_prompt && s->n_flight < most) {
+    while (s->chunk && s->pos < s->n_prompt && s->n_flight < most) {
         int32_t left = s->n_prompt - s->pos;
         int32_t n = left < s->chunk ? left : s->chunk;
         struct job job = {.kind = JOB_FORWARD, .phase = PHASE_PREFILL, .role = s->target_role};
@@ -91,6 +91,7 @@ static void close_step(struct serve *s, struct actions *out, bool *started)
     }
     act_finish(out, s->request);
     s->request = -1;
+    s->closing = s->clearing = false;
     open_next(s, out, started);
 }
 

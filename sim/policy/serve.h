@@ -41,7 +41,8 @@ struct serve {
 
 size_t serve_mem_bytes(const struct policy_env *env);
 
-/* `mem` holds serve_mem_bytes(). */
+/* `mem` holds serve_mem_bytes(). With a chunk of 0 the policy runs the prompt itself, moves `pos`
+ * behind it and emits the first token. */
 void serve_init(struct serve *s, void *mem, const struct policy_env *env, int32_t chunk,
                 uint8_t target_role);
 

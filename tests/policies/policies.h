@@ -6,11 +6,10 @@
 #include "sim/exec/toy.h"
 #include "sim/policy/policy.h"
 
-/* Progressive graph switching, after the worked example with 6 blocks and k = 2: while the chunk's
- * next k blocks run, the last block that is still on graph 1 is freed and its graph 2 loaded, one
- * block at a time; blocks that have switched run the chunk in sub-chunks of graph 2's width. Decode
- * is on graph 2. Roles: target, load. One request at a time. Parameter: k. */
-extern const struct policy_type policy_progressive;
+/* The shipped one that loads and frees blocks (sim/policy/switching.c): with k=2 it needs no
+ * belief.
+ */
+extern const struct policy_type policy_switching;
 
 /* Verifies trees whose true branch comes second at every node. The draft is made from toy_next: set
  * policy_tree_toy before. One request at a time. */

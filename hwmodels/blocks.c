@@ -1,0 +1,371 @@
+#include "hwmodels/blocks.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "sim/base/hash.h"
+
+enum { MAX_JOBS = 64, N_SLOTS = 2 };
+
+#define MOST (INT64_MAX / 1024)
+
+struct blocks {
+    struct cost_model base;
+    struct blocks_spec s;
+};
+
+static const struct blocks_spec *spec_of(const struct cost_model *m)
+{
+    return &((const struct blocks *)m)->s;
+}
+
+static void blocks_caps(const struct cost_model *m, struct exec_caps *out)
+{
+    const struct blocks_spec *s = spec_of(m);
+    *out = (struct exec_caps){.features = EXEC_BLOCKS | EXEC_GRAPHS | (s->trees ? EXEC_TREES : 0u) |
+                                          (s->max_topk ? EXEC_CALIBRATES : 0u),
+                              .blocks = s->n,
+                              .max_ctx = s->max_ctx,
+                              .max_seqs = 1,
+                              .max_jobs = MAX_JOBS,
+                              .max_topk = s->max_topk,
+                              .n_slots = N_SLOTS,
+                              .n_graphs = s->n_graphs};
+    for (int32_t g = 0; g < s->n_graphs; g++) {
+        out->graph_width[g] = s->graph[g].width;
+        out->graph_weights[g] = s->graph[g].weights;
+        if (s->graph[g].width > out->max_rows)
+            out->max_rows = s->graph[g].width;
+    }
+}
+
+/* ---- jobs ----------------------------------------------------------------------------------- */
+
+static void add_head(const struct blocks_spec *s, const struct job_forward *f, struct cost *out)
+{
+    if (f->want == WANT_NONE)
+        return;
+    out->alone_ns += s->head_ns + (f->n - f->want_from) * s->head_row_ns;
+    out->bytes += s->head_bytes;
+}
+
+static int cost_forward(const struct blocks_spec *s, const struct job *job, struct cost *out,
+                        struct err *e)
+{
+    const struct job_forward *f = &job->forward;
+    if (f->graph < 1 || f->graph > s->n_graphs)
+        return err_set(e, ERR_UNSUPPORTED,
+                       "device '%s' runs static graphs only: job %" PRId64 " is for graph %" PRId32,
+                       s->name, job->id, f->graph);
+    const struct blocks_graph *g = &s->graph[f->graph - 1];
+    for (int32_t b = f->b0; b < f->b1; b++) {
+        out->alone_ns += g->compute_ns[b];
+        out->bytes += g->compute_bytes[b];
+    }
+    if (f->b1 == s->n && f->slot_out < 0)
+        add_head(s, f, out);
+    return ERR_OK;
+}
+
+/* Whether another graph has the block's weights resident. */
+static bool attaches(const struct blocks_spec *s, const struct job_graph *g,
+                     const struct cost_resident *r)
+{
+    int32_t weights = s->graph[g->graph - 1].weights;
+    for (int32_t i = 0; r && weights && i < s->n_graphs; i++)
+        if (i != g->graph - 1 && s->graph[i].weights == weights && r->block[i][g->block])
+            return true;
+    return false;
+}
+
+static bool keeps_chain(const struct job_commit *c)
+{
+    for (int32_t i = 0; c->row && i < c->n; i++)
+        if (c->row[i] != i)
+            return false;
+    return true;
+}
+
+static int blocks_job(const struct cost_model *m, const struct job *job,
+                      const struct engine_state *state, const struct draft_work *work,
+                      struct cost *out, struct err *e)
+{
+    const struct blocks_spec *s = spec_of(m);
+    const struct blocks_graph *g = NULL;
+    *out = (struct cost){0};
+    if (job->kind == JOB_LOAD || job->kind == JOB_FREE)
+        g = &s->graph[job->graph.graph - 1];
+    switch (job->kind) {
+    case JOB_FORWARD:
+        return cost_forward(s, job, out, e);
+    case JOB_HEAD:
+        add_head(s, &job->forward, out);
+        return ERR_OK;
+    case JOB_LOAD: {
+        int32_t b = job->graph.block;
+        bool there = attaches(s, &job->graph, state->resident);
+        out->alone_ns = there ? g->attach_ns[b] : g->load_ns[b];
+        out->bytes = there ? g->attach_bytes[b] : g->load_bytes[b];
+        return ERR_OK;
+    }
+    case JOB_FREE:
+        out->alone_ns = g->free_ns[job->graph.block];
+        return ERR_OK;
+    case JOB_COMMIT:
+        out->alone_ns = keeps_chain(&job->commit) ? s->commit_chain_ns : s->commit_tree_ns;
+        return ERR_OK;
+    case JOB_DRAFT:
+    case JOB_CALIBRATE:
+        assert(work);
+        out->alone_ns = s->draft_ns + (s->kprobe_ns * work->probes + s->knode_ns * work->nodes +
+                                       s->ktoken_ns * work->tokens + 500) /
+                                          1000;
+        return ERR_OK;
+    default:
+        return err_set(e, ERR_UNSUPPORTED, "device '%s' copies no sequences", s->name);
+    }
+}
+
+static void blocks_host(const struct cost_model *m, struct cost_host *out)
+{
+    *out = spec_of(m)->host;
+}
+
+static int32_t blocks_processors(const struct cost_model *m, const struct cost_processor **out)
+{
+    *out = spec_of(m)->processor;
+    return spec_of(m)->n_processors;
+}
+
+static int32_t blocks_processor_of(const struct cost_model *m, int32_t role)
+{
+    assert(role >= 0 && role < EXEC_MAX_ROLES);
+    return spec_of(m)->role[role];
+}
+
+static int64_t blocks_bus(const struct cost_model *m)
+{
+    return spec_of(m)->dram_bytes_per_s;
+}
+
+/* ---- memory --------------------------------------------------------------------------------- */
+
+/* Whether the weights of block b count with graph g: the first resident graph that shares them. */
+static bool counts(const struct blocks_spec *s, const struct cost_resident *r, int32_t g, int32_t b)
+{
+    for (int32_t i = 0; s->graph[g].weights && i < g; i++)
+        if (s->graph[i].weights == s->graph[g].weights && r->block[i][b])
+            return false;
+    return true;
+}
+
+static int64_t graph_bytes(const struct blocks_spec *s, const struct cost_resident *r, int32_t g)
+{
+    int64_t bytes = 0;
+    for (int32_t b = 0; b < s->n; b++)
+        if (r->block[g][b])
+            bytes += s->graph[g].own_bytes[b] + (counts(s, r, g, b) ? s->weight_bytes[b] : 0);
+    return bytes;
+}
+
+static void blocks_memory(const struct cost_model *m, const struct cost_resident *r,
+                          struct cost_memory *out)
+{
+    const struct blocks_spec *s = spec_of(m);
+    *out = (struct cost_memory){.limit_bytes = s->memory_bytes, .address_bytes = s->address_bytes};
+    for (int32_t g = 0; g < s->n_graphs; g++)
+        out->mapped_bytes += graph_bytes(s, r, g);
+    out->used_bytes = s->base_bytes + out->mapped_bytes;
+}
+
+/* Appends to buf; what does not fit is cut. */
+static void append(char *buf, size_t size, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void append(char *buf, size_t size, const char *fmt, ...)
+{
+    size_t at = strlen(buf);
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(buf + at, size - at, fmt, ap);
+    va_end(ap);
+}
+
+static const char *blocks_memory_text(const struct cost_model *m, const struct cost_resident *r,
+                                      char *buf, size_t size)
+{
+    const struct blocks_spec *s = spec_of(m);
+    buf[0] = 0;
+    append(buf, size, "base %" PRId64 " MB", s->base_bytes / 1000000);
+    for (int32_t g = 0; g < s->n_graphs; g++) {
+        bool first = true;
+        for (int32_t b = 0, to; b < s->n; b = to + 1) {
+            for (to = b; to < s->n && r->block[g][to]; to++)
+                ;
+            if (to == b)
+                continue;
+            if (first)
+                append(buf, size, ", graph %" PRId32 " blocks", g + 1);
+            append(buf, size, first ? " %" PRId32 : ",%" PRId32, b);
+            if (to > b + 1)
+                append(buf, size, "-%" PRId32, to - 1);
+            first = false;
+        }
+        if (!first)
+            append(buf, size, " %" PRId64 " MB", graph_bytes(s, r, g) / 1000000);
+    }
+    return buf;
+}
+
+static const struct cost_ops ops = {
+    .abi = COST_ABI,
+    .size = sizeof(struct cost_ops),
+    .name = "blocks",
+    .caps = blocks_caps,
+    .job = blocks_job,
+    .host = blocks_host,
+    .processors = blocks_processors,
+    .processor_of = blocks_processor_of,
+    .bus_bytes_per_s = blocks_bus,
+    .memory = blocks_memory,
+    .memory_text = blocks_memory_text,
+};
+
+/* ---- making one ----------------------------------------------------------------------------- */
+
+static int check(const struct blocks_spec *s, const char *field, int64_t v, int64_t min,
+                 int64_t max, struct err *e)
+{
+    if (v >= min && v <= max)
+        return ERR_OK;
+    return err_set(e, ERR_RANGE, "device '%s': %s is %" PRId64 ", expected %" PRId64 " to %" PRId64,
+                   s->name, field, v, min, max);
+}
+
+static int check_array(const struct blocks_spec *s, const char *field, const int64_t *v,
+                       struct err *e)
+{
+    int rc = ERR_OK;
+    for (int32_t b = 0; !rc && b < s->n; b++)
+        rc = check(s, field, v[b], 0, MOST, e);
+    return rc;
+}
+
+static int check_graph(const struct blocks_spec *s, const struct blocks_graph *g, struct err *e)
+{
+    const struct {
+        const char *field;
+        const int64_t *v;
+    } array[] = {{"compute_ns", g->compute_ns}, {"compute_bytes", g->compute_bytes},
+                 {"load_ns", g->load_ns},       {"load_bytes", g->load_bytes},
+                 {"attach_ns", g->attach_ns},   {"attach_bytes", g->attach_bytes},
+                 {"free_ns", g->free_ns},       {"own_bytes", g->own_bytes}};
+    int rc = check(s, "a graph's width", g->width, 1, 4096, e);
+    if (!rc)
+        rc = check(s, "a graph's weights", g->weights, 0, EXEC_MAX_GRAPHS, e);
+    for (size_t i = 0; !rc && i < sizeof array / sizeof *array; i++)
+        rc = check_array(s, array[i].field, array[i].v, e);
+    return rc;
+}
+
+static int check_spec(const struct blocks_spec *s, struct err *e)
+{
+    const struct {
+        const char *field;
+        int64_t v, min, max;
+    } one[] = {{"n", s->n, 1, BELIEF_MAX_BLOCKS},
+               {"n_graphs", s->n_graphs, 1, EXEC_MAX_GRAPHS},
+               {"base_bytes", s->base_bytes, 0, MOST},
+               {"memory_bytes", s->memory_bytes, 0, MOST},
+               {"address_bytes", s->address_bytes, 0, MOST},
+               {"head_ns", s->head_ns, 0, MOST},
+               {"head_row_ns", s->head_row_ns, 0, MOST / 4096},
+               {"head_bytes", s->head_bytes, 0, MOST},
+               {"commit_chain_ns", s->commit_chain_ns, 0, MOST},
+               {"commit_tree_ns", s->commit_tree_ns, 0, MOST},
+               {"draft_ns", s->draft_ns, 0, MOST},
+               {"kprobe_ns", s->kprobe_ns, 0, INT32_MAX},
+               {"knode_ns", s->knode_ns, 0, INT32_MAX},
+               {"ktoken_ns", s->ktoken_ns, 0, INT32_MAX},
+               {"dram_bytes_per_s", s->dram_bytes_per_s, 0, MOST},
+               {"max_ctx", s->max_ctx, 1, INT32_MAX},
+               {"max_topk", s->max_topk, 0, 4096},
+               {"n_processors", s->n_processors, 1, EXEC_MAX_ROLES}};
+    int rc = ERR_OK;
+    for (size_t i = 0; !rc && i < sizeof one / sizeof *one; i++)
+        rc = check(s, one[i].field, one[i].v, one[i].min, one[i].max, e);
+    for (int32_t r = 0; !rc && r < EXEC_MAX_ROLES; r++)
+        rc = check(s, "a role's processor", s->role[r], 0, s->n_processors - 1, e);
+    if (!rc)
+        rc = check_array(s, "weight_bytes", s->weight_bytes, e);
+    for (int32_t g = 0; !rc && g < s->n_graphs; g++)
+        rc = check_graph(s, &s->graph[g], e);
+    return rc;
+}
+
+int blocks_cost_create(const struct blocks_spec *spec, struct arena *arena,
+                       const struct cost_model **out, struct err *e)
+{
+    int rc = check_spec(spec, e);
+    if (rc)
+        return rc;
+    struct blocks *b = arena_alloc(arena, 1, sizeof *b);
+    if (!b)
+        return err_set(e, ERR_NOMEM, "out of memory");
+    b->base.ops = &ops;
+    b->s = *spec;
+    *out = &b->base;
+    return ERR_OK;
+}
+
+/* ---- belief --------------------------------------------------------------------------------- */
+
+static int64_t believed(int64_t ns, double scale, const struct blocks_error *how, uint64_t key)
+{
+    if (!how)
+        return ns;
+    double u = 2 * rng_unit(rng_u64(how->seed, RNG_BELIEF, 1, key)) - 1;
+    double v = (double)ns * scale * (1 + how->noise_pct / 100 * u);
+    return v < 4e18 ? (int64_t)(v + 0.5) : INT64_MAX / 2;
+}
+
+void blocks_belief(const struct blocks_spec *s, int32_t wide, int32_t narrow,
+                   const struct blocks_error *how, struct belief *out)
+{
+    memset(out, 0, sizeof *out);
+    out->n_blocks = s->n;
+    out->n_contexts = 1;
+    for (int32_t b = 0; b < s->n; b++) {
+        int64_t ns = s->graph[wide - 1].free_ns[b] + s->graph[narrow - 1].load_ns[b];
+        out->load_ns[b] = believed(ns, how ? how->load_scale : 1, how, (uint64_t)b);
+    }
+    for (int32_t g = 0; g < s->n_graphs; g++) {
+        int64_t step_ns = s->head_ns + s->head_row_ns;
+        for (int32_t b = 0; b < s->n; b++) {
+            uint64_t key = (uint64_t)(g + 1) << 32 | (uint32_t)b;
+            out->block_ns[g][b] = believed(s->graph[g].compute_ns[b], 1, how, key);
+            step_ns += out->block_ns[g][b];
+        }
+        int32_t at = 0;
+        while (at < out->n_widths && out->width[at] < s->graph[g].width)
+            at++;
+        bool there = at < out->n_widths && out->width[at] == s->graph[g].width;
+        for (int32_t i = out->n_widths; !there && i > at; i--) {
+            out->width[i] = out->width[i - 1];
+            out->step_ns[i][0] = out->step_ns[i - 1][0];
+        }
+        out->n_widths += !there;
+        out->width[at] = s->graph[g].width;
+        out->step_ns[at][0] =
+            there && out->step_ns[at][0] < step_ns ? out->step_ns[at][0] : step_ns;
+    }
+}
+
+void blocks_spread(int64_t *array, int32_t n, int64_t total)
+{
+    for (int32_t i = 0; i < n; i++)
+        array[i] = total / n + (i < total % n);
+}
