@@ -40,6 +40,9 @@ static struct subject *begin(const char *name, const char *params)
         .max_tokens = 400, .max_nodes = NODES, .n_vocab = VOCAB, .max_old = 300};
     s->type = draft_find(name);
     set_params(s->type, params, s->param);
+    int32_t common = param_find(s->type->params, "common"); /* would fill every tree */
+    if (common >= 0 && !strstr(params, "common"))
+        s->param[common] = 0;
     s->mem = malloc(s->type->mem_bytes(s->param, &limits));
     s->tree = (struct draft_tree){0, s->token, s->parent, s->chance};
     s->type->init(s->mem, s->param, &limits);
@@ -217,12 +220,43 @@ static void branches_are_a_limit(void)
     }
 }
 
+static void common_tokens_fill_a_tree(void)
+{
+    /* 3 comes five times, 4 four times, 5 twice; 9 came never before */
+    const int32_t text[] = {3, 4, 5, 3, 4, 6, 3, 4, 7, 5, 3, 8, 3, 4, 9};
+    for (int32_t common = 0; common < 5; common++) {
+        char params[40];
+        snprintf(params, sizeof params, "common=%d", (int)common);
+        struct subject *s = begin("aligned", params);
+        append(s, text, 15);
+        const struct draft_tree *t = ask(s, NODES);
+        int32_t first = 0;
+        for (int32_t i = 0; i < t->n; i++)
+            first += t->parent[i] < 0;
+        CHECK_EQ(first, common);
+        for (int32_t token = 3; token < 6; token++)
+            CHECK_EQ(has(t, &token, 1), token < 3 + common);
+        CHECK(!common || t->token[0] == 3);
+        end(s);
+    }
+    /* as told at the moment, whatever came first */
+    struct subject *s = begin("aligned", "common=1");
+    int32_t many[40];
+    for (int32_t i = 0; i < 40; i++)
+        many[i] = i < 20 ? 100 + i : i % 2 ? 7 : 200 + i;
+    append(s, many, 40);
+    append(s, many, 1);
+    append(s, &(int32_t){999}, 1);
+    CHECK(ask(s, 1)->n == 1 && s->token[0] == 7);
+    end(s);
+}
+
 static void every_parameter_changes_a_proposal(void)
 {
     static const char *const each[] = {
-        "calibration=0", "threshold=40",     "history=1", "branches=2", "chain=1",
-        "min_match=2",   "occurrence=first", "recent=0",  "reuse=none", "reuse=offset",
-        "reuse=end",     "reuse_max=3",      "flights=2"};
+        "calibration=0", "threshold=40",     "history=1",   "branches=2", "chain=1",
+        "min_match=2",   "occurrence=first", "recent=0",    "common=3",   "reuse=none",
+        "reuse=offset",  "reuse=end",        "reuse_max=3", "flights=2"};
     uint64_t plain = 0;
     for (int i = -1; i < (int)(sizeof each / sizeof *each); i++) {
         struct subject *s = begin("aligned", i < 0 ? "" : each[i]);
@@ -689,6 +723,7 @@ static const struct unit_test tests[] = {
     {"a_long_match_gives_depth_and_a_short_one_branches",
      a_long_match_gives_depth_and_a_short_one_branches},
     {"branches_are_a_limit", branches_are_a_limit},
+    {"common_tokens_fill_a_tree", common_tokens_fill_a_tree},
     {"every_parameter_changes_a_proposal", every_parameter_changes_a_proposal},
     {"a_run_is_the_longest_segment_of_agreement", a_run_is_the_longest_segment_of_agreement},
     {"a_run_is_attached_where_it_is_said", a_run_is_attached_where_it_is_said},

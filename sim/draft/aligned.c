@@ -46,7 +46,8 @@ enum {
     EDGES = 12,  /* continuations considered of a suffix, the newest first */
     LINKS = 16,  /* links followed to find where a token continues */
     BUCKETS = 8, /* of match lengths */
-    MAX_FLIGHTS = 8
+    MAX_FLIGHTS = 8,
+    COMMON = 16
 };
 
 /* Chances along a path are in 2^-32, those of one token in 1 / DRAFT_SURE. */
@@ -61,6 +62,7 @@ enum {
     P_MIN_MATCH,
     P_OCCURRENCE,
     P_RECENT,
+    P_COMMON,
     P_REUSE,
     P_REUSE_MAX,
     P_FLIGHTS
@@ -82,7 +84,9 @@ static const struct param params[] = {
     {"min_match", "shortest suffix that is asked, tokens", 1, 1, 1 << 20, NULL, 0},
     {"occurrence", "which end of a suffix counts more, and gives the likely tokens",
      OCCURRENCE_RECENT, 0, 0, occurrences, 0},
-    {"recent", "how much more it counts, in occurrences", 2, 0, 64, NULL, 0},
+    {"recent", "how much more it counts, in occurrences", 1, 0, 64, NULL, 0},
+    {"common", "tokens that come most often, proposed where suffixes leave room", 8, 0, COMMON,
+     NULL, 0},
     {"reuse", "where a run that a rejection cut off is attached", REUSE_ROOT, 0, 0, reuses, 0},
     {"reuse_max", "a run is dropped when more tokens than this were drafted since", 32, 0, 1 << 20,
      NULL, 0},
@@ -95,17 +99,19 @@ static const struct {
     int32_t trust[BUCKETS][2]; /* that the next token is among the continuations; of one, of more */
     int32_t likely[BUCKETS];   /* the share of the target's likely tokens in what a suffix says */
     int32_t run[2];            /* that a run's first token comes, and that it goes on */
+    int32_t common;            /* how much its share of the text counts for a common token */
 } model = {
-    .trust = {{20000, 26000},
-              {32000, 36000},
-              {42000, 43000},
-              {48000, 47000},
-              {53000, 50000},
-              {57000, 53000},
-              {61000, 56000},
-              {64000, 60000}},
-    .likely = {24000, 20000, 16000, 12000, 9000, 7000, 5000, 3000},
+    .trust = {{25000, 25000},
+              {26000, 27000},
+              {28000, 28000},
+              {34000, 29000},
+              {38000, 47000},
+              {48000, 50000},
+              {50000, 54000},
+              {51000, 58000}},
+    .likely = {21000, 20000, 16000, 10000, 7000, 6500, 5000, 4000},
     .run = {16000, 50000},
+    .common = 50000,
 };
 
 struct likely {
@@ -150,6 +156,10 @@ struct aligned {
     int32_t n_old, base; /* responses remembered, tokens that they take */
     int32_t max_tokens, n_vocab;
     struct likely *likely; /* [max_tokens][calibration] */
+    int32_t n_common;
+    struct {
+        int32_t token, count;
+    } common[COMMON]; /* the commonest first */
     int32_t n_runs;
     struct run run[MAX_FLIGHTS + 1];
     /* scratch */
@@ -200,11 +210,34 @@ static void init(void *mem, const int64_t *param, const struct draft_limits *lim
     automaton_init(&d->text, words, capacity(param, limits));
 }
 
+/* Keeps the list of the commonest tokens, as far as they were told. */
+static void count_common(struct aligned *d, int32_t token, struct draft_work *work)
+{
+    int32_t state = automaton_next(&d->text, 0, token, work), at = 0;
+    if (token < 0 || state < 0)
+        return;
+    int32_t count = d->text.state[state].count;
+    while (at < d->n_common && d->common[at].token != token)
+        at++;
+    work->probes += at;
+    if (at == d->n_common && at < COMMON)
+        d->common[d->n_common++].token = token;
+    else if (at == d->n_common && count <= d->common[--at].count)
+        return;
+    for (; at > 0 && d->common[at - 1].count < count; at--)
+        d->common[at] = d->common[at - 1];
+    d->common[at].token = token;
+    d->common[at].count = count;
+}
+
 /* The text's own end is told when it has been continued: until then it has nothing to say. */
 static void extend(struct aligned *d, int32_t token, struct draft_work *work)
 {
-    if (d->text.n)
+    if (d->text.n) {
         automaton_tell(&d->text, work);
+        if (d->param[P_COMMON])
+            count_common(d, d->text.text[d->text.n - 1], work);
+    }
     automaton_append(&d->text, token, work);
 }
 
@@ -486,6 +519,11 @@ static void find_picks(const struct aligned *d, int32_t node, struct picks *p,
         s = d->text.state[s].link;
         len = d->text.state[s].len;
     }
+    for (int32_t i = 0; i < d->param[P_COMMON] && i < d->n_common; i++)
+        add_pick(
+            p, d->common[i].token,
+            part(part(left, model.common), (int64_t)d->common[i].count * DRAFT_SURE / d->text.n),
+            work);
 }
 
 /* ---- the tree ------------------------------------------------------------------------------- */
