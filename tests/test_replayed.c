@@ -47,7 +47,7 @@ static void steps_are_counted(void)
         {"speculative:width=32,max_draft=31+oracle", 1, 19, 1},
         {"speculative:width=8,max_draft=7+suffix", 20, 0, 20},
         {"speculative:width=8,max_draft=7+suffix:history=1", 20, 0, 3},
-        {"speculative:width=8,max_draft=7,calibrate=1,topk=1+aligned", 20, 0, 20},
+        {"speculative:width=8,max_draft=7,calibrate=1,topk=1+aligned:common=0", 20, 0, 20},
     };
     const int32_t map[2] = {0, 1};
     struct trace *t = make_trace();
