@@ -46,7 +46,7 @@ says() { ok "reproduce $last: no '$1' on stderr" grep -qF -e "$1" err; }
 
 # ---- what there is
 t 0
-for name in audit table4 fig5 fig6 memory; do
+for name in audit table4 fig5 fig6 memory negatives; do
     ok "$name is not in the list" grep -q "^$name  " out
 done
 t 2 tabel3

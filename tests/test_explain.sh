@@ -1,0 +1,196 @@
+#!/bin/sh
+# tandem explain, validate --published and reproduce negatives: what they print, what they refuse, and
+# that every option and every number of a device file changes some of it.
+#
+#   sh tests/test_explain.sh BUILD_DIR
+#
+# Runs in a scratch folder that has the sources' data.
+set -u
+build=$(cd "${1:?usage: test_explain.sh BUILD_DIR}" && pwd) || exit 2
+cd "$(dirname "$0")/.." || exit 2
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+cp -R experiments hwmodels "$scratch"
+cd "$scratch" || exit 2
+
+passed=0
+failed=0
+
+# ok MESSAGE COMMAND...: the command must succeed
+ok()
+{
+    message=$1
+    shift
+    if "$@"; then passed=$((passed + 1)); else
+        failed=$((failed + 1))
+        printf 'failed: %s\n' "$message"
+        sed 's/^/  out: /' out | cut -c 1-200 | head -n 20
+        sed 's/^/  err: /' err | head -n 5
+    fi
+}
+
+# t EXIT ARGUMENTS...: tandem ends so; its output is in out and err
+t()
+{
+    want=$1
+    shift
+    "$build/tandem" "$@" >out 2>err && got=0 || got=$?
+    last=$*
+    ok "tandem $last: exit $got, expected $want" [ "$got" = "$want" ]
+}
+
+has() { ok "tandem $last: no '$1' on stdout" grep -qF -e "$1" out; }
+says() { ok "tandem $last: no '$1' on stderr" grep -qF -e "$1" err; }
+
+# ---- what is printed: 3 operators of one row by hand; the rates are AI Hub's for the 3B model
+t 0 explain --device oneplus-13 --model llama-3.2-3b --width 1 --context 7 --format csv
+has 'operator,on,layers,m,n,k,MFLOP,kB,us,limit,launch us,compute us,memory us,copy us,mJ,marks,source'
+has 'attn_q,npu,28,1,3072,3072,18.874,4730.9,125.162,memory,'
+has 'attention,npu,28,1,8,3072,0.099,'
+has 'Qualcomm AI Hub v0.46.1'
+has 'step,qnn w4a16,'
+t 0 explain --model qwen2.5-1.5b --backend mllm --format json
+ok 'explain is no JSON array' [ "$(head -c 1 out)$(tail -c 2 out)" = '[]' ]
+has '"limit": "unknown"'
+has 'at least '
+t 0 explain --device hwmodels/devices/example-2core.yaml --width 8 --context 150
+has '17000.000  measured'
+t 0 explain --device hwmodels/devices/example-2core.yaml --width 9 --context 9000
+has extrapolated
+
+# ---- what is wrong
+t 2 explain --device redmi-k60-pro
+says 'which --model?'
+t 1 explain --model qwen9
+says 'hwmodels/models/qwen9.yaml'
+t 1 explain --device phone --model qwen2.5-1.5b
+says 'hwmodels/devices/phone.yaml'
+t 2 explain --model qwen2.5-1.5b --blocks 4
+says "--blocks '4': expected a..b"
+t 1 explain --model qwen2.5-1.5b --blocks 0..99
+says 'expected a part of 0..28'
+t 2 explain --model qwen2.5-1.5b --processor tpu
+says 'no such processor, backend and datatype'
+t 2 explain --model qwen2.5-1.5b --attention tpu
+says "no processor 'tpu'"
+t 2 explain --model qwen2.5-1.5b --layout two
+says 'expected one of one, mllm, mllm-pairs'
+t 1 run experiments/quickstart.yaml --set device=../hwmodels/devices/oneplus-13.yaml
+t 2 validate --published --quick
+says "'--published' measures nothing: remove '--quick'"
+
+# ---- every option changes what is printed
+base='explain --device oneplus-13 --model llama-3.2-1b --width 8 --context 64 --backend mnn --format csv'
+t 0 $base
+cp out base.csv
+differs()
+{
+    t 0 $base "$@"
+    ok "$*: changes nothing" sh -c '! cmp -s out base.csv'
+}
+base_of=$base
+for change in '--width 8=--width 40' '--context 64=--context 65' '--backend mnn=--backend qnn' \
+    '--model llama-3.2-1b=--model llama-3.2-3b' '--device oneplus-13=--device redmi-k60-pro'; do
+    base=$(printf '%s' "$base_of" | sed "s/${change%%=*}/${change#*=}/")
+    differs
+done
+base=$base_of
+differs --attended 4096
+differs --head-rows 1
+differs --blocks 0..3
+differs --processor cpu
+differs --datatype int4 --processor gpu
+differs --attention gpu
+differs --layout mllm --sleeping
+cp out mllm.csv
+differs --layout mllm-pairs --sleeping
+ok 'layouts are equal' sh -c '! cmp -s out mllm.csv'
+differs --layout mllm # polling is not known
+has 'mllm,"17 graphs, 32 edges"'
+has unknown
+
+# ---- every number of a device changes it
+base='explain --device redmi-k70-pro --model llama-3.2-1b --width 40 --context 64 --backend heteroinfer
+    --format csv'
+t 0 $base
+cp out base.csv
+k=device.processors.npu.operators.1.kernels.0
+for set in "$k.launch=200 us" "$k.peak=2 TFLOPS" "$k.bandwidth=1 GB/s" "$k.tile=1" \
+    "$k.overlap=false" "$k.order_permille=1000" "$k.copy=3 GB/s" "$k.from=64" "$k.to=8" \
+    "$k.included=false" 'device.bus.paths.npu-qnn.cap=1 GB/s' "$k.path=npu-vector"; do
+    t 0 $base --set "$set"
+    case $set in
+    *included=false | *path=*) ok "$set: no change was expected" cmp -s out base.csv ;;
+    *) ok "$set: changes nothing" sh -c '! cmp -s out base.csv' ;;
+    esac
+done
+k=device.processors.npu.operators.0.kernels
+qnn='explain --device redmi-k70-pro --model llama-3.2-1b --backend qnn --width 8 --format csv'
+t 0 $qnn
+cp out base.csv
+for set in device.processors.npu.power.decode='1 W' device.bus.energy='60 pJ/B' \
+    device.processors.npu.operators.0.activation_bytes=1 \
+    device.processors.npu.operators.0.kv_bytes=1 \
+    device.processors.npu.operators.0.weights=W8 $k.1.included=false; do
+    t 0 $qnn --set "$set"
+    ok "$set: changes nothing" sh -c '! cmp -s out base.csv'
+done
+t 0 $qnn --phase prefill
+ok '--phase changes nothing' sh -c '! cmp -s out base.csv'
+one='explain --device oneplus-13 --model llama-3.2-1b --backend mnn --width 8 --layout mllm --format csv'
+t 0 $one
+cp out base.csv
+t 0 $one --set device.sync.cpu-npu.polling='9 us'
+ok 'polling changes nothing' sh -c '! cmp -s out base.csv'
+t 0 $one --sleeping
+cp out base.csv
+t 0 $one --sleeping --set device.sync.cpu-npu.sleeping='9 us'
+ok 'sleeping changes nothing' sh -c '! cmp -s out base.csv'
+
+# ---- published measurements
+t 0 validate --published --format csv
+has 'group,soc,backend,datatype,operator,points,allowed,median pct,p90 pct,worst pct,form,verdict'
+ok 'not a row for each group' [ "$(wc -l <out)" = 56 ]
+has 'heteroinfer-prefill,snapdragon-8-gen-3,heteroinfer,w4a16,step,2,0,,,,,not predictable'
+t 0 validate --published
+has 'All: 486 points'
+has 'Floor: '
+has 'Left out, before any model was fitted:'
+has 'Verdict: '
+t 0 validate --published --format json
+cp out first
+t 0 validate --published --format json
+ok 'other bytes the second time' cmp -s first out
+sed 's/time: 0.9 ms/time: 0.8 ms/' experiments/published/points.yaml >points
+cp points experiments/published/points.yaml
+t 0 validate --published --format json
+ok 'a point changes nothing' sh -c '! cmp -s first out'
+sed 's/time: 0.8 ms/time: fast/' points >experiments/published/points.yaml
+t 1 validate --published
+says 'experiments/published/points.yaml:'
+
+# ---- negative results
+cp points experiments/published/points.yaml
+t 0 reproduce negatives
+has 'GPU and NPU share a product, fast synchronisation'
+has 'Open: '
+ok 'not 12 rows' [ "$(grep -c '^negatives  ' out)" = 12 ]
+t 0 reproduce negatives --format csv
+cp out first
+f=experiments/published/negatives.yaml
+cp $f kept
+for change in 'value: 8.1=value: 6' 'value: 10.7=value: 20' 'value: 408.4=value: 900' 'value: 2050=value: 9999' \
+    'published: 0.985=published: 0.9'; do
+    sed "s/${change%%=*}/${change#*=}/" kept >$f
+    t 0 reproduce negatives --format csv
+    ok "$change: changes nothing" sh -c '! cmp -s out first'
+done
+sed 's/value: 5.1,/value: 3.9,/' kept >$f
+t 0 reproduce negatives
+has 'a model of 3.9 GiB fits 4.0 GiB'
+sed '/prepare_135_ms/d' kept >$f
+t 1 reproduce negatives
+says 'prepare_135_ms'
+
+printf 'explain: %d passed, %d failed, 0 skipped\n' "$passed" "$failed"
+[ "$failed" = 0 ]
