@@ -14,6 +14,7 @@ const struct reproduction *const reproduce_registry[] = {
     &reproduce_fig6,
     &reproduce_memory,
     &reproduce_negatives,
+    &reproduce_switching,
     NULL,
 };
 

@@ -32,7 +32,7 @@ struct reproduction {
 };
 
 extern const struct reproduction reproduce_audit, reproduce_table4, reproduce_fig5, reproduce_fig6,
-    reproduce_memory, reproduce_negatives;
+    reproduce_memory, reproduce_negatives, reproduce_switching;
 
 /* NULL-terminated. */
 extern const struct reproduction *const reproduce_registry[];

@@ -61,19 +61,39 @@ mv out all.csv
 ok "all: the cells' header is not there once" [ "$(grep -c "^$header\$" all.csv)" = 1 ]
 t 0 all --format json
 ok "all: not an array" [ "$(head -c 1 out)" = "[" ]
-# every row has each key once; the error is a number; roles and readings are of the stated words
+# every row of a cell has each key once; the error is a number; roles and readings are of the stated words
 ok "all: rows and keys differ in number" awk '
-    /"target":/ { rows++ }
-    /"cell":/ || /"published":/ || /"simulated":/ || /"low":/ || /"high":/ { keys++ }
+    /"cell":/ { rows++ }
+    /"published":/ || /"simulated":/ || /"low":/ || /"high":/ { keys++ }
     /"error_pct": -?[0-9]/ { errors++ }
     /"role": "(calibrated|predicted|shown)"/ { roles++ }
     /"reading": "(zero-fit|leave-one-model-out|all|null)"/ { readings++ }
-    END { exit !(rows > 50 && keys == 5 * rows && errors == rows && roles == rows &&
+    END { exit !(rows > 50 && keys == 4 * rows && errors == rows && roles == rows &&
                  readings == rows) }' out
 ok "all: null or a text for an error" [ "$(grep -c '"error_pct": [^-0-9]' out)" = 0 ]
 if command -v python3 >/dev/null; then
     ok "all is no JSON" sh -c 'python3 -m json.tool out >/dev/null'
 fi
+
+# ---- switching: what each column holds, of the coarser grid
+ok "all: switching has no rows of every part" awk -F, '
+    /^target,part,/ { for (i = 1; i <= NF; i++) at[$i] = i; next }
+    /^switching,/ { n[$at["part"]]++ }
+    END { exit !(n["grid"] >= 8 * 11 && n["belief"] > 100 && n["back"] == 18 && n["map"] > 80) }' all.csv
+# scheme names hold commas: quoted, and taken out first
+sed 's/"\([^",]*\), [^"]*"/\1+/' all.csv >plain.csv
+ok "switching: sync-switch does not wait for a load" awk -F, '
+    /^target,part,/ { for (i = 1; i <= NF; i++) at[$i] = i; next }
+    /^switching,grid,.*,sync-switch,/ {
+        n++
+        bad += $at["delay_ms"] != 1000 * $at["load_s"]
+    }
+    END { exit !(n == 16 && !bad) }' plain.csv
+ok "switching: something beats the optimum, or it is not proved" awk -F, '
+    /^target,part,/ { for (i = 1; i <= NF; i++) at[$i] = i; next }
+    /^switching,grid,/ { n += $at["gap_pct"] > 0; bad += substr($at["gap_pct"], 1, 1) == "-" }
+    /^switching,grid,.*simulation only/ { proved += $at["proved"] == "yes" }
+    END { exit !(n > 20 && !bad && proved == 16) }' plain.csv
 
 # ---- the same bytes each time
 cp out first
@@ -94,6 +114,21 @@ t 0 fig6
 has 'throughput lost at 8 against 64, percent'
 
 # ---- what is wrong in a file is named by its place
+f=experiments/published/switching.yaml
+cp $f kept
+sed 's/wide: 256$/wide: 20/' kept >$f
+t 1 switching
+says "graphs.narrow is '32': expected a whole number from 1 to 20"
+sed 's/layers: 28/layer: 28/' kept >$f
+t 1 switching
+says "$f:13:3: 'layers' is missing"
+sed 's/tandem-published-switching-1/tandem-published-1/' kept >$f
+t 1 switching
+says "expected 'tandem-published-switching-1'"
+sed 's/blocks: \[1, 2/blocks: [15, 2/' kept >$f
+t 1 switching
+says "15"
+cp kept $f
 f=experiments/published/audit.yaml
 cp $f kept
 sed 's/npu: {value: 57.41, /npu: {value: fast, /' kept >$f

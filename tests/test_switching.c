@@ -139,7 +139,8 @@ static int64_t objective_of(struct blocks_spec spec, int32_t prompt, const char 
 {
     struct play *p = play_create(spec, 1, &prompt, 3);
     int64_t ns = played(p, policy, "") ? objective(p, 0) : -1;
-    CHECK_EQ(p->times[0].n_switches, strstr(policy, "resident") ? 0 : spec.n);
+    CHECK_EQ(p->times[0].n_switches,
+             strstr(policy, "resident") || strstr(policy, "only") ? 0 : spec.n);
     CHECK_EQ(p->times[0].decode_ns - p->times[0].begin_ns, ns);
     play_destroy(p);
     return ns;
@@ -192,21 +193,24 @@ static void every_schedule_keeps_to_its_rules(void)
 {
     static const char *const scheme[] = {
         "no-switch",   "sync-switch",          "async-last-chunk",
-        "progressive", "both-resident-copied", "both-resident-shared"};
+        "progressive", "both-resident-copied", "both-resident-shared",
+        "narrow-only"};
     static const char *const back[] = {"reload-sync", "reload-in-idle", "keep-resident"};
     static const char *const k[] = {"auto", "auto", "1", "3"};
     static const char *const drafter[] = {"", "suffix", "lookup:branches=3 min_ngram=1"};
     uint64_t round = 0;
-    for (int s = 0; s < 6; s++)
+    for (int s = 0; s < 7; s++)
         for (int i = 0; i < 3 * 16; i++, round++) {
             char policy[200];
             const int32_t prompt[3] = {(int32_t)draw(round, 10, 489) + 1,
                                        (int32_t)draw(round, 11, 20) + 1,
                                        64 * ((int32_t)draw(round, 12, 7) + 1)};
-            snprintf(policy, sizeof policy,
-                     "switching:scheme=%s back=%s free=%s window=%s unhidden=%s stall=%s k=%s",
-                     scheme[s], back[i / 16], i & 1 ? "after" : "before", i & 2 ? "next" : "chunk",
-                     i & 4 ? "wait" : "start", i & 8 ? "window" : "block", k[draw(round, 13, 4)]);
+            snprintf(
+                policy, sizeof policy,
+                "switching:scheme=%s back=%s free=%s window=%s unhidden=%s stall=%s k=%s begin=%s",
+                scheme[s], back[i / 16], i & 1 ? "after" : "before", i & 2 ? "next" : "chunk",
+                i & 4 ? "wait" : "start", i & 8 ? "window" : "block", k[draw(round, 13, 4)],
+                draw(round, 15, 2) ? "late" : "first");
             struct play *p = play_create(random_blocks(round), 3, prompt, 25);
             p->request[0].arrival_ns = 0;
             p->request[1].arrival_ns = 700 * MS;
@@ -383,6 +387,10 @@ static void schemes_take_what_they_should(void)
     /* k = 2 throughout hides all; k = 3 hides the first, meets P5 before it hides that, ... */
     CHECK_EQ(objective_of(equal_blocks(6, 16 * MS), 192, "switching"), prefill_ns);
     CHECK_EQ(objective_of(s, 192, "switching"), prefill_ns + 36 * MS);
+    /* eight sub-chunks a chunk, three in the last */
+    for (int32_t b = 0; b < 6; b++)
+        s.graph[1].compute_ns[b] = 3 * MS;
+    CHECK_EQ(objective_of(s, 150, "switching:scheme=narrow-only"), (2 * 8 + 3) * 6 * 3 * MS);
     /* freeing takes its time too */
     for (int32_t b = 0; b < 6; b++)
         s.graph[0].free_ns[b] = 2 * MS;
@@ -410,6 +418,21 @@ static void a_prompt_too_short_has_a_schedule(void)
     s = equal_blocks(1, 20 * MS);
     CHECK_EQ(objective_of(s, 128, "switching:unhidden=wait"), 2 * 8 * MS + 20 * MS);
     CHECK_EQ(objective_of(s, 128, "switching"), 20 * MS + 2 * 8 * MS);
+}
+
+/* A narrow graph that is slower on the prompt: switching late keeps more of it on the wide one.
+ * Four chunks of 48 ms; switches of 16 ms need two of them. */
+static void a_late_begin_spares_the_narrow_graph(void)
+{
+    struct blocks_spec s = equal_blocks(6, 16 * MS);
+    for (int32_t b = 0; b < 6; b++)
+        s.graph[1].compute_ns[b] = 2 * MS;
+    int64_t first_ns = objective_of(s, 256, "switching");
+    int64_t late_ns = objective_of(s, 256, "switching:begin=late");
+    CHECK_EQ(first_ns, objective_of(s, 128, "switching") + 2 * 6 * 16 * MS);
+    CHECK_EQ(late_ns, objective_of(s, 128, "switching") + 2 * 6 * 8 * MS);
+    CHECK_EQ(objective_of(s, 128, "switching:begin=late"), objective_of(s, 128, "switching"));
+    CHECK(objective_of(s, 256, "switching:begin=late k=2") < objective_of(s, 256, "switching:k=2"));
 }
 
 /* Three blocks, loads of two cells: of the cells beside the second block, one is the next chunk's.
@@ -453,6 +476,7 @@ static void memory_peaks_where_it_should(void)
 {
     const int64_t weights = 600000000, base = 10000000, wide = 6 * 3000000, narrow = 6 * 1000000;
     CHECK_EQ(peak_of("switching:scheme=no-switch"), base + weights + wide);
+    CHECK_EQ(peak_of("switching:scheme=narrow-only"), base + weights + narrow);
     CHECK_EQ(peak_of("switching"), base + weights + wide);
     CHECK_EQ(peak_of("switching:scheme=sync-switch"), base + weights + wide);
     /* one block twice: the narrow one's own bytes and its weights, when all others are wide */
@@ -515,6 +539,7 @@ static void steps_are_as_wide_as_the_graph(void)
     } rows[] = {{"switching", NARROW_ROWS, NARROW_ROWS - 1},
                 {"switching:max_draft=3", NARROW_ROWS, 3},
                 {"switching:scheme=no-switch", WIDE_ROWS, WIDE_ROWS - 1},
+                {"switching:scheme=narrow-only", NARROW_ROWS, NARROW_ROWS - 1},
                 {"switching:scheme=both-resident-shared", NARROW_ROWS, NARROW_ROWS - 1}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct play *p = play_create(equal_blocks(2, 20 * MS), 1, &prompt, 90);
@@ -569,9 +594,11 @@ static void every_parameter_changes_some_output(void)
                 {"", "scheme=async-last-chunk", "scheme=progressive"},
                 {"", "scheme=progressive", "scheme=both-resident-copied"},
                 {"", "scheme=both-resident-copied", "scheme=both-resident-shared"},
+                {"", "scheme=no-switch", "scheme=narrow-only"},
                 {"", "back=reload-sync", "back=reload-in-idle"},
                 {"", "back=reload-in-idle", "back=keep-resident"},
                 {"", "free=before", "free=after"},
+                {"", "begin=first", "begin=late"},
                 {"", "window=chunk unhidden=wait", "window=next unhidden=wait"},
                 {"", "unhidden=start", "unhidden=wait"},
                 {"", "stall=block", "stall=window"},
@@ -701,6 +728,7 @@ static const struct unit_test tests[] = {
     {"the_greedy_rule_is_tight", the_greedy_rule_is_tight},
     {"schemes_take_what_they_should", schemes_take_what_they_should},
     {"a_prompt_too_short_has_a_schedule", a_prompt_too_short_has_a_schedule},
+    {"a_late_begin_spares_the_narrow_graph", a_late_begin_spares_the_narrow_graph},
     {"a_window_runs_into_the_next_chunk", a_window_runs_into_the_next_chunk},
     {"a_late_switch_stops_its_block_or_the_window", a_late_switch_stops_its_block_or_the_window},
     {"memory_peaks_where_it_should", memory_peaks_where_it_should},

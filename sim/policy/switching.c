@@ -14,11 +14,16 @@
  *                         those k run while P_j is switched
  *   both-resident-copied  both graphs loaded at the start, each with weights of its own
  *   both-resident-shared  the same, the weights resident once
+ *   narrow-only           the narrow graph for everything
  * The prompt runs in chunks of the wide graph's width; a chunk on a block that has switched runs as
  * ceil(chunk / narrow width) sub-chunks, the last padded.
  *
  * No two switches overlap, no two computations do, and no block is switched while it computes. A
  * block that is being switched stops the computation that needs it.
+ *
+ * The rule does not say when it begins: with the first chunk (begin=first), or, since the narrow
+ * graph may be slower on the prompt, with the fewest last chunks that take as long as all switches
+ * (begin=late).
  *
  * Where no k satisfies the rule (the window would need P_j itself, or ends) `unhidden` decides:
  * start at once and stall, or wait and try again after the next block. A block that the prompt does
@@ -33,10 +38,11 @@
 
 #include "sim/policy/serve.h"
 
-enum { SCHEME, BACK, FREE, WINDOW, UNHIDDEN, STALL, K, MAX_DRAFT, TREE };
-enum { NO_SWITCH, SYNC_SWITCH, ASYNC_LAST, PROGRESSIVE, BOTH_COPIED, BOTH_SHARED };
+enum { SCHEME, BACK, FREE, BEGIN, WINDOW, UNHIDDEN, STALL, K, MAX_DRAFT, TREE };
+enum { NO_SWITCH, SYNC_SWITCH, ASYNC_LAST, PROGRESSIVE, BOTH_COPIED, BOTH_SHARED, NARROW_ONLY };
 enum { BACK_SYNC, BACK_IDLE, BACK_KEEP };
 enum { FREE_BEFORE, FREE_AFTER };
+enum { BEGIN_FIRST, BEGIN_LATE };
 enum { WINDOW_CHUNK, WINDOW_NEXT };
 enum { UNHIDDEN_START, UNHIDDEN_WAIT };
 enum { STALL_BLOCK, STALL_WINDOW };
@@ -45,12 +51,17 @@ enum { ROLE_TARGET, ROLE_LOAD, ROLE_DRAFT };
 enum { WIDE, NARROW };
 enum { MAX_ROWS = 512, ALL_CELLS = INT32_MAX };
 
-static const char *const scheme_words[] = {
-    "no-switch",   "sync-switch",          "async-last-chunk",
-    "progressive", "both-resident-copied", "both-resident-shared",
-    NULL};
+static const char *const scheme_words[] = {"no-switch",
+                                           "sync-switch",
+                                           "async-last-chunk",
+                                           "progressive",
+                                           "both-resident-copied",
+                                           "both-resident-shared",
+                                           "narrow-only",
+                                           NULL};
 static const char *const back_words[] = {"reload-sync", "reload-in-idle", "keep-resident", NULL};
 static const char *const free_words[] = {"before", "after", NULL};
+static const char *const begin_words[] = {"first", "late", NULL};
 static const char *const window_words[] = {"chunk", "next", NULL};
 static const char *const unhidden_words[] = {"start", "wait", NULL};
 static const char *const stall_words[] = {"block", "window", NULL};
@@ -63,6 +74,9 @@ static const struct param params[] = {
      BACK_SYNC, 0, 0, back_words, 0},
     {"free", "a block's old graph is freed before or after the new one is loaded", FREE_BEFORE, 0,
      0, free_words, 0},
+    {"begin",
+     "progressive: from the first chunk on, or as late as the chunks left can hide all switches",
+     BEGIN_FIRST, 0, 0, begin_words, 0},
     {"window", "progressive: what hides a switch ends with the chunk, or runs into the next",
      WINDOW_CHUNK, 0, 0, window_words, 0},
     {"unhidden", "progressive: a switch that nothing hides starts and stalls, or waits",
@@ -97,6 +111,7 @@ struct switching {
     struct flight flight[SERVE_MAX_FLIGHT];
     /* the prompt: cells are (chunk, block), in the order of computation */
     bool prefilling, decoding;
+    bool begun;            /* its first switch has been planned */
     int32_t pos, n, block; /* the next cell's chunk and block; n == 0: through */
     int32_t left;          /* cells that may still be submitted */
     int32_t to, at;        /* a segment on the narrow graph: its end, its next row */
@@ -129,11 +144,17 @@ static int32_t min32(int32_t a, int32_t b)
 
 /* ---- the graphs ----------------------------------------------------------------------------- */
 
+/* Whether the scheme has two graphs. */
+static bool switches(const struct switching *p)
+{
+    return p->param[SCHEME] != NO_SWITCH && p->param[SCHEME] != NARROW_ONLY;
+}
+
 static int choose_graphs(struct switching *p, const struct exec_caps *caps, struct err *e)
 {
     const int32_t *weights = caps->graph_weights;
     int64_t scheme = p->param[SCHEME];
-    p->graph[WIDE] = 1;
+    p->graph[WIDE] = scheme == NARROW_ONLY ? 2 : 1;
     p->graph[NARROW] = 2;
     bool shared = weights[0] && weights[0] == weights[1];
     for (int32_t g = 1; scheme == BOTH_SHARED && !shared && g < caps->n_graphs; g++)
@@ -175,15 +196,9 @@ static int init(void *mem, const int64_t *param, const struct policy_env *env, s
                        "there is one about %d: give a belief, or a number of blocks",
                        p->blocks, env->belief->n_blocks);
     p->keep = param[BACK] == BACK_KEEP || param[SCHEME] == BOTH_COPIED ||
-              param[SCHEME] == BOTH_SHARED || param[SCHEME] == NO_SWITCH;
+              param[SCHEME] == BOTH_SHARED || !switches(p);
     serve_init(&p->serve, p + 1, env, 0, ROLE_TARGET);
     return choose_graphs(p, &env->caps, e);
-}
-
-/* Whether the scheme ends on the narrow graph. */
-static bool switches(const struct switching *p)
-{
-    return p->param[SCHEME] != NO_SWITCH;
 }
 
 /* Whether block b has still to be switched. */
@@ -323,12 +338,17 @@ static int64_t cell_ns(const struct switching *p, int32_t b, int32_t n)
     return side == NARROW ? ns * subchunks(p, n) : ns;
 }
 
+/* What has to be hidden: the believed time of block b's switch; with a fixed k, that many cells. */
+static int64_t need_ns(const struct switching *p, int32_t b)
+{
+    return p->param[K] == PARAM_AUTO ? p->serve.env->belief->load_ns[b] : p->param[K];
+}
+
 /* The smallest number of cells from the next one on that hide the switch of block j; 0: there is
  * none. *room is the number of those that could run beside it. */
 static int32_t hiding(const struct switching *p, int32_t j, int32_t *room)
 {
-    int64_t need = p->param[K] == PARAM_AUTO ? p->serve.env->belief->load_ns[j] : p->param[K];
-    int64_t sum = 0;
+    int64_t need = need_ns(p, j), sum = 0;
     int32_t pos = p->pos, n = p->n, b = p->block, k = 0;
     while (n && b != j) {
         sum += cell_ns(p, b, n);
@@ -455,6 +475,21 @@ static void switch_behind(struct switching *p, struct actions *out)
     }
 }
 
+/* Cells that run before the first switch. With begin=late all but those of the fewest last chunks
+ * that take as long on the wide graph as all switches. */
+static int32_t cells_before(const struct switching *p)
+{
+    int64_t chunk_ns = 0, switch_ns = 0, chunks = 0;
+    for (int32_t b = 0; b < p->blocks; b++) {
+        chunk_ns += cell_ns(p, b, p->width[WIDE]);
+        switch_ns += lacks(p, b) ? need_ns(p, b) : 0;
+    }
+    while (chunks * chunk_ns < switch_ns && chunks <= p->serve.n_prompt)
+        chunks++;
+    int32_t left = (p->serve.n_prompt - p->pos + p->width[WIDE] - 1) / p->width[WIDE];
+    return chunks < left ? (left - (int32_t)chunks) * p->blocks : 0;
+}
+
 static void decide_progressive(struct switching *p, struct actions *out)
 {
     int32_t j = p->blocks - 1, room;
@@ -463,6 +498,12 @@ static void decide_progressive(struct switching *p, struct actions *out)
     if (j < 0) {
         p->left = ALL_CELLS;
         return;
+    }
+    if (p->param[BEGIN] == BEGIN_LATE && !p->begun) {
+        p->begun = true;
+        p->left = cells_before(p);
+        if (p->left)
+            return;
     }
     if (!needed(p, j) && p->param[STALL] == STALL_BLOCK) {
         p->left = ALL_CELLS; /* the rest cannot stall: see switch_behind */
@@ -526,7 +567,7 @@ static void advance(struct switching *p, struct actions *out)
 static void begin(struct switching *p, struct actions *out)
 {
     struct serve *s = &p->serve;
-    p->prefilling = p->decoding = false;
+    p->prefilling = p->decoding = p->begun = false;
     p->pos = p->block = p->left = p->to = p->at = p->slot = 0;
     p->n = chunk_at(p, 0);
     p->head_id = -1; /* the prompt's end has not been submitted */
