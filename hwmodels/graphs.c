@@ -30,14 +30,70 @@ int graphs_init(const struct model_desc *m, const struct model_type *weights, in
         int32_t layers = each + (b < more);
         out->first_layer[b + 1] = out->first_layer[b] + layers;
         out->weight_bytes[b] = layers * model_layer_bytes(m, weights);
-        out->load_ns[b] = -1;
     }
-    int64_t outer = model_outer_bytes(m, weights), table = m->tied_embeddings ? 0 : outer / 2;
+    int64_t outer = model_outer_bytes(m, weights);
+    int64_t table = m->tied_embeddings ? 0 : m->vocabulary * model_type_bytes(weights, m->d_model);
     out->weight_bytes[0] += table;
     out->weight_bytes[n_blocks - 1] += outer - table;
+    out->head_ns = out->head_row_ns = -1;
     for (int32_t g = 0; g < n_graphs; g++)
         for (int32_t b = 0; b < n_blocks; b++)
-            out->compute_ns[g][b] = -1;
+            out->compute_ns[g][b] = out->load_ns[g][b] = out->attach_ns[g][b] = -1;
+    return ERR_OK;
+}
+
+static struct ops_step step_of(const struct roof_unit *u, int32_t rows, int32_t context)
+{
+    return (struct ops_step){.rows = rows,
+                             .context = context,
+                             .weights = u->weights,
+                             .head = u->weights,
+                             .activation_bytes = u->activation_bytes,
+                             .kv_bytes = u->kv_bytes};
+}
+
+/* The last norm and the head at so many rows: the last layer's step less the same without them. */
+static int head_at(const struct device *d, const struct roof_unit *u, const struct model_desc *m,
+                   int32_t rows, struct arena *arena, struct graphs *g, int64_t *ns, struct err *e)
+{
+    struct ops_step s = step_of(u, rows, 0);
+    struct explain_step x;
+    s.b0 = m->layers - 1;
+    s.b1 = m->layers;
+    s.head_rows = rows;
+    int code = explain_step(d, u, NULL, m, &s, arena, &x, e);
+    *ns = 0;
+    for (int32_t i = 0; i < x.n && !code; i++) {
+        const struct explain_row *row = &x.row[i];
+        if (row->op.layer >= 0 || row->op.kind == OP_EMBED)
+            continue;
+        *ns = *ns < 0 || !row->time.known ? -1 : *ns + row->time.ns;
+        g->extrapolated = g->extrapolated || row->time.extrapolated;
+        if (row->op.kind == OP_MATMUL)
+            g->head_bytes = row->time.bytes;
+    }
+    return code;
+}
+
+static int head_line(const struct device *d, const struct roof_unit *u, const struct model_desc *m,
+                     struct arena *arena, struct graphs *g, struct err *e)
+{
+    int32_t widest = 1;
+    int64_t one, all;
+    for (int32_t i = 0; i < g->n_graphs; i++)
+        widest = g->width[i] > widest ? g->width[i] : widest;
+    int code = head_at(d, u, m, 1, arena, g, &one, e);
+    if (!code)
+        code = head_at(d, u, m, widest, arena, g, &all, e);
+    if (code)
+        return code;
+    bool known = one >= 0 && all >= 0;
+    g->head_row_ns = !known ? -1 : widest > 1 && all > one ? (all - one) / (widest - 1) : 0;
+    g->head_ns = !known ? -1 : one - g->head_row_ns;
+    if (known && g->head_ns < 0) { /* the first row costs no more than others */
+        g->head_ns = 0;
+        g->head_row_ns = all / widest;
+    }
     return ERR_OK;
 }
 
@@ -47,36 +103,78 @@ int graphs_compute(const struct device *d, const struct roof_unit *u,
 {
     for (int32_t i = 0; i < g->n_graphs; i++)
         for (int32_t b = 0; b < g->n_blocks; b++) {
-            bool last = b == g->n_blocks - 1;
-            struct ops_step s = {.b0 = g->first_layer[b],
-                                 .b1 = g->first_layer[b + 1],
-                                 .rows = g->width[i],
-                                 .context = context,
-                                 .head_rows = last ? g->width[i] : 0,
-                                 .weights = u->weights,
-                                 .head = u->weights,
-                                 .activation_bytes = u->activation_bytes,
-                                 .kv_bytes = u->kv_bytes};
+            struct ops_step s = step_of(u, g->width[i], context);
             struct explain_step x;
+            s.b0 = g->first_layer[b];
+            s.b1 = g->first_layer[b + 1];
             int code = explain_step(d, u, attention, m, &s, arena, &x, e);
             if (code)
                 return code;
             g->compute_ns[i][b] = x.ns;
+            g->compute_bytes[i][b] = x.bytes;
             g->extrapolated = g->extrapolated || x.extrapolated;
         }
-    return ERR_OK;
+    return head_line(d, u, m, arena, g, e);
 }
 
-void graphs_load(const struct platform *p, int32_t graph, int64_t read_bytes, struct graphs *g)
+static int64_t read_ns(int64_t bytes, int64_t rate)
+{
+    return rate > 0 ? (int64_t)((double)bytes * 1e9 / (double)rate + 0.5) : -1;
+}
+
+void graphs_load(const struct platform *p, int64_t read_bytes, struct graphs *g)
 {
     int64_t rate = platform_storage_rate(&p->storage, read_bytes, &g->extrapolated);
     int64_t bus = p->bus.dram_bytes_per_s.value;
-    if (bus > 0 && (rate < 0 || rate > bus))
-        rate = rate < 0 ? -1 : bus;
-    for (int32_t b = 0; b < g->n_blocks; b++) {
-        double bytes = (double)(g->weight_bytes[b] + g->own_bytes[graph]);
-        g->load_ns[b] = rate > 0 ? (int64_t)(bytes * 1e9 / (double)rate + 0.5) : -1;
+    if (bus > 0 && rate > bus)
+        rate = bus;
+    for (int32_t i = 0; i < g->n_graphs; i++)
+        for (int32_t b = 0; b < g->n_blocks; b++) {
+            g->load_ns[i][b] = read_ns(g->weight_bytes[b] + g->own_bytes[i], rate);
+            g->attach_ns[i][b] = read_ns(g->own_bytes[i], rate);
+        }
+}
+
+static int64_t or_none(int64_t v)
+{
+    return v > 0 ? v : 0;
+}
+
+int graphs_spec(const struct device *d, const struct graphs *g, struct blocks_spec *out,
+                struct err *e)
+{
+    if (g->head_ns < 0)
+        return err_set(e, ERR_UNSUPPORTED, "device '%s' does not know the time of the head",
+                       d->name);
+    out->n = g->n_blocks;
+    out->n_graphs = g->n_graphs;
+    for (int32_t i = 0; i < g->n_graphs; i++) {
+        struct blocks_graph *to = &out->graph[i];
+        to->width = g->width[i];
+        to->weights = g->shared_weights ? 1 : 0;
+        for (int32_t b = 0; b < g->n_blocks; b++) {
+            if (g->compute_ns[i][b] < 0 || g->load_ns[i][b] < 0)
+                return err_set(e, ERR_UNSUPPORTED,
+                               "device '%s' does not know the time of a %s of block %" PRId32
+                               " at width %" PRId32 ": set what is null",
+                               d->name, g->compute_ns[i][b] < 0 ? "pass" : "load", b, g->width[i]);
+            to->compute_ns[b] = g->compute_ns[i][b];
+            to->compute_bytes[b] = g->compute_bytes[i][b];
+            to->load_ns[b] = g->load_ns[i][b];
+            to->load_bytes[b] = g->weight_bytes[b] + g->own_bytes[i];
+            to->attach_ns[b] = g->attach_ns[i][b];
+            to->attach_bytes[b] = to->own_bytes[b] = g->own_bytes[i];
+            out->weight_bytes[b] = g->weight_bytes[b];
+        }
     }
+    out->head_ns = g->head_ns;
+    out->head_row_ns = g->head_row_ns;
+    out->head_bytes = g->head_bytes;
+    out->memory_bytes = or_none(d->platform.memory.dram_bytes.value);
+    out->address_bytes = or_none(d->platform.memory.npu_space_bytes.value);
+    out->dram_bytes_per_s = or_none(d->platform.bus.dram_bytes_per_s.value);
+    out->max_ctx = d->max_ctx;
+    return ERR_OK;
 }
 
 int64_t graphs_resident(const struct graphs *g, bool resident[GRAPHS_MAX][GRAPHS_MAX_BLOCKS])

@@ -78,6 +78,8 @@ static void a_fit_finds_what_made_the_points(void)
             for (int c = 0; c < FIT_NUMBERS; c++)
                 CHECK_NEAR(found.cost[r][c], k.cost[r][c], 1e-6 * k.cost[r][c]);
         CHECK_NEAR(found.order, k.order, 0);
+        if (t[i].split) /* from 16 rows on, and not before */
+            CHECK_NEAR(m.point[4].ns, cost[1][0] + cost[1][2] * 4096 * 4096, 1);
         /* without a point the others foretell it */
         CHECK(fit_kernel(&m.problem, &k.form, 5, &found));
         CHECK_NEAR(fit_time(&m.problem, &found, &m.point[5]) / m.point[5].ns, 1, 1e-6);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "hwmodels/bus.h"
+#include "hwmodels/explain.h"
 #include "hwmodels/graphs.h"
 #include "hwmodels/thermal.h"
 #include "sim/core/fluid.h"
@@ -161,7 +162,7 @@ static void storage_between_two_sizes_is_linear(void)
     CHECK_EQ(platform_storage_rate(&s, 12001, &guess), 3000);
     CHECK(guess);
     guess = false;
-    CHECK_EQ(platform_storage_rate(&s, 3999, &guess), 1000);
+    CHECK_EQ(platform_storage_rate(&s, 2000, &guess), 1000);
     CHECK(guess);
     block[1].bytes_per_s.value = -1;
     CHECK_EQ(platform_storage_rate(&s, 6000, &guess), -1);
@@ -195,6 +196,8 @@ static void blocks_hold_all_weights_once(void)
     CHECK_EQ(g.first_layer[3], 28);
     int64_t all = m.layers * model_layer_bytes(&m, &w8) + model_outer_bytes(&m, &w8);
     CHECK_EQ(g.weight_bytes[0] + g.weight_bytes[1] + g.weight_bytes[2], all);
+    CHECK_EQ(g.weight_bytes[0],
+             10 * model_layer_bytes(&m, &w8)); /* tied: the table is the head's */
     CHECK_EQ(graphs_resident(&g, here), 0);
     for (int b = 0; b < 3; b++)
         here[0][b] = here[1][b] = true;
@@ -204,6 +207,10 @@ static void blocks_hold_all_weights_once(void)
     here[1][0] = false;
     here[0][2] = here[1][2] = false;
     CHECK_EQ(graphs_resident(&g, here), all - g.weight_bytes[2] + 2 * 1000 + 10);
+    CHECK_EQ(model_load("hwmodels/models/tinyllama-1.1b.yaml", &m, NULL), ERR_OK);
+    CHECK_EQ(graphs_init(&m, &w8, 2, g.width, 1, false, &g, NULL), ERR_OK);
+    CHECK_EQ(g.weight_bytes[0], 11 * model_layer_bytes(&m, &w8) + 32000 * 2048); /* a table each */
+    CHECK_EQ(g.weight_bytes[1] - g.weight_bytes[0], 2048 * 4);
 }
 
 static void what_does_not_fit_is_listed(void)
@@ -257,28 +264,80 @@ static void loads_and_passes_have_times(void)
     arena_init(&a);
     init_graphs(&m, false, &g);
     load("hwmodels/devices/redmi-k70-pro.yaml", NULL, &a, &d);
-    graphs_load(&d.platform, 1, 512000, &g);
+    graphs_load(&d.platform, 512000, &g);
     CHECK(!g.extrapolated);
-    CHECK_EQ(g.load_ns[1], (g.weight_bytes[1] + 10 + 2) / 4); /* 4 GB/s: 4 bytes per ns */
-    graphs_load(&d.platform, 1, 4000, &g);
-    CHECK_EQ(g.load_ns[1], (int64_t)((double)(g.weight_bytes[1] + 10) / 0.45 + 0.5));
+    CHECK_EQ(g.load_ns[1][1], (g.weight_bytes[1] + 10 + 2) / 4); /* 4 GB/s: 4 bytes per ns */
+    CHECK_EQ(g.attach_ns[0][1], 250);
+    graphs_load(&d.platform, 4000, &g);
+    CHECK_EQ(g.load_ns[1][1], (int64_t)((double)(g.weight_bytes[1] + 10) / 0.45 + 0.5));
     d.platform.bus.dram_bytes_per_s.value = 100000000; /* the bus is the slower one */
-    graphs_load(&d.platform, 0, 4000, &g);
-    CHECK_EQ(g.load_ns[1], (g.weight_bytes[1] + 1000) * 10);
-    CHECK_EQ(
-        graphs_compute(&d, device_unit(&d.processor[0], "qnn", NULL), NULL, &m, 512, &a, &g, &e),
-        ERR_OK);
+    graphs_load(&d.platform, 4000, &g);
+    CHECK_EQ(g.load_ns[0][1], (g.weight_bytes[1] + 1000) * 10);
+    const struct roof_unit *u = device_unit(&d.processor[0], "qnn", NULL);
+    CHECK_EQ(graphs_compute(&d, u, NULL, &m, 512, &a, &g, &e), ERR_OK);
     CHECK(g.compute_ns[0][0] > g.compute_ns[1][0] && g.compute_ns[1][0] > 0);
-    CHECK(g.compute_ns[0][0] > g.compute_ns[0][1]); /* 10 layers and 9 */
-    CHECK(g.compute_ns[0][2] > g.compute_ns[0][1]); /* the head */
+    CHECK_EQ(g.compute_ns[0][0] * 9, g.compute_ns[0][1] * 10); /* 10 layers and 9, no head */
+    CHECK_EQ(g.compute_ns[0][2], g.compute_ns[0][1]);
+    /* blocks and head are the whole step, at one row of the head */
+    struct ops_step s;
+    struct explain_step x;
+    ops_whole(&m, 32, 512, &s, &e);
+    s.weights = s.head = u->weights;
+    s.head_rows = 1;
+    CHECK_EQ(explain_step(&d, u, NULL, &m, &s, &a, &x, &e), ERR_OK);
+    int64_t sum = g.head_ns + g.head_row_ns;
+    for (int b = 0; b < 3; b++)
+        sum += g.compute_ns[1][b];
+    CHECK_NEAR((double)sum, (double)x.ns, 2);
     /* attention on a processor that nothing is known of */
-    CHECK_EQ(graphs_compute(&d, device_unit(&d.processor[0], "qnn", NULL),
-                            device_unit(&d.processor[2], NULL, NULL), &m, 512, &a, &g, &e),
+    CHECK_EQ(graphs_compute(&d, u, device_unit(&d.processor[2], NULL, NULL), &m, 512, &a, &g, &e),
              ERR_OK);
     CHECK_EQ(g.compute_ns[0][0], -1);
     load("hwmodels/devices/oneplus-13.yaml", NULL, &a, &d);
-    graphs_load(&d.platform, 1, 512000, &g);
-    CHECK_EQ(g.load_ns[0], -1);
+    graphs_load(&d.platform, 512000, &g);
+    CHECK_EQ(g.load_ns[0][0], -1);
+    arena_fini(&a);
+}
+
+/* A phone's rooflines as the cost model of static graphs. */
+static void graphs_become_a_cost_model(void)
+{
+    struct arena a;
+    struct device d;
+    struct model_desc m;
+    struct graphs g;
+    struct blocks_spec spec = {.name = "k70", .n_processors = 1, .processor = {{"npu", -1, -1}}};
+    const struct cost_model *model = NULL;
+    struct err e = {0};
+    arena_init(&a);
+    init_graphs(&m, true, &g);
+    load("hwmodels/devices/redmi-k70-pro.yaml", NULL, &a, &d);
+    CHECK_EQ(graphs_spec(&d, &g, &spec, &e), ERR_UNSUPPORTED); /* not computed yet */
+    CHECK_HAS(e.msg, "the head");
+    const struct roof_unit *u = device_unit(&d.processor[0], "qnn", NULL);
+    CHECK_EQ(graphs_compute(&d, u, NULL, &m, 0, &a, &g, &e), ERR_OK);
+    e = (struct err){0};
+    CHECK_EQ(graphs_spec(&d, &g, &spec, &e), ERR_UNSUPPORTED);
+    CHECK_HAS(e.msg, "a load of block 0 at width 256");
+    graphs_load(&d.platform, 512000, &g);
+    e = (struct err){0};
+    CHECK_EQ(graphs_spec(&d, &g, &spec, &e), ERR_OK);
+    CHECK_EQ(spec.graph[1].weights, 1);
+    CHECK_EQ(spec.graph[1].attach_ns[2], 3); /* 10 bytes at 4 GB/s */
+    CHECK_EQ(spec.graph[0].own_bytes[0], 1000);
+    CHECK_EQ(spec.address_bytes, INT64_C(4) << 30);
+    CHECK_EQ(spec.dram_bytes_per_s, 61900000000);
+    CHECK_EQ(blocks_cost_create(&spec, &a, &model, &e), ERR_OK);
+    CHECK_STR(e.msg, "");
+    if (model) {
+        struct job job = {.kind = JOB_LOAD};
+        struct cost cost;
+        job.graph = (struct job_graph){2, 1};
+        struct engine_state state = {0};
+        CHECK_EQ(model->ops->job(model, &job, &state, NULL, &cost, &e), ERR_OK);
+        CHECK_EQ(cost.alone_ns, g.load_ns[1][1]);
+        CHECK_EQ(cost.bytes, g.weight_bytes[1] + 10);
+    }
     arena_fini(&a);
 }
 
@@ -394,6 +453,7 @@ static const struct unit_test tests[] = {
     {"what_does_not_fit_is_listed", what_does_not_fit_is_listed},
     {"an_address_space_bounds_residency", an_address_space_bounds_residency},
     {"loads_and_passes_have_times", loads_and_passes_have_times},
+    {"graphs_become_a_cost_model", graphs_become_a_cost_model},
     {"graphs_that_cannot_be_are_refused", graphs_that_cannot_be_are_refused},
     {"warming_is_exponential", warming_is_exponential},
     {"a_governor_has_hysteresis", a_governor_has_hysteresis},
