@@ -208,7 +208,7 @@ static void blocks_hold_all_weights_once(void)
     here[0][2] = here[1][2] = false;
     CHECK_EQ(graphs_resident(&g, here), all - g.weight_bytes[2] + 2 * 1000 + 10);
     CHECK_EQ(model_load("hwmodels/models/tinyllama-1.1b.yaml", &m, NULL), ERR_OK);
-    CHECK_EQ(graphs_init(&m, &w8, 2, g.width, 1, false, &g, NULL), ERR_OK);
+    CHECK_EQ(graphs_init(&m, &w8, 2, &(int32_t){9}, 1, false, &g, NULL), ERR_OK);
     CHECK_EQ(g.weight_bytes[0], 11 * model_layer_bytes(&m, &w8) + 32000 * 2048); /* a table each */
     CHECK_EQ(g.weight_bytes[1] - g.weight_bytes[0], 2048 * 4);
 }
