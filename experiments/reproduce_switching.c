@@ -10,7 +10,7 @@
 #include "sim/base/yaml.h"
 #include "sim/exec/metrics.h"
 
-enum { MAX_LIST = 16, SCHEMES = 10, MAX_CASES = 1024 };
+enum { MAX_LIST = 16, SCHEMES = 11, MAX_CASES = 1024 };
 
 /* Nodes kept per level by the search for the optimum: about a second for the largest case. */
 enum { WIDTH = 50000, BRIEF_WIDTH = 1000 };
@@ -34,6 +34,7 @@ static const struct scheme {
     {"sync-switch", "switching:scheme=sync-switch,back=reload-in-idle", true, false},
     {"async-last-chunk", "switching:scheme=async-last-chunk,back=reload-in-idle", true, false},
     {"progressive", "switching:back=reload-in-idle", true, false},
+    {"progressive, free after", "switching:free=after,back=reload-in-idle", true, false},
     {"progressive, late", "switching:begin=late,back=reload-in-idle", true, false},
     {"progressive, late, wait", "switching:begin=late,unhidden=wait,back=reload-in-idle", true,
      false},

@@ -52,6 +52,7 @@ static void every_policy_says_what_the_target_says(void)
                                          "speculative:calibrate=1 overlap=serial topk=2 reuse=1",
                                          "speculative:calibrate=1 overlap=draft tree=plain",
                                          "switching:k=2",
+                                         "switching:k=2 calibrate=1 reuse=1 free=after",
                                          "switching:scheme=no-switch max_draft=9",
                                          "switching:scheme=async-last-chunk back=keep-resident",
                                          NULL};

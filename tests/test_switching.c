@@ -42,6 +42,7 @@ static struct blocks_spec equal_blocks(int32_t n, int64_t load_ns)
                             .n_graphs = 4,
                             .base_bytes = 10000000,
                             .max_ctx = 1024,
+                            .max_topk = 4,
                             .trees = true,
                             .n_processors = 3,
                             .processor = {{"npu", 1, 1}, {"io", 1, 1}, {"cpu", 1, 1}},
@@ -197,7 +198,8 @@ static void every_schedule_keeps_to_its_rules(void)
         "narrow-only"};
     static const char *const back[] = {"reload-sync", "reload-in-idle", "keep-resident"};
     static const char *const k[] = {"auto", "auto", "1", "3"};
-    static const char *const drafter[] = {"", "suffix", "lookup:branches=3 min_ngram=1"};
+    static const char *const drafter[] = {"", "suffix", "lookup:branches=3 min_ngram=1",
+                                          "aligned:history=2"};
     uint64_t round = 0;
     for (int s = 0; s < 7; s++)
         for (int i = 0; i < 3 * 16; i++, round++) {
@@ -205,17 +207,18 @@ static void every_schedule_keeps_to_its_rules(void)
             const int32_t prompt[3] = {(int32_t)draw(round, 10, 489) + 1,
                                        (int32_t)draw(round, 11, 20) + 1,
                                        64 * ((int32_t)draw(round, 12, 7) + 1)};
-            snprintf(
-                policy, sizeof policy,
-                "switching:scheme=%s back=%s free=%s window=%s unhidden=%s stall=%s k=%s begin=%s",
-                scheme[s], back[i / 16], i & 1 ? "after" : "before", i & 2 ? "next" : "chunk",
-                i & 4 ? "wait" : "start", i & 8 ? "window" : "block", k[draw(round, 13, 4)],
-                draw(round, 15, 2) ? "late" : "first");
+            snprintf(policy, sizeof policy,
+                     "switching:scheme=%s back=%s free=%s window=%s unhidden=%s stall=%s k=%s "
+                     "begin=%s%s",
+                     scheme[s], back[i / 16], i & 1 ? "after" : "before", i & 2 ? "next" : "chunk",
+                     i & 4 ? "wait" : "start", i & 8 ? "window" : "block", k[draw(round, 13, 4)],
+                     draw(round, 15, 2) ? "late" : "first",
+                     draw(round, 14, 4) == 3 ? " calibrate=1 reuse=1" : "");
             struct play *p = play_create(random_blocks(round), 3, prompt, 25);
             p->request[0].arrival_ns = 0;
             p->request[1].arrival_ns = 700 * MS;
             p->request[2].arrival_ns = REQUEST_AFTER_PREVIOUS;
-            if (played(p, policy, drafter[draw(round, 14, 3)])) {
+            if (played(p, policy, drafter[draw(round, 14, 4)])) {
                 CHECK(right_texts(p));
                 bool once = s > 0 && s < 4;
                 CHECK_EQ(p->times[0].n_switches, once ? p->spec.n : 0);
@@ -575,6 +578,35 @@ static void trees_are_kept_or_run_again(void)
     CHECK(policy_find("switching")->lossless((const int64_t[PARAM_MAX]){0}));
 }
 
+/* Every prompt row goes through the head, on whichever graph, once, and to the drafter in order. */
+static void calibration_covers_the_prompt(void)
+{
+    static const char *const scheme[] = {"progressive", "no-switch", "narrow-only"};
+    const int32_t prompt = 300;
+    for (int i = 0; i < 3; i++) {
+        char policy[80];
+        struct play *p = play_create(equal_blocks(2, 20 * MS), 1, &prompt, 30);
+        p->spec.head_ns = 1000;
+        p->spec.head_row_ns = 10;
+        snprintf(policy, sizeof policy, "switching:scheme=%s", scheme[i]);
+        CHECK(played(p, policy, "aligned"));
+        int64_t plain_ns = p->result.request[0].part_ns[PART_PREFILL];
+        int32_t heads = 0, passes = 0;
+        snprintf(policy, sizeof policy, "switching:scheme=%s calibrate=1", scheme[i]);
+        CHECK(played(p, policy, "aligned"));
+        CHECK(right_texts(p));
+        for (int32_t k = 0; k < p->spans.n; k++) {
+            const struct span *v = &p->span[k];
+            heads += v->kind == JOB_HEAD;
+            passes += v->kind == JOB_FORWARD && v->phase == PHASE_PREFILL && v->b1 == 2;
+        }
+        CHECK_EQ(heads, passes);
+        CHECK_EQ(p->result.request[0].part_ns[PART_PREFILL] - plain_ns,
+                 (heads - 1) * 1000 + 299 * 10);
+        play_destroy(p);
+    }
+}
+
 /* ---- parameters ----------------------------------------------------------------------------- */
 
 static uint64_t outcome(struct play *p, const char *policy, const char *drafter)
@@ -604,7 +636,10 @@ static void every_parameter_changes_some_output(void)
                 {"", "stall=block", "stall=window"},
                 {"", "k=auto", "k=1"},
                 {"suffix", "max_draft=2", "max_draft=5"},
-                {"lookup:branches=3 min_ngram=1", "tree=recompute", "tree=plain"}};
+                {"lookup:branches=3 min_ngram=1", "tree=recompute", "tree=plain"},
+                {"aligned", "calibrate=0", "calibrate=1"},
+                {"aligned", "topk=1 calibrate=1", "topk=3 calibrate=1"},
+                {"aligned", "reuse=0", "reuse=1"}};
     const struct param *params = policy_find("switching")->params;
     for (int32_t i = 0; i < param_count(params); i++) {
         bool walked = false;
@@ -669,6 +704,15 @@ static void what_it_lacks_is_named(void)
     p->spec.graph[1].width = WIDE_ROWS + 1;
     CHECK_EQ(play(p, "switching:k=2", ""), ERR_UNSUPPORTED);
     CHECK_HAS(p->e.msg, "the wide one comes first");
+    p->spec.graph[1].width = NARROW_ROWS;
+    CHECK_EQ(play(p, "switching:k=2 calibrate=1", ""), ERR_UNSUPPORTED);
+    CHECK_HAS(p->e.msg, "teach a drafter, and there is none");
+    CHECK_EQ(play(p, "switching:k=2 reuse=1", ""), ERR_UNSUPPORTED);
+    CHECK_EQ(play(p, "switching:k=2 calibrate=1 topk=5", "aligned"), ERR_UNSUPPORTED);
+    CHECK_HAS(p->e.msg, "topk is 5, this executor gives at most 4");
+    p->spec.max_topk = 0;
+    CHECK_EQ(play(p, "switching:k=2 calibrate=1", "aligned"), ERR_UNSUPPORTED);
+    CHECK_HAS(p->e.msg, "which this executor does not give");
     p->spec.n_graphs = 1;
     CHECK_EQ(play(p, "switching:k=2", ""), ERR_UNSUPPORTED);
     CHECK_HAS(p->e.msg, "needs 2 static graphs, this executor has 1");
@@ -737,6 +781,7 @@ static const struct unit_test tests[] = {
     {"the_way_back_costs_what_it_should", the_way_back_costs_what_it_should},
     {"steps_are_as_wide_as_the_graph", steps_are_as_wide_as_the_graph},
     {"trees_are_kept_or_run_again", trees_are_kept_or_run_again},
+    {"calibration_covers_the_prompt", calibration_covers_the_prompt},
     {"every_parameter_changes_some_output", every_parameter_changes_some_output},
     {"a_belief_decides_and_its_errors_tell", a_belief_decides_and_its_errors_tell},
     {"what_it_lacks_is_named", what_it_lacks_is_named},

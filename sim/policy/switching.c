@@ -32,13 +32,30 @@
  * on the narrow graph.
  *
  * Decoding: on the graph in place, every step as wide as it is; with a drafter, its first tokens
- * up to that width are verified in one step. `tree` is as in the policy speculative. */
+ * up to that width are verified in one step. `tree` and `reuse` are as in the policy speculative.
+ * With calibrate=1 the LM head runs on every row of the prompt and a CALIBRATE job takes each
+ * pass's topk likely tokens to the drafter, beside the passes after it; the first draft waits for
+ * all. */
 #include <assert.h>
 #include <string.h>
 
 #include "sim/policy/serve.h"
 
-enum { SCHEME, BACK, FREE, BEGIN, WINDOW, UNHIDDEN, STALL, K, MAX_DRAFT, TREE };
+enum {
+    SCHEME,
+    BACK,
+    FREE,
+    BEGIN,
+    WINDOW,
+    UNHIDDEN,
+    STALL,
+    K,
+    MAX_DRAFT,
+    TREE,
+    CALIBRATE,
+    TOPK,
+    REUSE
+};
 enum { NO_SWITCH, SYNC_SWITCH, ASYNC_LAST, PROGRESSIVE, BOTH_COPIED, BOTH_SHARED, NARROW_ONLY };
 enum { BACK_SYNC, BACK_IDLE, BACK_KEEP };
 enum { FREE_BEFORE, FREE_AFTER };
@@ -89,6 +106,11 @@ static const struct param params[] = {
      MAX_ROWS - 1, NULL, 0},
     {"tree", "how a path that is not first in the batch is kept", TREE_RECOMPUTE, 0, 0, tree_words,
      0},
+    {"calibrate", "1: the drafter is told the likely tokens at every prompt position", 0, 0, 1,
+     NULL, 0},
+    {"topk", "likely tokens of a position, with calibrate=1", 4, 1, 64, NULL, 0},
+    {"reuse", "1: the drafter is shown the verified rows and the target's choices", 0, 0, 1, NULL,
+     0},
     {.name = NULL}};
 
 static const char *const roles[] = {"target", "load", "draft", NULL};
@@ -124,6 +146,11 @@ struct switching {
     int32_t n_rows; /* of the step being verified */
     bool chain;
     int32_t token[MAX_ROWS], parent[MAX_ROWS];
+    int32_t n_calibrated; /* prompt positions handed on */
+    /* reuse: the step that the next DRAFT shows */
+    int32_t n_shown;
+    bool shown_chain;
+    int32_t shown_token[MAX_ROWS], shown_parent[MAX_ROWS], shown_choice[MAX_ROWS];
 };
 
 static bool lossless(const int64_t *param)
@@ -181,6 +208,24 @@ static int choose_graphs(struct switching *p, const struct exec_caps *caps, stru
     return ERR_OK;
 }
 
+static int check_drafting(const int64_t *param, const struct policy_env *env, struct err *e)
+{
+    bool calibrates = param[CALIBRATE] != 0;
+    if ((calibrates || param[REUSE]) && !env->n_drafters)
+        return err_set(e, ERR_UNSUPPORTED,
+                       "calibrate=1 and reuse=1 teach a drafter, and there is none: name one, or "
+                       "set them to 0");
+    if (calibrates && !(env->caps.features & EXEC_CALIBRATES))
+        return err_set(e, ERR_UNSUPPORTED,
+                       "calibrate=1 needs the likely tokens of prompt rows, which this executor "
+                       "does not give: set calibrate=0");
+    if (calibrates && param[TOPK] > env->caps.max_topk)
+        return err_set(e, ERR_UNSUPPORTED,
+                       "topk is %d, this executor gives at most %d likely tokens", (int)param[TOPK],
+                       env->caps.max_topk);
+    return ERR_OK;
+}
+
 static int init(void *mem, const int64_t *param, const struct policy_env *env, struct err *e)
 {
     struct switching *p = mem;
@@ -198,7 +243,8 @@ static int init(void *mem, const int64_t *param, const struct policy_env *env, s
     p->keep = param[BACK] == BACK_KEEP || param[SCHEME] == BOTH_COPIED ||
               param[SCHEME] == BOTH_SHARED || !switches(p);
     serve_init(&p->serve, p + 1, env, 0, ROLE_TARGET);
-    return choose_graphs(p, &env->caps, e);
+    int rc = check_drafting(param, env, e);
+    return rc ? rc : choose_graphs(p, &env->caps, e);
 }
 
 /* Whether block b has still to be switched. */
@@ -367,18 +413,23 @@ static int32_t hiding(const struct switching *p, int32_t j, int32_t *room)
     return sum >= need ? k : 0;
 }
 
-static void head(struct switching *p, int64_t after, const struct job_forward *f,
+/* The LM head behind a pass: on the prompt's last row, or on every row for calibration. */
+static void head(struct switching *p, int64_t after, const struct job_forward *f, bool last,
                  struct actions *out)
 {
+    bool tops = p->param[CALIBRATE] != 0;
     struct job job = {.kind = JOB_HEAD, .phase = PHASE_PREFILL, .role = ROLE_TARGET};
     job.n_wait = 1;
     job.wait[0] = after;
     job.forward = *f;
     job.forward.slot_in = f->slot_out;
     job.forward.slot_out = -1;
-    job.forward.want = WANT_ARGMAX;
-    job.forward.want_from = f->n - 1;
-    p->head_id = serve_submit(&p->serve, &job, out);
+    job.forward.want = tops ? WANT_TOPK : WANT_ARGMAX;
+    job.forward.want_from = tops ? 0 : f->n - 1;
+    job.forward.want_k = tops ? (int32_t)p->param[TOPK] : 0;
+    int64_t id = serve_submit(&p->serve, &job, out);
+    if (last)
+        p->head_id = id;
 }
 
 /* One FORWARD: the chunk's rows from p->at on through blocks [p->block, p->to) of their graph. */
@@ -388,7 +439,8 @@ static void forward(struct switching *p, struct actions *out)
     int32_t n = min32(p->width[side], p->n - p->at);
     for (int32_t b = p->block; b < p->to; b++)
         assert(!arriving(p, b));
-    bool ends = p->to == p->blocks && p->pos + p->at + n == p->serve.n_prompt;
+    bool last = p->to == p->blocks && p->pos + p->at + n == p->serve.n_prompt;
+    bool ends = last || (p->to == p->blocks && p->param[CALIBRATE]);
     struct job job = {.kind = JOB_FORWARD, .phase = PHASE_PREFILL, .role = ROLE_TARGET};
     job.forward = (struct job_forward){.graph = p->graph[side],
                                        .b0 = p->block,
@@ -402,7 +454,7 @@ static void forward(struct switching *p, struct actions *out)
     int64_t id = submit(p, &job, side, out);
     p->at += n;
     if (ends)
-        head(p, id, &job.forward, out);
+        head(p, id, &job.forward, last, out);
 }
 
 /* The segment's end: cells of one chunk and one graph. */
@@ -433,7 +485,7 @@ static void close_segment(struct switching *p)
 /* Submits what may be submitted, as far as there is room in flight. */
 static void compute(struct switching *p, struct actions *out)
 {
-    int32_t room = min32(p->serve.env->caps.max_jobs, SERVE_MAX_FLIGHT) - 4;
+    int32_t room = min32(p->serve.env->caps.max_jobs, SERVE_MAX_FLIGHT) - 5;
     while (p->n && p->left && p->serve.n_flight < room) {
         if (!p->at)
             open_segment(p);
@@ -571,7 +623,7 @@ static void begin(struct switching *p, struct actions *out)
     p->pos = p->block = p->left = p->to = p->at = p->slot = 0;
     p->n = chunk_at(p, 0);
     p->head_id = -1; /* the prompt's end has not been submitted */
-    p->n_fresh = 0;
+    p->n_fresh = p->n_calibrated = p->n_shown = 0;
     if (s->env->n_drafters) {
         struct job job = {.kind = JOB_DRAFT, .phase = PHASE_DRAFT, .role = ROLE_DRAFT};
         job.draft = (struct job_draft){.n = s->n_prompt, .token = s->prompt};
@@ -616,6 +668,7 @@ static void submit_step(struct switching *p, struct actions *out)
 static void verify(struct switching *p, const struct draft_tree *tree, struct actions *out)
 {
     int32_t n = tree ? tree->n : 0;
+    p->n_shown = 0;
     p->n_rows = n + 1;
     p->token[0] = p->serve.root;
     p->parent[0] = -1;
@@ -637,6 +690,12 @@ static void decode_step(struct switching *p, struct actions *out)
     }
     struct job job = {.kind = JOB_DRAFT, .phase = PHASE_DRAFT, .role = ROLE_DRAFT};
     job.draft = (struct job_draft){.n = p->n_fresh, .token = p->fresh, .max_nodes = nodes};
+    if (p->param[REUSE] && p->n_shown > 1) {
+        job.draft.n_rows = p->n_shown;
+        job.draft.row_token = p->shown_token;
+        job.draft.row_parent = p->shown_chain ? NULL : p->shown_parent;
+        job.draft.row_choice = p->shown_choice;
+    }
     p->draft_id = serve_submit(&p->serve, &job, out);
     p->n_fresh = 0;
 }
@@ -663,6 +722,19 @@ static void commit(struct switching *p, const int32_t *row, int32_t n, struct ac
     serve_submit(&p->serve, &job, out);
 }
 
+/* Keeps a step as it was verified, before a path of it is run again. */
+static void show(struct switching *p, const int32_t *choice)
+{
+    size_t bytes = (size_t)p->n_rows * sizeof *choice;
+    if (p->n_shown)
+        return;
+    p->n_shown = p->n_rows;
+    p->shown_chain = p->chain;
+    memcpy(p->shown_token, p->token, bytes);
+    memcpy(p->shown_parent, p->parent, bytes);
+    memcpy(p->shown_choice, choice, bytes);
+}
+
 static int verified(struct switching *p, const struct done *done, struct actions *out)
 {
     if (done->n_choice != p->n_rows)
@@ -671,6 +743,7 @@ static int verified(struct switching *p, const struct done *done, struct actions
     const int32_t *parent = p->chain ? NULL : p->parent;
     int32_t kept = exec_accept(p->n_rows, p->token, parent, done->choice, row);
     bool first = true;
+    show(p, done->choice);
     for (int32_t i = 0; i < kept; i++)
         first = first && row[i] == i;
     if (!first && p->param[TREE] == TREE_RECOMPUTE) {
@@ -693,15 +766,37 @@ static int verified(struct switching *p, const struct done *done, struct actions
 
 /* ---- events --------------------------------------------------------------------------------- */
 
+/* A pass of the prompt has its outputs; the last one's bring the first token. */
+static int headed(struct switching *p, const struct done *done, struct actions *out)
+{
+    bool tops = p->param[CALIBRATE] != 0;
+    if (done->n_choice < 1 || (tops && done->k < 1))
+        return ERR_POLICY;
+    if (tops) {
+        struct job job = {.kind = JOB_CALIBRATE, .phase = PHASE_DRAFT, .role = ROLE_DRAFT};
+        job.calibrate = (struct job_calibrate){.pos = p->n_calibrated,
+                                               .n = done->n_choice,
+                                               .k = done->k,
+                                               .top = done->top,
+                                               .logit = done->logit};
+        p->n_calibrated += done->n_choice;
+        serve_submit(&p->serve, &job, out);
+    }
+    if (done->id != p->head_id) {
+        advance(p, out);
+        return ERR_OK;
+    }
+    p->head_id = 0;
+    p->serve.pos = p->serve.n_prompt;
+    emit(p, done->choice + done->n_choice - 1, 1, out);
+    return ERR_OK;
+}
+
 static int handle(struct switching *p, const struct done *done, struct actions *out)
 {
-    if (done->id == p->head_id) {
-        if (done->n_choice != 1)
-            return ERR_POLICY;
-        p->head_id = 0;
-        p->serve.pos = p->serve.n_prompt;
-        emit(p, done->choice, 1, out);
-    } else if (done->id == p->draft_id) {
+    if (done->job_kind == JOB_HEAD)
+        return headed(p, done, out);
+    if (done->id == p->draft_id) {
         p->draft_id = 0;
         verify(p, &done->tree, out);
     } else if (done->id == p->verify_id) {
