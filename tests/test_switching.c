@@ -394,6 +394,9 @@ static void schemes_take_what_they_should(void)
     for (int32_t b = 0; b < 6; b++)
         s.graph[1].compute_ns[b] = 3 * MS;
     CHECK_EQ(objective_of(s, 150, "switching:scheme=narrow-only"), (2 * 8 + 3) * 6 * 3 * MS);
+    /* that a block is freed later, and in no time, changes no time */
+    CHECK_EQ(objective_of(equal_blocks(6, 20 * MS), 192, "switching:free=after"),
+             objective_of(equal_blocks(6, 20 * MS), 192, "switching"));
     /* freeing takes its time too */
     for (int32_t b = 0; b < 6; b++)
         s.graph[0].free_ns[b] = 2 * MS;

@@ -308,6 +308,16 @@ static bool computes(const struct switching *p, int32_t b)
     return false;
 }
 
+/* A block's new graph is on its way: the next switch cannot begin. An old one that is only leaving
+ * is not in its way. */
+static bool fetching(const struct switching *p)
+{
+    for (int32_t i = 0; i < p->n_flight; i++)
+        if (p->flight[i].kind == JOB_LOAD)
+            return true;
+    return false;
+}
+
 /* Block b's new graph is on its way. */
 static bool arriving(const struct switching *p, int32_t b)
 {
@@ -501,7 +511,7 @@ static void compute(struct switching *p, struct actions *out)
  * with a window, or after the last. */
 static bool may_switch_behind(const struct switching *p)
 {
-    if (loading(p))
+    if (fetching(p))
         return false;
     switch (p->param[SCHEME]) {
     case SYNC_SWITCH:
@@ -559,11 +569,11 @@ static void decide_progressive(struct switching *p, struct actions *out)
     }
     if (!needed(p, j) && p->param[STALL] == STALL_BLOCK) {
         p->left = ALL_CELLS; /* the rest cannot stall: see switch_behind */
-        if (!loading(p))
+        if (!fetching(p))
             move_block(p, NARROW, j, p->keep, out);
         return;
     }
-    if (loading(p)) {
+    if (fetching(p)) {
         p->left = p->param[STALL] == STALL_BLOCK && !arriving(p, p->block);
         return;
     }
