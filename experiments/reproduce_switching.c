@@ -468,6 +468,7 @@ static void map_budgets(struct sweep *w, const struct switching_case *c, const s
                         const char *use, bool sharing)
 {
     double from = NAN, to = NAN, least = NAN, most = NAN;
+    const char *rival = NULL;
     for (int32_t i = 0; i < w->budgets.n; i++) {
         double budget = (double)w->budgets.v[i];
         int32_t own = fastest(p, budget, sharing, true);
@@ -484,10 +485,12 @@ static void map_budgets(struct sweep *w, const struct switching_case *c, const s
             r.other = schemes[other].name;
             r.other_ms = p[other].e2e_ms;
         }
+        if (own >= 0 && other >= 0 && !rival)
+            rival = r.other;
         if (own >= 0 && other >= 0)
             r.gain_pct = 100 * (r.other_ms / r.e2e_ms - 1);
         put_row(w, c, &r);
-        if (r.gain_pct > 0.005) {
+        if (r.gain_pct > 0.05) {
             from = isnan(from) ? budget : from;
             to = budget;
             least = !(r.gain_pct >= least) ? r.gain_pct : least;
@@ -497,9 +500,10 @@ static void map_budgets(struct sweep *w, const struct switching_case *c, const s
     reproduce_note(w->c, "  %-6s load %.1f s, %-16s weights %-10s: ", c->device->name,
                    (double)c->load_ns / 1e9, use, sharing ? "shared" : "not shared");
     if (isnan(from))
-        reproduce_note(w->c, "never\n");
+        reproduce_note(w->c, "never; %s is as fast\n", rival ? rival : "nothing");
     else
-        reproduce_note(w->c, "from %.0f to %.0f MB, by %.1f to %.1f %%\n", from, to, least, most);
+        reproduce_note(w->c, "from %.0f to %.0f MB, by %.1f to %.1f %%; next is %s\n", from, to,
+                       least, most, rival);
 }
 
 static int map_point(struct sweep *w, struct switching_case *c, struct err *e)
