@@ -500,7 +500,7 @@ static void map_budgets(struct sweep *w, const struct switching_case *c, const s
     reproduce_note(w->c, "  %-6s load %.1f s, %-16s weights %-10s: ", c->device->name,
                    (double)c->load_ns / 1e9, use, sharing ? "shared" : "not shared");
     if (isnan(from))
-        reproduce_note(w->c, "never; %s is as fast\n", rival ? rival : "nothing");
+        reproduce_note(w->c, "never; %s is at least as fast\n", rival ? rival : "nothing");
     else
         reproduce_note(w->c, "from %.0f to %.0f MB, by %.1f to %.1f %%; next is %s\n", from, to,
                        least, most, rival);
