@@ -1,4 +1,4 @@
-/* Quasi-random points (Sobol's sequence, GSL): they fill a unit cube more evenly than random ones. */
+/* Quasi-random points (Sobol's sequence, GSL): they fill a cube more evenly than random ones. */
 #ifndef TANDEM_ANALYSIS_QUASI_H
 #define TANDEM_ANALYSIS_QUASI_H
 

@@ -55,43 +55,56 @@ static const char *const *columns_of(const struct reproduction *r)
     return r->columns ? r->columns : reproduce_cell_columns;
 }
 
+/* What is the same for all entries of a command. */
+struct chosen {
+    const struct reproduction *entry[MAX_ENTRIES];
+    int n;
+    uint64_t seed;
+    struct arena *arena;
+    const struct t3_fit *table3;
+};
+
 /* Runs one entry into `rows`. */
-static int run_one(const struct reproduction *r, struct output *rows, FILE *notes, bool brief,
-                   uint64_t seed, struct err *e)
+static int run_one(struct chosen *s, int i, struct output *rows, FILE *notes, struct err *e)
 {
-    struct reproduce_context c = {
-        .arena = rows->arena, .rows = rows, .notes = notes, .brief = brief, .seed = seed};
+    const struct reproduction *r = s->entry[i];
+    struct reproduce_context c = {.arena = s->arena,
+                                  .rows = rows,
+                                  .notes = notes,
+                                  .brief = s->n > 1,
+                                  .seed = s->seed,
+                                  .table3 = &s->table3};
     int rc = r->run(&c, e);
     return rc || !rows->code ? rc : err_set(e, rows->code, "no memory for the rows");
 }
 
 /* Each entry under its name: notes, then rows. */
-static int run_tables(const struct reproduction *const *entry, int n, uint64_t seed,
-                      struct arena *arena, struct err *e)
+static int run_tables(struct chosen *s, struct err *e)
 {
     int rc = ERR_OK;
-    for (int i = 0; i < n && !rc; i++) {
+    for (int i = 0; i < s->n && !rc; i++) {
+        const struct reproduction *r = s->entry[i];
         struct output rows;
-        output_init(&rows, arena, columns_of(entry[i]));
-        printf("%s%s: %s\n", i ? "\n" : "", entry[i]->name, entry[i]->source);
-        rc = run_one(entry[i], &rows, stdout, n > 1, seed, e);
+        output_init(&rows, s->arena, columns_of(r));
+        printf("%s%s: %s\n", i ? "\n" : "", r->name, r->source);
+        rc = run_one(s, i, &rows, stdout, e);
         if (!rc && output_print(&rows, OUTPUT_TABLE, stdout))
-            rc = err_set(e, ERR_IO, "the rows of %s could not be printed", entry[i]->name);
+            rc = err_set(e, ERR_IO, "the rows of %s could not be printed", r->name);
     }
     return rc;
 }
 
 /* The rows of all entries: one JSON array, or a CSV whose header is repeated where the columns
  * change. Nothing is printed unless all succeed. */
-static int run_rows(const struct reproduction *const *entry, int n, enum output_format format,
-                    uint64_t seed, struct arena *arena, struct err *e)
+static int run_rows(struct chosen *s, enum output_format format, struct err *e)
 {
     struct output rows[MAX_ENTRIES];
     int tables = 0, rc = ERR_OK;
-    for (int i = 0; i < n && !rc; i++) {
-        if (!i || columns_of(entry[i]) != columns_of(entry[i - 1]))
-            output_init(&rows[tables++], arena, columns_of(entry[i]));
-        rc = run_one(entry[i], &rows[tables - 1], NULL, n > 1, seed, e);
+    for (int i = 0; i < s->n && !rc; i++) {
+        const char *const *columns = columns_of(s->entry[i]);
+        if (!i || columns != columns_of(s->entry[i - 1]))
+            output_init(&rows[tables++], s->arena, columns);
+        rc = run_one(s, i, &rows[tables - 1], NULL, e);
     }
     if (rc)
         return rc;
@@ -116,8 +129,8 @@ static int run(int argc, char **argv)
     struct args a;
     struct err e = {0};
     struct arena arena;
-    const struct reproduction *entry[MAX_ENTRIES];
-    int format = 0, n = 0, code = args_parse(&command_reproduce, argc, argv, &a);
+    struct chosen s = {.arena = &arena};
+    int format = 0, code = args_parse(&command_reproduce, argc, argv, &a);
     int64_t seed = 1;
     if (code != ARGS_GO_ON)
         return code;
@@ -127,13 +140,12 @@ static int run(int argc, char **argv)
     if (!rc && !a.n)
         return list((enum output_format)format);
     if (!rc)
-        rc = choose(a.arg[0], entry, &n, &e);
+        rc = choose(a.arg[0], s.entry, &s.n, &e);
     if (rc)
         return command_fail(&e);
+    s.seed = (uint64_t)seed;
     arena_init(&arena);
-    rc = format == OUTPUT_TABLE
-             ? run_tables(entry, n, (uint64_t)seed, &arena, &e)
-             : run_rows(entry, n, (enum output_format)format, (uint64_t)seed, &arena, &e);
+    rc = format == OUTPUT_TABLE ? run_tables(&s, &e) : run_rows(&s, (enum output_format)format, &e);
     code = rc ? command_fail(&e) : command_end();
     arena_fini(&arena);
     return code;

@@ -13,6 +13,8 @@
 #include "sim/base/arena.h"
 #include "sim/base/err.h"
 
+struct t3_fit;
+
 struct reproduce_context {
     struct arena *arena;
     struct output *rows; /* with the entry's columns */
@@ -20,6 +22,8 @@ struct reproduce_context {
                     only rows are wanted: reproduce_note then does nothing */
     bool brief;  /* as a part of `all`: grids may be coarser, and the notes say so */
     uint64_t seed;
+    const struct t3_fit *
+        *table3; /* what entries share of Table 3 (table3_search.h); NULL until made */
 };
 
 struct reproduction {
@@ -31,8 +35,9 @@ struct reproduction {
     int (*run)(struct reproduce_context *c, struct err *e);
 };
 
-extern const struct reproduction reproduce_audit, reproduce_table4, reproduce_fig5, reproduce_fig6,
-    reproduce_memory, reproduce_negatives, reproduce_switching;
+extern const struct reproduction reproduce_audit, reproduce_table3, reproduce_table4,
+    reproduce_ranges, reproduce_fig5, reproduce_fig6, reproduce_fig13, reproduce_memory,
+    reproduce_negatives, reproduce_switching;
 
 /* NULL-terminated. */
 extern const struct reproduction *const reproduce_registry[];

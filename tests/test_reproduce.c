@@ -1,4 +1,5 @@
-/* What `tandem reproduce` computes with: published values, lines, quasi-random points. */
+/* What `tandem reproduce` computes with: readers of published values, the closed form of Table 3
+ * against hand-made schedules and the simulator, the search against areas known beforehand. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -7,8 +8,12 @@
 #include "experiments/fig6.h"
 #include "experiments/published.h"
 #include "experiments/reproduce.h"
+#include "experiments/table3_search.h"
+#include "sim/exec/metrics.h"
+#include "sim/exec/sim.h"
 #include "tests/scratch.h"
 #include "tests/unit.h"
+#include "tests/world.h"
 
 /* ---- published values ----------------------------------------------------------------------- */
 
@@ -87,15 +92,184 @@ static void published_files_are_refused_by_place(void)
     }
 }
 
-static void fig6_is_a_line_through_its_points(void)
+static void every_committed_file_says_where_its_numbers_are_from(void)
 {
     struct arena arena;
+    struct table3 t;
     struct fig6 f;
     struct err e = {0};
     arena_init(&arena);
+    CHECK_EQ(table3_read("experiments/published/table3.yaml", &t, &arena, &e), ERR_OK);
     CHECK_EQ(fig6_read(&f, &arena, &e), ERR_OK);
-    CHECK_NEAR(line_at(fig6_line(&f), 1), 51.1, 1e-9);
+    CHECK_NEAR(t.cell[T3_Q15][T3_OURS], 15.08, 0);
+    CHECK_NEAR(t.gain, 4.21 / 3.60, 1e-12);
+    /* sizes as the models' cards have them, in billions */
+    CHECK_NEAR((t.model[T3_Q15].linear_params + t.model[T3_Q15].head_params) / 1e9, 1.54, 0.01);
+    CHECK_NEAR((t.model[T3_Q05].linear_params + t.model[T3_Q05].head_params) / 1e9, 0.49, 0.01);
+    CHECK_NEAR((t.model[T3_L3].linear_params + t.model[T3_L3].head_params) / 1e9, 3.21, 0.01);
+    for (int32_t u = 0; u < T3_SHARED; u++)
+        CHECK(t.shared[u].source && *t.shared[u].source);
     CHECK_NEAR(line_at(fig6_line(&f), 32), 182.4, 1e-9);
+    arena_fini(&arena);
+}
+
+/* ---- switching ------------------------------------------------------------------------------ */
+
+static void the_worked_example_hides_every_load(void)
+{
+    /* N = 6, two chunks, a load of two blocks: P6, P5, P4 in the first chunk, P3, P2, P1 in the
+     * second (arXiv 2510.15312v3, section 3.2). */
+    CHECK_NEAR(t3_progressive_ms(6, 2, 1, 1, 2, false), 12, 1e-12);
+    /* on G2 a block takes half as long again: P5, P6 in the first chunk, P3 .. P6 in the second */
+    CHECK_NEAR(t3_progressive_ms(6, 2, 1, 1.5, 2, false), 12 + 0.5 * (2 + 4), 1e-12);
+}
+
+static void eq_1_is_tight_at_its_boundary(void)
+{
+    /* A load a little longer than two blocks needs k = 3: P6 loads behind P1..P3, P5 must wait for
+     * the second chunk, and four loads are left to the end. */
+    double load = 2.0001;
+    CHECK_NEAR(t3_progressive_ms(6, 2, 1, 1, load, false), 12 + 4 * load, 1e-12);
+    CHECK_NEAR(t3_progressive_ms(6, 2, 1, 1, 2, false), 12, 1e-12);
+}
+
+static void a_load_that_nothing_covers_waits_or_stalls(void)
+{
+    /* Two blocks of 10 ms, one chunk, loads of 25 ms: waiting loads both at the end; stalling loads
+     * P2 from 0 to 25, runs it on G2 (40 ms) while P1 loads. */
+    CHECK_NEAR(t3_progressive_ms(2, 1, 10, 40, 25, false), 20 + 2 * 25, 1e-12);
+    CHECK_NEAR(t3_progressive_ms(2, 1, 10, 40, 25, true), 25 + 40, 1e-12);
+    /* one block never runs while it loads */
+    CHECK_NEAR(t3_progressive_ms(1, 3, 10, 40, 25, true), 30 + 25, 1e-12);
+}
+
+static void loads_behind_the_last_chunk(void)
+{
+    /* P1 ran at 50 and loads until 65, P2 after it until 80. */
+    CHECK_NEAR(t3_last_chunk_ms(2, 3, 10, 15), 80, 1e-12);
+    /* loads shorter than blocks: only the last one is seen */
+    CHECK_NEAR(t3_last_chunk_ms(4, 2, 10, 3), 80 + 3, 1e-12);
+}
+
+/* ---- the closed form against the simulator -------------------------------------------------- */
+
+/* ms per output token of the only request, prefill included. */
+static double simulated(const char *policy, const char *drafter, const struct request *request,
+                        double *accepted)
+{
+    static struct world_cost cost;
+    static struct world_truth truth;
+    struct run_setup setup;
+    struct arena arena;
+    struct run_result result;
+    struct metrics m = {.tpotp_ns = NAN};
+    struct exec *x;
+    struct err e = {0};
+    world_cost_init(&cost);
+    world_truth_init(&truth, world_language, NULL, request, 1, NULL, 0);
+    arena_init(&arena);
+    if (CHECK(world_setup(&setup, policy, drafter)) &&
+        CHECK_EQ(sim_create(&cost.model, &truth.truth, &setup, &x, &e), ERR_OK)) {
+        if (CHECK_EQ(driver_run(&setup, x, request, 1, &arena, &result, &e), ERR_OK)) {
+            metrics_of(&result.request[0], &m);
+            *accepted = m.tokens_per_verify;
+        }
+        x->ops->destroy(x);
+    }
+    arena_fini(&arena);
+    return m.tpotp_ns / 1e6;
+}
+
+static void the_closed_form_is_what_the_simulator_runs(void)
+{
+    /* Three chunks of 16 rows, steps of 1 and of 8 rows: 1 ms and 10 us a row, drafts 50 us. */
+    enum { CHUNK = 16, OUTPUT = 200 };
+    static int32_t token[3 * CHUNK];
+    struct request request = *world_requests(1, OUTPUT);
+    for (int32_t i = 0; i < 3 * CHUNK; i++)
+        token[i] = i * 7 % 12;
+    request.n = 3 * CHUNK;
+    request.token = token;
+    struct t3_times t = {
+        .prefill = 3 * (1 + 0.01 * CHUNK), .step_one = 1.01, .step_g2 = 1.08, .g1 = 16, .g2 = 8};
+    struct t3_hypothesis h = {.decode = T3_DECODE_ONE, .overflow = T3_CUT};
+    double shared[T3_SHARED] = {[T3_DRAFT] = 0.05}, cell[T3_CELLS], accepted = NAN;
+    double own[T3_OWN] = {[T3_OUTPUT] = OUTPUT, [T3_GAIN] = 1};
+
+    double alone = simulated("autoregressive:chunk=16", "", &request, &accepted);
+    own[T3_ACCEPTED] = accepted;
+    CHECK_NEAR(accepted, 1, 1e-12);
+    t3_cells(h, shared, own, &t, cell);
+    CHECK_NEAR(alone, cell[T3_NPU], 1e-9);
+
+    double drafted =
+        simulated("speculative:chunk=16 width=8 max_draft=7", "suffix", &request, &accepted);
+    own[T3_ACCEPTED] = accepted;
+    CHECK(accepted > 1.2);
+    t3_cells(h, shared, own, &t, cell);
+    CHECK_NEAR(drafted / cell[T3_SD], 1, 0.002); /* the last step drafts nothing */
+    CHECK_NEAR(cell[T3_OURS], cell[T3_G_SD], 1e-12);
+}
+
+/* ---- cells ---------------------------------------------------------------------------------- */
+
+static void overflow_follows_the_public_rule(void)
+{
+    struct t3_hypothesis h = {.overflow = T3_MATCHES};
+    double shared[T3_SHARED] = {[T3_MAX_DRAFT] = 40, [T3_MATCH] = 2};
+    double own[T3_OWN] = {[T3_ACCEPTED] = 2.5, [T3_OVERFLOW] = 0.25};
+    /* Mean match 3, so that it is at least n long with probability 0.75^n. 32 rows hold the root
+     * and 31 drafted: more from a match of 8 on; 41 rows never fill 64. */
+    CHECK_NEAR(t3_passes(h, shared, own, 32), 1 + pow(0.75, 8), 1e-12);
+    CHECK_NEAR(t3_passes(h, shared, own, 64), 1, 1e-12);
+    /* 8 rows: at least ten are drafted on any match; then from matches of 4, 6 and 8 on more */
+    CHECK_NEAR(t3_passes(h, shared, own, 8),
+               1 + 0.75 + pow(0.75, 4) + pow(0.75, 6) + pow(0.75, 8) + pow(0.75, 10), 1e-12);
+    h.overflow = T3_FREE;
+    CHECK_NEAR(t3_passes(h, shared, own, 32), 1.25, 1e-12);
+    h.overflow = T3_CUT;
+    CHECK_NEAR(t3_passes(h, shared, own, 8), 1, 0);
+}
+
+static void read_table(struct table3 *t, struct arena *arena)
+{
+    struct err e = {0};
+    arena_init(arena);
+    CHECK_EQ(table3_read("experiments/published/table3.yaml", t, arena, &e), ERR_OK);
+}
+
+/* Each unknown moves some cell in every hypothesis that says it uses it, and none in others. */
+static void every_unknown_changes_a_cell(void)
+{
+    struct table3 t;
+    struct arena arena;
+    bool moved[T3_DIMENSIONS] = {false};
+    read_table(&t, &arena);
+    for (int32_t i = 0; i < T3_HYPOTHESES; i++) {
+        struct t3_hypothesis h = t3_hypothesis_at(i);
+        for (int32_t d = 0; d < T3_DIMENSIONS; d++) {
+            int32_t u = d < T3_SHARED ? d : (d - T3_SHARED) % T3_OWN;
+            int32_t m = d < T3_SHARED ? 0 : (d - T3_SHARED) / T3_OWN;
+            bool used = d < T3_SHARED ? t3_uses_shared(h, (enum t3_shared)u)
+                                      : t3_uses_own(h, (enum t3_own)u, m);
+            double x[T3_DIMENSIONS], a[T3_MODELS][T3_CELLS], b[T3_MODELS][T3_CELLS];
+            for (int32_t k = 0; k < T3_DIMENSIONS; k++)
+                x[k] = 0.45;
+            x[T3_BLOCKS] = 0.2;
+            x[T3_LOAD] = 0.6;
+            x[T3_RATIO] = 0.9;
+            x[d] = 0.05;
+            t3_point_cells(&t, h, x, a);
+            x[d] = 0.95;
+            t3_point_cells(&t, h, x, b);
+            bool differs = memcmp(a, b, sizeof a) != 0;
+            moved[d] = moved[d] || differs;
+            CHECK(used || !differs);
+        }
+    }
+    for (int32_t d = 0; d < T3_DIMENSIONS; d++)
+        if (!CHECK(moved[d] || d == T3_SHARED + T3_ACCEPTED || d == T3_SHARED + T3_GAIN))
+            printf("unknown %d changes nothing\n", d);
     arena_fini(&arena);
 }
 
@@ -127,12 +301,128 @@ static void quasi_random_points_fill_the_cube(void)
     CHECK_NEAR((double)corner / N, 0.105, 0.004); /* random points: 0.105 +- 0.005 */
 }
 
+/* A table that a point of the ranges makes, with the real one's tolerances. */
+static struct t3_hypothesis own_making(struct table3 *t, struct arena *arena)
+{
+    struct t3_hypothesis h = t3_hypothesis_at(2);
+    double x[T3_DIMENSIONS];
+    read_table(t, arena);
+    for (int32_t d = 0; d < T3_DIMENSIONS; d++)
+        x[d] = 0.5;
+    t3_point_cells(t, h, x, t->cell);
+    return h;
+}
+
+static void a_table_of_the_models_own_making_fits(void)
+{
+    struct table3 t;
+    struct arena arena;
+    struct t3_search *s = NULL;
+    struct t3_found found[T3_AIMS];
+    struct t3_hypothesis h = own_making(&t, &arena);
+    CHECK_EQ(t3_search_points(&t, 5, &arena, &s), ERR_OK);
+    CHECK_EQ(t3_search_hypothesis(s, h, 5, found), ERR_OK);
+    const struct t3_set *loose = &found[T3_AIM_ALL].set[T3_LOOSE];
+    const struct t3_set *strict = &found[T3_AIM_ALL].set[T3_STRICT];
+    CHECK(strict->share > 0 && strict->share < loose->share && loose->share < 1e-3);
+    CHECK(found[T3_AIM_ALL].best <= 0.05);
+    for (int32_t d = 0; d < T3_DIMENSIONS; d++)
+        CHECK(loose->low[d] >= 0 && loose->high[d] < 1 && loose->low[d] < loose->high[d]);
+    for (int32_t m = 0; m < T3_MODELS; m++) {
+        CHECK(found[T3_AIM_WITHOUT + m].set[T3_LOOSE].share > loose->share);
+        for (int32_t c = 0; c < T3_CELLS; c++) {
+            const struct t3_spread *k = &strict->cell[m][c];
+            CHECK(k->min >= 0.95 * t.cell[m][c] - 1e-9 && k->max <= 1.05 * t.cell[m][c] + 1e-9);
+            CHECK(k->median >= k->min && k->median <= k->max);
+        }
+    }
+    arena_fini(&arena);
+}
+
+/* One number that nothing makes is found out: with it the search stays far off, without it not. */
+static void an_impossible_cell_is_found_out(void)
+{
+    struct table3 t;
+    struct arena arena;
+    struct t3_search *s = NULL;
+    struct t3_found with, without;
+    struct t3_hypothesis h = own_making(&t, &arena);
+    struct t3_aim aim = t3_aim_at(T3_AIM_ALL);
+    t.cell[T3_L3][T3_OURS] = 0.1 * t.cell[T3_L3][T3_G_SD];
+    CHECK_EQ(t3_search_points(&t, 1, &arena, &s), ERR_OK);
+    CHECK_EQ(t3_search_aim(s, h, &aim, 1, &with), ERR_OK);
+    aim.cell[T3_L3][T3_OURS] = false;
+    CHECK_EQ(t3_search_aim(s, h, &aim, 1, &without), ERR_OK);
+    CHECK(with.best > 0.2);
+    CHECK_NEAR(with.set[T3_LOOSE].share, 0, 0);
+    CHECK(without.set[T3_LOOSE].share > 0);
+    arena_fini(&arena);
+}
+
+/* The share that chains find is that of counting, where counting can. */
+static void a_share_is_the_volume_that_fits(void)
+{
+    struct table3 t;
+    struct arena arena;
+    struct t3_search *s = NULL;
+    struct t3_found found;
+    struct t3_aim one = {.cell = {{false}}};
+    struct t3_hypothesis h = own_making(&t, &arena);
+    int32_t n = 0;
+    one.cell[T3_Q15][T3_NPU] = one.cell[T3_L3][T3_OURS] = true;
+    CHECK_EQ(t3_search_points(&t, 9, &arena, &s), ERR_OK);
+    CHECK_EQ(t3_search_aim(s, h, &one, 9, &found), ERR_OK);
+    for (int32_t i = 0; i < T3_POINTS; i++) {
+        double cell[T3_MODELS][T3_CELLS];
+        t3_point_cells(&t, h, s->x[i], cell);
+        n += t3_error(&t, &one, cell) <= 0.05;
+    }
+    double counted = (double)n / T3_POINTS;
+    CHECK(n > 100);
+    CHECK_NEAR(found.set[T3_STRICT].share / counted, 1, 0.25);
+    arena_fini(&arena);
+}
+
+static void polishing_never_makes_a_point_worse(void)
+{
+    struct table3 t;
+    struct arena arena;
+    struct t3_aim aim = t3_aim_at(T3_AIM_ALL);
+    read_table(&t, &arena);
+    for (int32_t i = 0; i < T3_HYPOTHESES; i += 7) {
+        double x[T3_DIMENSIONS], cell[T3_MODELS][T3_CELLS];
+        for (int32_t d = 0; d < T3_DIMENSIONS; d++)
+            x[d] = fmod(0.31 * d + 0.17 * i, 1);
+        t3_point_cells(&t, t3_hypothesis_at(i), x, cell);
+        double before = t3_error(&t, &aim, cell);
+        double after = t3_polish(&t, t3_hypothesis_at(i), &aim, 3, x);
+        t3_point_cells(&t, t3_hypothesis_at(i), x, cell);
+        CHECK(after < before);
+        CHECK_NEAR(t3_error(&t, &aim, cell), after, 0);
+        for (int32_t d = 0; d < T3_DIMENSIONS; d++)
+            CHECK(x[d] >= 0 && x[d] < 1);
+    }
+    arena_fini(&arena);
+}
+
 static const struct unit_test tests[] = {
     {"published_values_are_read_with_unit_and_source",
      published_values_are_read_with_unit_and_source},
     {"published_files_are_refused_by_place", published_files_are_refused_by_place},
-    {"fig6_is_a_line_through_its_points", fig6_is_a_line_through_its_points},
+    {"every_committed_file_says_where_its_numbers_are_from",
+     every_committed_file_says_where_its_numbers_are_from},
+    {"the_worked_example_hides_every_load", the_worked_example_hides_every_load},
+    {"eq_1_is_tight_at_its_boundary", eq_1_is_tight_at_its_boundary},
+    {"a_load_that_nothing_covers_waits_or_stalls", a_load_that_nothing_covers_waits_or_stalls},
+    {"loads_behind_the_last_chunk", loads_behind_the_last_chunk},
+    {"the_closed_form_is_what_the_simulator_runs", the_closed_form_is_what_the_simulator_runs},
+    {"overflow_follows_the_public_rule", overflow_follows_the_public_rule},
+    {"every_unknown_changes_a_cell", every_unknown_changes_a_cell},
     {"quasi_random_points_fill_the_cube", quasi_random_points_fill_the_cube},
+    {"a_table_of_the_models_own_making_fits", a_table_of_the_models_own_making_fits},
+    {"an_impossible_cell_is_found_out", an_impossible_cell_is_found_out},
+    {"a_share_is_the_volume_that_fits", a_share_is_the_volume_that_fits},
+    {"polishing_never_makes_a_point_worse", polishing_never_makes_a_point_worse},
     {NULL, NULL},
 };
 

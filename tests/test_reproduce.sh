@@ -46,13 +46,13 @@ says() { ok "reproduce $last: no '$1' on stderr" grep -qF -e "$1" err; }
 
 # ---- what there is
 t 0
-for name in audit table4 fig5 fig6 memory negatives; do
+for name in audit table3 table4 ranges fig5 fig6 fig13 memory negatives; do
     ok "$name is not in the list" grep -q "^$name  " out
 done
 t 2 tabel3
-says "nothing to reproduce is called 'tabel3': expected one of all, audit, table4"
-t 2 audit fig6
-says "unexpected argument 'fig6'"
+says "nothing to reproduce is called 'tabel3': expected one of all, audit, table3"
+t 2 audit table3
+says "unexpected argument 'table3'"
 
 # ---- rows
 header=target,cell,published,simulated,error_pct,role,reading,low,high
@@ -68,12 +68,16 @@ ok "all: rows and keys differ in number" awk '
     /"error_pct": -?[0-9]/ { errors++ }
     /"role": "(calibrated|predicted|shown)"/ { roles++ }
     /"reading": "(zero-fit|leave-one-model-out|all|null)"/ { readings++ }
-    END { exit !(rows > 50 && keys == 4 * rows && errors == rows && roles == rows &&
+    END { exit !(rows > 100 && keys == 4 * rows && errors == rows && roles == rows &&
                  readings == rows) }' out
 ok "all: null or a text for an error" [ "$(grep -c '"error_pct": [^-0-9]' out)" = 0 ]
 if command -v python3 >/dev/null; then
     ok "all is no JSON" sh -c 'python3 -m json.tool out >/dev/null'
 fi
+for target in audit table3 table4 ranges fig5 fig6 fig13 memory; do
+    ok "all has no row of $target" grep -q "\"target\": \"$target\"" out
+done
+awk -F'[:,]' '/"target":/ { t = $2 } /"simulated":/ && t ~ /table3/ { print $2 + 0 }' out >all.t3
 
 # ---- switching: what each column holds, of the coarser grid
 ok "all: switching has no rows of every part" awk -F, '
@@ -95,10 +99,38 @@ ok "switching: something beats the optimum, or it is not proved" awk -F, '
     /^switching,grid,.*simulation only/ { proved += $at["proved"] == "yes" }
     END { exit !(n > 20 && !bad && proved == 16) }' plain.csv
 
-# ---- the same bytes each time
-cp out first
-t 0 all --format json
-ok "all: other bytes the second time" cmp -s first out
+# ---- table 3: the null predictor's cells are those that leaving a model out foretells
+grep '^table3,' all.csv >t3.csv
+for reading in null leave-one-model-out; do
+    awk -F, -v r=$reading '$7 == r && $6 == "predicted" { print $2 }' t3.csv | sort >"$reading.cells"
+done
+ok "table3: null and leave-one-model-out cover different cells" cmp -s null.cells \
+    leave-one-model-out.cells
+ok "table3: not seven cells are foretold" [ "$(wc -l <null.cells)" -eq 7 ]
+ok "table3: a null row that is not predicted" \
+    [ "$(awk -F, '$7 == "null" && $6 != "predicted"' t3.csv | wc -l)" -eq 0 ]
+for cell in NPU +SD; do
+    ok "table3: $cell is not only shown" \
+        [ "$(awk -F, -v c=" $cell" 'substr($2, length($2) - length(c) + 1) == c && $6 != "shown"' \
+            t3.csv | wc -l)" -eq 0 ]
+done
+ok "table3: an identity is scored" [ "$(grep -c \
+    '^table3,\(Qwen2.5-1.5B\|LLaMA3.2-3B\) +G+SD,.*\(predicted\|calibrated\)' t3.csv)" = 0 ]
+for reading in zero-fit leave-one-model-out all; do
+    ok "table3: not 15 rows of $reading" \
+        [ "$(awk -F, -v r=$reading '$7 == r' t3.csv | wc -l)" -eq 15 ]
+done
+
+# ---- the same bytes for a seed, others for another
+awk -F, '{ print $4 + 0 }' t3.csv >again.t3
+ok "table3 differs the second time" cmp -s again.t3 all.t3
+t 0 table3 --format csv --seed 2
+grep '^table3,' out >other.csv
+ok "another seed gives the same rows" sh -c '! cmp -s t3.csv other.csv'
+null() { awk -F, '$7 == "null"' "$1"; }
+null t3.csv >null.1
+null other.csv >null.2
+ok "a seed changes what is not sampled" cmp -s null.1 null.2
 
 # ---- notes
 t 0 audit
@@ -145,6 +177,20 @@ t 1 all --format json
 says "$f:3:9: schema is 'tandem-published-9': expected tandem-published-1"
 ok 'reproduce all: rows beside an error' [ ! -s out ]
 cp kept $f
+f=experiments/published/table3.yaml
+cp $f kept
+sed 's/{low: 0.2, high: 3, scale: log/{low: 4, high: 3, scale: log/' kept >$f
+t 1 table3
+says "expected more than 0 and less than its \`high\`, 3"
+sed 's/choices: \[2, 4, 8\]/choices: [2]/' kept >$f
+t 1 table3
+says 'expected 2 to 8 choices'
+sed 's/  decode: g2/  decode: g1/' kept >$f
+t 1 table3
+says "expected 'nothing' exactly where decode is g1"
+sed 's/strict: {value: 5,/strict: {value: 10,/' kept >$f
+t 1 table3
+says 'expected less than the loose one, 10'
 
 echo "reproduce_cli: $passed passed, $failed failed, 0 skipped"
 [ "$failed" = 0 ]

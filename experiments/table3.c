@@ -1,0 +1,248 @@
+#include "experiments/table3.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdio.h>
+
+const char *const t3_shared_name[T3_SHARED] = {
+    [T3_PROMPT] = "prompt",       [T3_G1] = "g1",
+    [T3_RATIO] = "g1_over_g2",    [T3_BLOCKS] = "blocks",
+    [T3_BYTES] = "bytes",         [T3_LAYER] = "layer",
+    [T3_WEIGHTS] = "weights",     [T3_NPU_RATE] = "npu",
+    [T3_ATTENTION] = "attention", [T3_LOAD] = "load",
+    [T3_STALL] = "stall",         [T3_DRAFT] = "draft",
+    [T3_CALIBRATE] = "calibrate", [T3_MAX_DRAFT] = "max_draft",
+    [T3_MATCH] = "match",
+};
+
+const char *const t3_own_name[T3_OWN] = {
+    [T3_OUTPUT] = "output",
+    [T3_ACCEPTED] = "accepted",
+    [T3_GAIN] = "gain",
+    [T3_OVERFLOW] = "overflow",
+};
+
+const char *const t3_cell_name[T3_CELLS] = {"NPU", "+G", "+SD", "+G+SD", "Ours"};
+
+/* ---- hypotheses ----------------------------------------------------------------------------- */
+
+struct t3_hypothesis t3_hypothesis_at(int32_t i)
+{
+    static const struct {
+        enum t3_decode decode;
+        enum t3_replaces replaces;
+    } switching[] = {{T3_DECODE_G2, T3_SYNC},
+                     {T3_DECODE_G2, T3_LAST_CHUNK},
+                     {T3_DECODE_ONE, T3_SYNC},
+                     {T3_DECODE_ONE, T3_LAST_CHUNK},
+                     {T3_DECODE_G1, T3_NO_SWITCH}};
+    assert(i >= 0 && i < T3_HYPOTHESES);
+    return (struct t3_hypothesis){.decode = switching[i / 6].decode,
+                                  .replaces = switching[i / 6].replaces,
+                                  .calibration = (enum t3_calibration)(i / 3 % 2),
+                                  .overflow = (enum t3_overflow)(i % 3)};
+}
+
+const char *t3_hypothesis_format(struct t3_hypothesis h, char *buf, size_t size)
+{
+    static const char *const decode[] = {"g2", "width 1", "g1"};
+    static const char *const replaces[] = {"sync", "last-chunk", "no switch"};
+    static const char *const calibration[] = {"overlapped", "serial"};
+    static const char *const overflow[] = {"cut", "matches", "free"};
+    snprintf(buf, size, "decode %s, replaces %s, calibration %s, overflow %s", decode[h.decode],
+             replaces[h.replaces], calibration[h.calibration], overflow[h.overflow]);
+    return buf;
+}
+
+bool t3_uses_shared(struct t3_hypothesis h, enum t3_shared u)
+{
+    switch (u) {
+    case T3_CALIBRATE:
+        return h.calibration == T3_SERIAL;
+    case T3_MAX_DRAFT:
+        return h.overflow != T3_CUT;
+    case T3_MATCH:
+        return h.overflow == T3_MATCHES;
+    default:
+        return true;
+    }
+}
+
+bool t3_uses_own(struct t3_hypothesis h, enum t3_own u, int32_t model)
+{
+    if (u == T3_OVERFLOW)
+        return h.overflow == T3_FREE;
+    return model != T3_Q15 || (u != T3_ACCEPTED && u != T3_GAIN);
+}
+
+double t3_value(const struct t3_unknown *k, double u)
+{
+    if (k->n_choices) {
+        int32_t i = (int32_t)floor(u * k->n_choices);
+        i = i < 0 ? 0 : i >= k->n_choices ? k->n_choices - 1 : i;
+        return k->choice[i];
+    }
+    return k->log ? k->low * exp(u * log(k->high / k->low)) : k->low + u * (k->high - k->low);
+}
+
+/* ---- switching ------------------------------------------------------------------------------ */
+
+/* The least k >= 1 such that blocks i .. i + k - 1 of this chunk, all before `next`, take at least
+ * load_ms; 0: there is none. Blocks beyond `next` are on G2. */
+static int32_t covering(int32_t blocks, int32_t i, int32_t next, double g1_ms, double g2_ms,
+                        double load_ms)
+{
+    double window = 0;
+    for (int32_t k = 1; i + k - 1 < blocks && i + k - 1 != next; k++) {
+        window += i + k - 1 > next ? g2_ms : g1_ms;
+        if (window >= load_ms)
+            return k;
+    }
+    return 0;
+}
+
+double t3_progressive_ms(int32_t blocks, int32_t chunks, double g1_ms, double g2_ms, double load_ms,
+                         bool stall)
+{
+    double now = 0, loaded = 0; /* when the load in flight ends */
+    int32_t next = blocks - 1, loading = -1;
+    for (int32_t c = 0; c < chunks; c++)
+        for (int32_t i = 0; i < blocks; i++) {
+            if (loading >= 0 && (loaded <= now || i == loading)) {
+                now = loaded > now ? loaded : now; /* a block waits for its own load */
+                loading = -1;
+            }
+            if (loading < 0 && next >= 0 && next != i &&
+                (stall || covering(blocks, i, next, g1_ms, g2_ms, load_ms))) {
+                loaded = now + load_ms;
+                loading = next--;
+            }
+            now += i > next ? g2_ms : g1_ms; /* a block in flight never runs: it is not i */
+        }
+    if (loading >= 0 && loaded > now)
+        now = loaded;
+    return now + (next + 1) * load_ms;
+}
+
+double t3_last_chunk_ms(int32_t blocks, int32_t chunks, double g1_ms, double load_ms)
+{
+    double from = (chunks - 1) * blocks * g1_ms, loaded = from;
+    for (int32_t b = 0; b < blocks; b++) {
+        double ran = from + (b + 1) * g1_ms;
+        loaded = (loaded > ran ? loaded : ran) + load_ms;
+    }
+    return loaded;
+}
+
+/* ---- cells ---------------------------------------------------------------------------------- */
+
+/* ms of one pass of `width` rows that see `context` tokens. */
+static double pass_ms(const struct t3_model *m, const double *shared, double width, double context,
+                      bool head)
+{
+    double params = m->linear_params + (head ? m->head_params : 0);
+    double reading = params * shared[T3_BYTES] / (shared[T3_WEIGHTS] * 1e6);
+    double products = 2 * params * width / (shared[T3_NPU_RATE] * 1e9);
+    double attention =
+        m->layers * 4 * m->attention * context * width / (shared[T3_ATTENTION] * 1e6);
+    return m->layers * shared[T3_LAYER] + (reading > products ? reading : products) + attention;
+}
+
+void t3_times_of(const struct t3_model *m, const struct t3_model *base, const double *shared,
+                 struct t3_times *out)
+{
+    double prompt = shared[T3_PROMPT], g1 = shared[T3_G1], g2 = g1 / shared[T3_RATIO];
+    int32_t blocks = (int32_t)shared[T3_BLOCKS], chunks = (int32_t)ceil(prompt / g1);
+    double chunk = pass_ms(m, shared, g1, prompt / 2, false);
+    double narrow = pass_ms(m, shared, g2, prompt / 2, false) * shared[T3_RATIO];
+    double load = 1000 * shared[T3_LOAD] * (m->linear_params + m->head_params) /
+                  (base->linear_params + base->head_params);
+    double g1_ms = chunk / blocks, load_ms = load / blocks;
+    struct t3_model layer = *m;
+    layer.linear_params /= m->layers;
+    layer.layers = 1;
+    *out = (struct t3_times){
+        .prefill = chunks * chunk,
+        .step_one = pass_ms(m, shared, 1, prompt, true),
+        .step_g2 = pass_ms(m, shared, g2, prompt, true),
+        .step_g1 = pass_ms(m, shared, g1, prompt, true),
+        .step_draft = pass_ms(&layer, shared, 1, prompt, true),
+        .g1 = g1,
+        .g2 = g2,
+    };
+    out->exposed[T3_SYNC] = load;
+    out->exposed[T3_LAST_CHUNK] = t3_last_chunk_ms(blocks, chunks, g1_ms, load_ms) - out->prefill;
+    out->progressive =
+        t3_progressive_ms(blocks, chunks, g1_ms, narrow / blocks, load_ms, shared[T3_STALL] > 0) -
+        out->prefill;
+}
+
+/* The author's public rule drafts 1 + 4 * match tokens, at least 10, at most max_draft; the root is
+ * a row too. Matches of mean length m are taken as geometric: P(length >= n) = (m / (1 + m))^n. */
+static double passes_of_matches(double mean, double max_draft, double width)
+{
+    double q = mean / (1 + mean), passes = 1;
+    for (int32_t j = 1; j * width < max_draft + 1; j++) {
+        int32_t least = j * width < 11 ? 1 : (int32_t)floor((j * width - 2) / 4) + 1;
+        double p = 1;
+        for (int32_t i = 0; i < least; i++)
+            p *= q;
+        passes += p;
+    }
+    return passes;
+}
+
+double t3_passes(struct t3_hypothesis h, const double *shared, const double *own, double width)
+{
+    if (h.overflow == T3_CUT)
+        return 1;
+    if (h.overflow == T3_MATCHES)
+        return passes_of_matches(shared[T3_MATCH] * (own[T3_ACCEPTED] - 1), shared[T3_MAX_DRAFT],
+                                 width);
+    return 1 + own[T3_OVERFLOW] * (ceil((shared[T3_MAX_DRAFT] + 1) / width) - 1);
+}
+
+/* NPU vanilla's ms for one token. */
+static double alone_ms(struct t3_hypothesis h, const struct t3_times *t)
+{
+    if (h.decode == T3_DECODE_G1)
+        return t->step_g1;
+    return h.decode == T3_DECODE_ONE ? t->step_one : t->step_g2;
+}
+
+void t3_cells(struct t3_hypothesis h, const double *shared, const double *own,
+              const struct t3_times *t, double *cell)
+{
+    double n = own[T3_OUTPUT], drafted = (n - 1) / own[T3_ACCEPTED];
+    double base = t->prefill + t->exposed[h.replaces],
+           g = t->prefill + (h.ideal ? 0 : t->progressive);
+    bool wide = h.decode == T3_DECODE_G1;
+    double alone = alone_ms(h, t), alone_g = wide ? t->step_g2 : alone;
+    double sam_g = t3_passes(h, shared, own, t->g2) * t->step_g2 + shared[T3_DRAFT];
+    double sam = wide ? t3_passes(h, shared, own, t->g1) * t->step_g1 + shared[T3_DRAFT] : sam_g;
+    double calibration = h.calibration == T3_SERIAL ? shared[T3_CALIBRATE] * shared[T3_PROMPT] : 0;
+    cell[T3_NPU] = (base + (n - 1) * alone) / n;
+    cell[T3_G] = (g + (n - 1) * alone_g) / n;
+    cell[T3_SD] = (base + drafted * sam) / n;
+    cell[T3_G_SD] = (g + drafted * sam_g) / n;
+    cell[T3_OURS] =
+        (g + calibration + drafted / own[T3_GAIN] * (t->step_g2 + shared[T3_DRAFT])) / n;
+}
+
+void t3_derive(struct t3_hypothesis h, const double *shared, const double *own,
+               const struct t3_times *t, const double *cell, double eagle_accepted, double *out)
+{
+    double n = own[T3_OUTPUT], steps = n - 1;
+    double decode = steps * alone_ms(h, t);
+    double ours = steps / own[T3_ACCEPTED] / own[T3_GAIN] * (t->step_g2 + shared[T3_DRAFT]);
+    double eagle = t->prefill + t->exposed[h.replaces] +
+                   steps / eagle_accepted * (t->step_g2 + ceil(eagle_accepted - 1) * t->step_draft);
+    double saving = cell[T3_NPU] - cell[T3_G];
+    out[T3_SAVING] = saving > 0 ? saving : 0;
+    out[T3_PREFILL] = t->prefill / n;
+    out[T3_SHARE] = decode / n / cell[T3_NPU];
+    out[T3_REDUCTION] = decode / ours;
+    out[T3_VS_NPU] = cell[T3_NPU] / cell[T3_OURS];
+    out[T3_VS_SAM] = cell[T3_SD] / cell[T3_OURS];
+    out[T3_VS_EAGLE] = eagle / n / cell[T3_OURS];
+}

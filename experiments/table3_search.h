@@ -1,0 +1,106 @@
+/* Which values of the unknowns fit Table 3, and what they foretell.
+ *
+ * A set is all of the prior volume (table3.yaml: each unknown uniform in its range, or in its
+ * logarithm) where every cell that must fit is within a tolerance. Its share of the volume may be
+ * far below one in the number of points that can be drawn, so it is found by subset simulation (Au
+ * and Beck, Probabilistic Engineering Mechanics 16, 2001): of T3_POINTS quasi-random points the
+ * best are kept; from them, Markov chains within the worst error kept fill a population again, of
+ * which the best quarter are kept, and so on until the tolerance is reached. The share is the
+ * product of the shares kept. Moves are differences of two kept points (differential evolution) or
+ * small steps of a few coordinates. Where the error stops falling above the tolerance, the set
+ * counts as empty, and the least error met is an upper bound of what can be had. */
+#ifndef TANDEM_EXPERIMENTS_TABLE3_SEARCH_H
+#define TANDEM_EXPERIMENTS_TABLE3_SEARCH_H
+
+#include "experiments/table3.h"
+
+enum { T3_POINTS = 1 << 17 };
+enum { T3_STRICT, T3_LOOSE, T3_TOLERANCES };
+enum { T3_DIMENSIONS = T3_SHARED + T3_MODELS * T3_OWN };
+
+/* What must hold. */
+struct t3_aim {
+    bool cell[T3_MODELS][T3_CELLS]; /* must fit */
+    bool beyond[T3_DIMENSIONS];     /* may leave its range, by half of it on either side */
+};
+
+struct t3_spread {
+    double min, median, max;
+};
+
+struct t3_set {
+    double share; /* of the prior volume; 0: nothing fits, and the rest is not filled */
+    bool bound;   /* share is an upper bound: the set was reached from a polished point */
+    double low[T3_DIMENSIONS], high[T3_DIMENSIONS]; /* coordinates (t3_value) that occur */
+    struct t3_spread cell[T3_MODELS][T3_CELLS], derived[T3_MODELS][T3_DERIVED];
+};
+
+/* What came of one aim. */
+struct t3_found {
+    struct t3_set set[T3_TOLERANCES];
+    double best; /* worst error of the best point met, as a fraction; polished by T3_AIM_ALL */
+    double best_x[T3_DIMENSIONS];
+    double reached; /* share of the last level of the chains */
+};
+
+/* Aims: all cells; each model left out, both others in all cells and of it +SD. */
+enum { T3_AIM_ALL, T3_AIM_WITHOUT, T3_AIMS = T3_AIM_WITHOUT + T3_MODELS };
+
+struct t3_aim t3_aim_at(int32_t i);
+
+struct t3_search {
+    const struct table3 *t;
+    uint64_t seed;
+    double (*x)[T3_DIMENSIONS];          /* [T3_POINTS] */
+    struct t3_times (*times)[T3_MODELS]; /* [T3_POINTS] */
+    struct t3_found found[T3_HYPOTHESES][T3_AIMS];
+    struct t3_spread prior[T3_MODELS][T3_CELLS]; /* under table3.as_written, nothing fitted */
+};
+
+/* Searches for every hypothesis and aim; everything lives in the arena. ERR_NOMEM. */
+int t3_search_run(const struct table3 *t, uint64_t seed, struct arena *arena,
+                  struct t3_search **out);
+
+/* Its parts: the points; one hypothesis, every aim; one more aim. The seed is of the chains.
+ * ERR_NOMEM. */
+int t3_search_points(const struct table3 *t, uint64_t seed, struct arena *arena,
+                     struct t3_search **out);
+int t3_search_hypothesis(const struct t3_search *s, struct t3_hypothesis h, uint64_t seed,
+                         struct t3_found found[T3_AIMS]);
+int t3_search_aim(const struct t3_search *s, struct t3_hypothesis h, const struct t3_aim *aim,
+                  uint64_t seed, struct t3_found *out);
+
+/* Moves x to a point near it with a smaller worst error, and returns that: an upper bound of the
+ * least. */
+double t3_polish(const struct table3 *t, struct t3_hypothesis h, const struct t3_aim *aim,
+                 uint64_t seed, double *x);
+
+/* The worst error, as a fraction, of the cells that must fit. */
+double t3_error(const struct table3 *t, const struct t3_aim *aim, double cell[T3_MODELS][T3_CELLS]);
+
+/* The hypothesis under which the largest share of the prior volume fits an aim, at the strict
+ * tolerance if anything does, else at the loose one; -1 when nothing fits under any. */
+int32_t t3_largest(const struct t3_search *s, int32_t aim, int32_t *tolerance);
+
+/* The hypothesis with the least worst error. */
+int32_t t3_nearest(const struct t3_search *s, int32_t aim);
+
+/* A point's cells. */
+void t3_point_cells(const struct table3 *t, struct t3_hypothesis h, const double *x,
+                    double cell[T3_MODELS][T3_CELLS]);
+
+/* ---- for other entries ---------------------------------------------------------------------- */
+
+struct reproduce_context;
+
+/* table3.yaml and its search, made once for all entries of a command. */
+struct t3_fit {
+    struct table3 table;
+    struct t3_search *search;
+    const struct t3_set *set; /* the largest of all cells; NULL: nothing fits */
+    char what[160];           /* its hypothesis and tolerance */
+};
+
+int t3_fit_run(struct reproduce_context *c, const struct t3_fit **out, struct err *e);
+
+#endif
