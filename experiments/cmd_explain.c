@@ -8,6 +8,7 @@
 #include "experiments/output.h"
 #include "hwmodels/explain.h"
 #include "hwmodels/layout.h"
+#include "hwmodels/status.h"
 #include "hwmodels/table.h"
 
 static const char *const columns[] = {
@@ -276,6 +277,20 @@ static int explain(struct output *o, const struct device *d, const struct args *
     return rc ? rc : put_operators(o, d, a, &m, q, e);
 }
 
+static const char *const status_columns[] = {"mechanism", "status", "why", NULL};
+
+static void put_status(struct output *o, const struct device *d)
+{
+    struct status s[STATUS_MECHANISMS];
+    device_status(d, s);
+    for (int i = 0; i < STATUS_MECHANISMS; i++) {
+        output_text(o, s[i].mechanism);
+        output_text(o, s[i].status);
+        output_text(o, s[i].why);
+        output_end(o);
+    }
+}
+
 static int run(int argc, char **argv)
 {
     static struct args a;
@@ -296,10 +311,13 @@ static int run(int argc, char **argv)
         return command_fail(&e);
     int n_set = arg_all(&a, "--set", set, ARGS_MAX);
     arena_init(&arena);
-    output_init(&o, &arena, columns);
+    bool status = arg_given(&a, "--mechanisms");
+    output_init(&o, &arena, status ? status_columns : columns);
     rc = device_load(find(arg_text(&a, "--device"), "devices", path, sizeof path), set, n_set,
                      &arena, &d, &e);
-    if (!rc)
+    if (!rc && status)
+        put_status(&o, &d);
+    else if (!rc)
         rc = explain(&o, &d, &a, &q, &e);
     if (!rc)
         rc = output_print(&o, (enum output_format)format, stdout);
@@ -323,6 +341,7 @@ static const struct option options[] = {
     {"--layout", "one|mllm|mllm-pairs", "one", "see below", 0},
     {"--phase", "prefill|decode", "decode", "whose power the energy is computed with", 0},
     {"--sleeping", NULL, NULL, "processors wait for one another asleep, and not polling", 0},
+    {"--mechanisms", NULL, NULL, "instead: what each mechanism of the device rests on", 0},
     {"--set", "KEY=VALUE", NULL, "a value of the device, as device.bus.dram='80 GB/s'", 1},
     {"--format", "FORMAT", "table", "table, csv or json", 0},
     {.name = NULL}};
@@ -331,7 +350,8 @@ static const char *const examples[] = {
     "explain --device oneplus-13 --model qwen2.5-1.5b --width 32 --context 512",
     "explain --device redmi-k70-pro --model llama-3.2-3b --backend heteroinfer --width 256 "
     "--blocks 0..1 --format csv",
-    "explain --device hwmodels/devices/example-2core.yaml --width 8 --context 150", NULL};
+    "explain --device hwmodels/devices/example-2core.yaml --width 8 --context 150",
+    "explain --device oneplus-13 --mechanisms", NULL};
 
 const struct command command_explain = {
     .name = "explain",

@@ -187,8 +187,12 @@ static void print_notes(const struct points *p, const struct published_result *r
            goal_median_pct, goal_p90_pct);
     for (int op = 0; op < 3; op++)
         if (r->error_pct[op] >= 0)
-            printf("  %s: median %.1f %%, P90 %.1f %%\n", points_operator_name[op],
-                   r->error_pct[op], r->p90_of_pct[op]);
+            printf("  %s: median %.1f %%, P90 %.1f %%: %s\n", points_operator_name[op],
+                   r->error_pct[op], r->p90_of_pct[op],
+                   r->error_pct[op] <= goal_median_pct && r->p90_of_pct[op] <= goal_p90_pct
+                       ? "the goal"
+                   : r->error_pct[op] <= r->floor_pct ? "the median is within the floor"
+                                                      : "above the floor");
     printf(
         "\nFloor: the same quantity by several sources, largest over smallest less 1; median %.1f "
         "%%.\n",

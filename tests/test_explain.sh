@@ -147,6 +147,29 @@ cp out base.csv
 t 0 $one --sleeping --set device.sync.cpu-npu.sleeping='9 us'
 ok 'sleeping changes nothing' sh -c '! cmp -s out base.csv'
 
+# ---- what mechanisms rest on
+t 0 explain --device redmi-k70-pro --mechanisms --format csv
+has 'mechanism,status,why'
+has 'bus sharing,sourced,'
+has 'thermal,unknown,'
+has 'load beside compute,assumed,'
+cp out base.csv
+for set in device.bus.dram=null device.bus.shared=null device.storage.read='[]' \
+    device.sync.cpu-gpu.sleeping=null device.bus.energy='3 pJ/B'; do
+    t 0 explain --device redmi-k70-pro --mechanisms --format csv --set "$set"
+    ok "$set: changes no status" sh -c '! cmp -s out base.csv'
+done
+t 0 explain --device oneplus-13 --mechanisms --format csv
+has 'bus sharing,unknown,'
+has 'storage,unknown,'
+t 0 explain --device hwmodels/devices/example-2core.yaml --mechanisms --format csv
+has 'changed shape,sourced,'
+has 'bus sharing,unknown,'
+has 'power,unknown,'
+t 0 explain --device hwmodels/devices/example-2core.yaml --mechanisms --format csv \
+    --set device.bus.dram='9 GB/s'
+has 'bus sharing,assumed,'
+
 # ---- published measurements
 t 0 validate --published --format csv
 has 'group,soc,backend,datatype,operator,points,allowed,median pct,p90 pct,worst pct,form,verdict'
