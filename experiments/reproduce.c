@@ -16,8 +16,10 @@ const struct reproduction *const reproduce_registry[] = {
     &reproduce_fig6,
     &reproduce_fig13,
     &reproduce_memory,
+    &reproduce_rejection,
     &reproduce_negatives,
     &reproduce_switching,
+    &reproduce_acceptance,
     NULL,
 };
 

@@ -123,7 +123,7 @@ struct device {
     struct platform platform;
     struct cost_host host;
     const char *host_source;
-    uint32_t features; /* enum exec_feature: TREES and COPIES */
+    uint32_t features; /* enum exec_feature: TREES and COPIES; CALIBRATES with a top-k */
     int32_t max_rows, max_ctx, max_seqs, max_topk;
     const char *limits_source;
     int32_t n_exactness, n_measured;

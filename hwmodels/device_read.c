@@ -265,6 +265,7 @@ static void read_limits(struct yaml *y, struct yaml_node *at, struct device *d)
     d->max_topk = (int32_t)yaml_int_or(y, at, "topk", 0, 1024, 0);
     d->features |= yaml_bool_or(y, at, "trees", false) ? EXEC_TREES : 0;
     d->features |= yaml_bool_or(y, at, "copies", false) ? EXEC_COPIES : 0;
+    d->features |= d->max_topk > 0 ? EXEC_CALIBRATES : 0;
     d->limits_source = yaml_own_source(y, at);
 }
 

@@ -192,11 +192,16 @@ static void simulated_runs_play_back(void)
                                          "speculative:max_draft=31",
                                          "speculative:tree=plain",
                                          "switching:k=2 back=reload-in-idle",
-                                         "switching:scheme=both-resident-shared"};
-    static const char *const drafter[] = {"lookup", "lookup:branches=3 min_ngram=1", "suffix"};
-    for (int a = 0; a < 6; a++)
-        for (int d = 0; d < 3; d++)
+                                         "switching:scheme=both-resident-shared",
+                                         "speculative:calibrate=1 reuse=1 chunk=50 max_draft=15",
+                                         "speculative:calibrate=1 overlap=serial tree=plain"};
+    static const char *const drafter[] = {"lookup", "lookup:branches=3 min_ngram=1", "suffix",
+                                          "aligned:history=2", "oracle"};
+    for (int a = 0; a < 8; a++)
+        for (int d = 0; d < 5; d++)
             for (int arrivals = 0; arrivals < 4; arrivals++) {
+                if (a > 5 && d != 3) /* the others are not calibrated */
+                    continue;
                 struct play *p = play_create(policy[a], a ? drafter[d] : "", 4, 30);
                 p->setup.max_requests = arrivals == 2 ? 2 : 4;
                 cost.caps.graph_weights[0] = cost.caps.graph_weights[1] = 1;
@@ -234,10 +239,13 @@ static void runs_on_threads_play_back(void)
 
 static void shipped_policies_on_threads_play_back(void)
 {
-    static const char *const drafter[] = {"lookup", "suffix", NULL};
+    static const char *const drafter[] = {"lookup", "suffix", "aligned:history=2", NULL};
+    static const char *const policy[] = {"speculative:width=8 max_draft=7",
+                                         "speculative:width=8 max_draft=7",
+                                         "speculative:calibrate=1 reuse=1 max_draft=9"};
     for (int d = 0; drafter[d]; d++) {
         struct play *p = toy_create_play(policies[0], 3), *q;
-        q = play_create("speculative:width=8 max_draft=7", drafter[d], 3, 25);
+        q = play_create(policy[d], drafter[d], 3, 25);
         p->setup = q->setup;
         play_destroy(q);
         plays_back(p, drafter[d]);

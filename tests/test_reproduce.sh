@@ -63,6 +63,8 @@ t 0 all --format json
 ok "all: not an array" [ "$(head -c 1 out)" = "[" ]
 # every row of a cell has each key once; the error is a number; roles and readings are of the stated words
 ok "all: rows and keys differ in number" awk '
+    /"target":/ { other = /"acceptance"/ }
+    other { next }
     /"cell":/ { rows++ }
     /"published":/ || /"simulated":/ || /"low":/ || /"high":/ { keys++ }
     /"error_pct": -?[0-9]/ { errors++ }
@@ -131,6 +133,29 @@ null() { awk -F, '$7 == "null"' "$1"; }
 null t3.csv >null.1
 null other.csv >null.2
 ok "a seed changes what is not sampled" cmp -s null.1 null.2
+
+# ---- acceptance: every drafter at every width, of every task
+t 0 acceptance --format json
+ok "acceptance: rows are missing" awk '
+    /"task":/ { task[$2] = 1 }
+    /"width":/ { width[$2] = 1 }
+    /"drafter":/ { drafter[$2]++ }
+    /"drafter": "suffix/ { suffix[$2] = 1 }
+    /"(tokens_per_verification|low|high)": [0-9]/ { numbers++ }
+    END {
+        for (t in task) tasks++
+        for (w in width) widths++
+        for (d in drafter) { drafters++; rows += drafter[d] }
+        for (s in suffix) suffixes++
+        exit !(tasks == 4 && widths == 3 && drafters >= 5 && suffixes == 1 &&
+               drafter["\"oracle\","] && drafter["\"aligned\","] && drafter["\"suffix\","] &&
+               rows == tasks * widths * drafters && numbers == 3 * rows)
+    }' out
+t 0 acceptance
+has 'ratio to suffix, geometric mean'
+has 'history of n responses'
+t 0 rejection
+has 'Eq. 3 finds a run'
 
 # ---- notes
 t 0 audit
