@@ -211,7 +211,7 @@ int profile_device(const struct session *s, const struct measure_plan *plan,
     out->max_rows = caps.max_rows;
     out->max_ctx = caps.max_ctx;
     out->max_seqs = caps.max_seqs;
-    out->max_topk = 0;
+    out->max_topk = caps.max_topk;
     rc = fill_processors(&g, s, &setup, plan, arena, out);
     fill_host(&g, out);
     if (!rc)
