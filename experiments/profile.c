@@ -207,7 +207,7 @@ int profile_device(const struct session *s, const struct measure_plan *plan,
     out->model = arena_strdup(arena, s->model);
     out->numerics_id = arena_strdup(arena, s->numerics);
     out->source = arena_strdup(arena, source);
-    out->features = caps.features & (EXEC_TREES | EXEC_COPIES);
+    out->features = caps.features & (EXEC_TREES | EXEC_COPIES | EXEC_CALIBRATES);
     out->max_rows = caps.max_rows;
     out->max_ctx = caps.max_ctx;
     out->max_seqs = caps.max_seqs;
