@@ -87,41 +87,99 @@ double t3_value(const struct t3_unknown *k, double u)
 
 /* ---- switching ------------------------------------------------------------------------------ */
 
-/* The least k >= 1 such that blocks i .. i + k - 1 of this chunk, all before `next`, take at least
- * load_ms; 0: there is none. Blocks beyond `next` are on G2. */
-static int32_t covering(int32_t blocks, int32_t i, int32_t next, double g1_ms, double g2_ms,
-                        double load_ms)
+/* The blocks of a request on their way from G1 to G2. */
+struct walk {
+    int32_t blocks, chunks;
+    double load_ms, loaded; /* when the load in flight ends */
+    int32_t loading;        /* -1: none */
+    bool on_g2[T3_MAX_BLOCKS];
+};
+
+static void begin_load(struct walk *w, int32_t block, double now)
+{
+    w->loading = block;
+    w->loaded = now + w->load_ms;
+}
+
+static void end_load(struct walk *w)
+{
+    w->on_g2[w->loading] = true;
+    w->loading = -1;
+}
+
+/* The last block below `limit` that is not on G2; -1: there is none. */
+static int32_t last_on_g1(const struct walk *w, int32_t limit)
+{
+    int32_t j = limit - 1;
+    while (j >= 0 && w->on_g2[j])
+        j--;
+    return j;
+}
+
+/* Blocks from i on that can hide a load of block j: the least number of this chunk's, before j,
+ * that take as long; 0: too few. *room gets how many there are. */
+static int32_t hiding(const struct walk *w, int32_t i, int32_t j, double g1_ms, double g2_ms,
+                      int32_t *room)
 {
     double window = 0;
-    for (int32_t k = 1; i + k - 1 < blocks && i + k - 1 != next; k++) {
-        window += i + k - 1 > next ? g2_ms : g1_ms;
-        if (window >= load_ms)
-            return k;
+    int32_t k = 0;
+    for (*room = 0; i + *room < w->blocks && i + *room != j; ++*room) {
+        window += w->on_g2[i + *room] ? g2_ms : g1_ms;
+        if (!k && window >= w->load_ms)
+            k = *room + 1;
     }
-    return 0;
+    return k;
 }
 
 double t3_progressive_ms(int32_t blocks, int32_t chunks, double g1_ms, double g2_ms, double load_ms,
                          bool stall)
 {
-    double now = 0, loaded = 0; /* when the load in flight ends */
-    int32_t next = blocks - 1, loading = -1;
-    for (int32_t c = 0; c < chunks; c++)
-        for (int32_t i = 0; i < blocks; i++) {
-            if (loading >= 0 && (loaded <= now || i == loading)) {
-                now = loaded > now ? loaded : now; /* a block waits for its own load */
-                loading = -1;
+    struct walk w = {.blocks = blocks, .chunks = chunks, .load_ms = load_ms, .loading = -1};
+    double now = 0;
+    int32_t left = 0; /* blocks that run before the next decision; -1: all */
+    assert(blocks >= 1 && blocks <= T3_MAX_BLOCKS);
+    for (int32_t cell = 0; cell < chunks * blocks; cell++) {
+        int32_t i = cell % blocks, room;
+        bool last_chunk = cell / blocks == chunks - 1;
+        while (!left) {
+            if (w.loading >= 0 && w.loaded <= now)
+                end_load(&w);
+            int32_t j = last_on_g1(&w, blocks);
+            if (j < 0 || (last_chunk && j < i)) { /* what the prompt is done with stalls nothing */
+                left = -1;
+                if (j >= 0 && w.loading < 0)
+                    begin_load(&w, j, now);
+            } else if (w.loading == i) {
+                now = w.loaded;
+            } else if (w.loading >= 0) {
+                left = 1;
+            } else {
+                int32_t k = hiding(&w, i, j, g1_ms, g2_ms, &room);
+                left = k ? k : stall ? room : 1;
+                if (k || stall)
+                    begin_load(&w, j, now);
             }
-            if (loading < 0 && next >= 0 && next != i &&
-                (stall || covering(blocks, i, next, g1_ms, g2_ms, load_ms))) {
-                loaded = now + load_ms;
-                loading = next--;
-            }
-            now += i > next ? g2_ms : g1_ms; /* a block in flight never runs: it is not i */
         }
-    if (loading >= 0 && loaded > now)
-        now = loaded;
-    return now + (next + 1) * load_ms;
+        double end = now + (w.on_g2[i] ? g2_ms : g1_ms);
+        while (w.loading >= 0 && w.loaded < end) {
+            double then = w.loaded;
+            end_load(&w);
+            int32_t behind = last_chunk ? last_on_g1(&w, i) : -1;
+            if (behind >= 0)
+                begin_load(&w, behind, then);
+        }
+        now = end;
+        left -= left > 0;
+    }
+    while (w.loading >= 0 || last_on_g1(&w, blocks) >= 0) {
+        if (w.loading < 0)
+            begin_load(&w, last_on_g1(&w, blocks), now);
+        now = w.loaded > now ? w.loaded : now;
+        end_load(&w);
+        if (last_on_g1(&w, blocks) >= 0)
+            begin_load(&w, last_on_g1(&w, blocks), w.loaded);
+    }
+    return now;
 }
 
 double t3_last_chunk_ms(int32_t blocks, int32_t chunks, double g1_ms, double load_ms)

@@ -160,11 +160,15 @@ void t3_derive(struct t3_hypothesis h, const double *shared, const double *own,
 void t3_cells(struct t3_hypothesis h, const double *shared, const double *own,
               const struct t3_times *t, double *cell);
 
+enum { T3_MAX_BLOCKS = 64 };
+
 /* What prefill and greedy switching (Eq. 1-2) take: `chunks` of `blocks` blocks, each g1_ms on G1
  * and g2_ms on G2 for a whole chunk; a block loads in load_ms. The last block not yet switched
  * loads while the next k of the same chunk run, k the least that covers the load. Where no k does:
  * stall begins the load and lets the block wait for it, otherwise the load waits for a better
- * moment. What is not loaded by the end is loaded then. */
+ * moment. A block that the prompt is done with loads at once, and what is not loaded by the end
+ * then: as the policy switching does with scheme=progressive, begin=first, window=chunk,
+ * stall=block. */
 double t3_progressive_ms(int32_t blocks, int32_t chunks, double g1_ms, double g2_ms, double load_ms,
                          bool stall);
 

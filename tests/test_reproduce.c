@@ -8,6 +8,7 @@
 #include "experiments/fig6.h"
 #include "experiments/published.h"
 #include "experiments/reproduce.h"
+#include "experiments/switching_run.h"
 #include "experiments/table3_search.h"
 #include "sim/exec/metrics.h"
 #include "sim/exec/sim.h"
@@ -126,10 +127,10 @@ static void the_worked_example_hides_every_load(void)
 
 static void eq_1_is_tight_at_its_boundary(void)
 {
-    /* A load a little longer than two blocks needs k = 3: P6 loads behind P1..P3, P5 must wait for
-     * the second chunk, and four loads are left to the end. */
+    /* A load a little longer than two blocks needs k = 3: P6 loads behind P1..P3, P5 finds no three
+     * blocks before it and waits for the second chunk, at 6; the four others follow it. */
     double load = 2.0001;
-    CHECK_NEAR(t3_progressive_ms(6, 2, 1, 1, load, false), 12 + 4 * load, 1e-12);
+    CHECK_NEAR(t3_progressive_ms(6, 2, 1, 1, load, false), 6 + 5 * load, 1e-12);
     CHECK_NEAR(t3_progressive_ms(6, 2, 1, 1, 2, false), 12, 1e-12);
 }
 
@@ -139,8 +140,9 @@ static void a_load_that_nothing_covers_waits_or_stalls(void)
      * P2 from 0 to 25, runs it on G2 (40 ms) while P1 loads. */
     CHECK_NEAR(t3_progressive_ms(2, 1, 10, 40, 25, false), 20 + 2 * 25, 1e-12);
     CHECK_NEAR(t3_progressive_ms(2, 1, 10, 40, 25, true), 25 + 40, 1e-12);
-    /* one block never runs while it loads */
-    CHECK_NEAR(t3_progressive_ms(1, 3, 10, 40, 25, true), 30 + 25, 1e-12);
+    /* one block never runs while it loads: it stalls at once, or loads at the end */
+    CHECK_NEAR(t3_progressive_ms(1, 3, 10, 40, 25, true), 25 + 3 * 40, 1e-12);
+    CHECK_NEAR(t3_progressive_ms(1, 3, 10, 40, 25, false), 30 + 25, 1e-12);
 }
 
 static void loads_behind_the_last_chunk(void)
@@ -209,6 +211,55 @@ static void the_closed_form_is_what_the_simulator_runs(void)
     t3_cells(h, shared, own, &t, cell);
     CHECK_NEAR(drafted / cell[T3_SD], 1, 0.002); /* the last step drafts nothing */
     CHECK_NEAR(cell[T3_OURS], cell[T3_G_SD], 1e-12);
+}
+
+/* Every scheme of switching, by formula and by the policy in the simulator. */
+static void switching_schedules_are_those_of_the_simulator(void)
+{
+    static const struct {
+        const char *policy;
+        enum { SYNC, LAST_CHUNK, WAIT, STALL } scheme;
+    } scheme[] = {{"switching:scheme=sync-switch", SYNC},
+                  {"switching:scheme=async-last-chunk", LAST_CHUNK},
+                  {"switching:scheme=progressive,unhidden=wait", WAIT},
+                  {"switching:scheme=progressive,unhidden=start", STALL}};
+    static const int32_t blocks[] = {1, 2, 3, 6, 12}, chunks[] = {1, 2, 5, 11};
+    static const int64_t load_ms[] = {12, 66, 240, 600, 3000};
+    struct switching_device device = {"test", 120000000, 48000000};
+    struct switching_model m = {.layers = 12,
+                                .wide = 64,
+                                .narrow = 16,
+                                .weight_bytes = 1200,
+                                .base_bytes = 1,
+                                .wide_own_bytes = 12,
+                                .narrow_own_bytes = 12};
+    for (int32_t i = 0; i < 4 * 5 * 4 * 5; i++) {
+        struct arena arena;
+        struct switching_outcome out;
+        struct err e = {0};
+        int32_t b = blocks[i / 4 % 5], n = chunks[i / 20 % 4];
+        double load = (double)load_ms[i / 80], wide = 120.0 / b, narrow = 4 * 48.0 / b;
+        struct switching_case c = {.device = &device,
+                                   .blocks = b,
+                                   .prompt = 64 * n,
+                                   .output = 2,
+                                   .load_ns = load_ms[i / 80] * 1000000,
+                                   .policy = scheme[i % 4].policy,
+                                   .idle_ns = -1};
+        arena_init(&arena);
+        double want =
+            scheme[i % 4].scheme == SYNC ? 120.0 * n + load
+            : scheme[i % 4].scheme == LAST_CHUNK
+                ? t3_last_chunk_ms(b, n, wide, load / b)
+                : t3_progressive_ms(b, n, wide, narrow, load / b, scheme[i % 4].scheme == STALL);
+        if (CHECK_EQ(switching_run(&m, &c, &arena, &out, &e), ERR_OK)) {
+            if (!CHECK_NEAR((double)out.objective_ns / 1e6, want, 1e-3))
+                printf("%s, %d blocks, %d chunks, load %.0f ms\n", c.policy, b, n, load);
+        } else {
+            printf("%s\n", e.msg);
+        }
+        arena_fini(&arena);
+    }
 }
 
 /* ---- cells ---------------------------------------------------------------------------------- */
@@ -416,6 +467,8 @@ static const struct unit_test tests[] = {
     {"a_load_that_nothing_covers_waits_or_stalls", a_load_that_nothing_covers_waits_or_stalls},
     {"loads_behind_the_last_chunk", loads_behind_the_last_chunk},
     {"the_closed_form_is_what_the_simulator_runs", the_closed_form_is_what_the_simulator_runs},
+    {"switching_schedules_are_those_of_the_simulator",
+     switching_schedules_are_those_of_the_simulator},
     {"overflow_follows_the_public_rule", overflow_follows_the_public_rule},
     {"every_unknown_changes_a_cell", every_unknown_changes_a_cell},
     {"quasi_random_points_fill_the_cube", quasi_random_points_fill_the_cube},
