@@ -10,6 +10,7 @@
 #include "sim/exec/sim.h"
 #include "sim/exec/spans.h"
 #include "sim/policy/optimal.h"
+#include "tests/policies/policies.h"
 #include "tests/unit.h"
 #include "tests/world.h"
 
@@ -20,6 +21,7 @@ struct play {
     struct blocks_spec spec;
     const struct blocks_error *wrong; /* of the belief; NULL: it is the truth */
     bool no_belief;
+    const struct drafter_type *own; /* instead of the one that is named */
     struct request request[3];
     int32_t n;
     struct arena arena;
@@ -94,6 +96,8 @@ static int play(struct play *p, const char *policy, const char *drafter)
     p->e = (struct err){0};
     if (!CHECK(world_setup(&setup, policy, drafter)))
         return ERR_USAGE;
+    if (p->own)
+        setup.drafter[0].type = p->own;
     if (!p->no_belief)
         blocks_belief(&p->spec, 1, 2, p->wrong, &setup.belief);
     world_truth_init(&truth, world_language, NULL, p->request, p->n, NULL, 0);
@@ -610,6 +614,59 @@ static void calibration_covers_the_prompt(void)
     }
 }
 
+/* What a drafter is taught, held against the text. */
+static struct {
+    int32_t calibrated, shown, wrong, next; /* next: the token to be appended; -1: any */
+} taught;
+
+static void learn_tops(void *self, int32_t pos, int32_t n, int32_t k, const int32_t *top,
+                       const float *logit, struct draft_work *work)
+{
+    (void)self;
+    (void)work;
+    taught.wrong += pos != taught.calibrated || k != 3;
+    for (int32_t i = 0; i < n; i++) {
+        int32_t want = world_language(NULL, truth.request[0].text, pos + i + 1);
+        taught.wrong += top[i * k] != want || logit[i * k] < logit[i * k + 1];
+    }
+    taught.calibrated += n;
+}
+
+static void learn_rows(void *self, int32_t n, const int32_t *token, const int32_t *parent,
+                       const int32_t *choice, struct draft_work *work)
+{
+    (void)self;
+    (void)work;
+    taught.shown++;
+    taught.wrong += parent != NULL || n < 2 || token[1] != (token[0] + 1) % 48;
+    taught.next = choice[0];
+}
+
+static void learn_text(void *self, const int32_t *token, int32_t n, struct draft_work *work)
+{
+    taught.wrong += taught.next >= 0 && n > 0 && token[0] != taught.next;
+    taught.next = -1;
+    drafter_count.append(self, token, n, work);
+}
+
+static void a_drafter_is_taught_the_truth(void)
+{
+    struct drafter_type pupil = drafter_count;
+    const int32_t prompt = 300;
+    struct play *p = play_create(equal_blocks(2, 20 * MS), 1, &prompt, 30);
+    pupil.append = learn_text;
+    pupil.calibrate = learn_tops;
+    pupil.rejected = learn_rows;
+    p->own = &pupil;
+    memset(&taught, 0, sizeof taught);
+    taught.next = -1;
+    CHECK(played(p, "switching:calibrate=1 topk=3 reuse=1", "suffix"));
+    CHECK_EQ(taught.calibrated, 300);
+    CHECK(taught.shown > 10);
+    CHECK_EQ(taught.wrong, 0);
+    play_destroy(p);
+}
+
 /* ---- parameters ----------------------------------------------------------------------------- */
 
 static uint64_t outcome(struct play *p, const char *policy, const char *drafter)
@@ -785,6 +842,7 @@ static const struct unit_test tests[] = {
     {"steps_are_as_wide_as_the_graph", steps_are_as_wide_as_the_graph},
     {"trees_are_kept_or_run_again", trees_are_kept_or_run_again},
     {"calibration_covers_the_prompt", calibration_covers_the_prompt},
+    {"a_drafter_is_taught_the_truth", a_drafter_is_taught_the_truth},
     {"every_parameter_changes_some_output", every_parameter_changes_some_output},
     {"a_belief_decides_and_its_errors_tell", a_belief_decides_and_its_errors_tell},
     {"what_it_lacks_is_named", what_it_lacks_is_named},
