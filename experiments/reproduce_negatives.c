@@ -252,7 +252,7 @@ static double two_over_one(const struct points_group *g)
 
 static void verification(struct negatives *x)
 {
-    static const char *const group[] = {"s3-op12-gpu", "s3-op12-htp", "s3-op15-gpu"};
+    static const char *const group[] = {"s3-op12-gpu", "s3-op12-htp", "s3-op15-gpu", "s3-op15-htp"};
     for (size_t i = 0; i < sizeof group / sizeof *group; i++)
         for (int32_t g = 0; g < x->points.n_groups; g++)
             if (!strcmp(x->points.group[g].name, group[i]))

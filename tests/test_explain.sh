@@ -197,7 +197,7 @@ cp points experiments/published/points.yaml
 t 0 reproduce negatives
 has 'GPU and NPU share a product, fast synchronisation'
 has 'Open: '
-ok 'not 12 rows' [ "$(grep -c '^negatives  ' out)" = 12 ]
+ok 'not 13 rows' [ "$(grep -c '^negatives  ' out)" = 13 ]
 t 0 reproduce negatives --format csv
 cp out first
 f=experiments/published/negatives.yaml
