@@ -450,6 +450,7 @@ static void polishing_never_makes_a_point_worse(void)
         t3_point_cells(&t, t3_hypothesis_at(i), x, cell);
         CHECK(after < before);
         CHECK_NEAR(t3_error(&t, &aim, cell), after, 0);
+        CHECK(t3_polish(&t, t3_hypothesis_at(i), &aim, 4, x) <= after);
         for (int32_t d = 0; d < T3_DIMENSIONS; d++)
             CHECK(x[d] >= 0 && x[d] < 1);
     }
