@@ -189,6 +189,12 @@ err "nothing is called 'cores' here"
 silent_out
 
 # ---- run
+# A policy that never drafts, and an output longer than any step.
+echo '{"id": "a", "task": "x", "prompt": "one two three", "max_tokens": 1200}' >long.jsonl
+printf '%s\n' 'schema: tandem-experiment-1' 'name: long' 'workload: long.jsonl' 'split: all' \
+    'max_ctx: 2000' 'policies: [{policy: speculative, drafter: lookup, width: 1}]' >long.yaml
+t 0 run long.yaml --on toy
+out ' 1200 '
 t 2 run $q --on toy --set real_roles='target=cpu:x0'
 err "role 'target' is played by 'cpu:x0', which is not here"
 t 2 run $q --on toy --set real_roles='target=cpu:9999'

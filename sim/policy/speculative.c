@@ -25,6 +25,7 @@
  *
  * Width. With width=0 or auto the belief's step curve may decide how much of a proposal is
  * verified: see auto_width and fill_width. */
+#include <assert.h>
 #include <string.h>
 
 #include "sim/policy/serve.h"
@@ -314,6 +315,11 @@ static void emit(struct speculative *p, const int32_t *token, int32_t n, struct 
     int32_t k = serve_emit(&p->serve, token, n, out);
     if (p->serve.closing)
         return;
+    /* Once there is no room for a draft, in the width, the context or what is asked for, there is
+     * none for the rest of the request: the drafter need not learn more. */
+    if (max_nodes(p) < 1)
+        k = 0;
+    assert(p->n_fresh + k <= MAX_ROWS);
     memcpy(p->fresh + p->n_fresh, token, (size_t)k * sizeof *token);
     p->n_fresh += k;
     draft(p, out);
