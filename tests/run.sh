@@ -180,7 +180,7 @@ stage_checks()
     one sh tests/test_checks.sh
 }
 
-not_real='^(tree|real)$'
+not_real='^(tree|real|once)$'
 [ -z "$long" ] || not_real='^tree$'
 
 stage_release() { build_and_test release release build -LE '^(tree|real)$'; }
