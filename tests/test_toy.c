@@ -746,7 +746,7 @@ static void progressive_switching_copes_with_any_prompt(void)
     for (int32_t n = 1; n <= 24; n += 5) /* too short to hide the switches, too */
         for (int32_t k = 1; k <= 6; k += 2) {
             struct world *w = switching_world();
-            char text_k[8];
+            char text_k[16];
             snprintf(text_k, sizeof text_k, "%d", k);
             CHECK_EQ(param_set(policy_switching.params, "k", text_k, w->setup.policy_param, NULL),
                      ERR_OK);
