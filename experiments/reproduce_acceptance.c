@@ -32,7 +32,7 @@ static const struct {
     {"aligned", ",calibrate=1,reuse=1", "aligned"},
     {"aligned-base", "", BASE},
     {"aligned-calibration", ",calibrate=1", BASE ",calibration=4"},
-    {"aligned-reuse", ",reuse=1", BASE ",reuse=root"},
+    {"aligned-reuse", ",reuse=1", BASE ",reuse=offset"},
     {"aligned-branches", "", BASE ",branches=8"},
     {"aligned-fill", "", BASE ",branches=8,common=8"},
     {"aligned-no-reuse", ",calibrate=1", "aligned:reuse=none"},
@@ -351,10 +351,12 @@ static int put_means(struct reproduce_context *c, const struct acceptance *a, st
     for (int32_t g = 0; g < a->n_groups; g++)
         reproduce_note(c, " %s %s %d", a->group[g].model, a->group[g].task,
                        (int)a->group[g].left_out);
-    reproduce_note(c,
-                   ".\nChoices under rejected tokens that no trace holds, for aligned: %.1f "
-                   "%%; they count as no agreement.\n",
-                   100 * (double)a->unknown / (double)(a->drafted ? a->drafted : 1));
+    reproduce_note(
+        c,
+        ".\nOf the choices under rejected tokens the traces hold those that agreed with a "
+        "recorded draft; the\nothers, %.1f %% of what aligned drafts, count as no "
+        "agreement.\n",
+        100 * (double)a->unknown / (double)(a->drafted ? a->drafted : 1));
     return ERR_OK;
 }
 

@@ -259,7 +259,9 @@ static void every_parameter_changes_a_proposal(void)
         "reuse=offset",  "reuse=end",        "reuse_max=3", "flights=2"};
     uint64_t plain = 0;
     for (int i = -1; i < (int)(sizeof each / sizeof *each); i++) {
-        struct subject *s = begin("aligned", i < 0 ? "" : each[i]);
+        char params[60];
+        snprintf(params, sizeof params, "reuse=root %s", i < 0 ? "" : each[i]);
+        struct subject *s = begin("aligned", params);
         int32_t old[9], text[300], tops[600], row[6] = {300, 301, 302, 303, 304, 305};
         float logits[600];
         uint64_t hash = 1;
@@ -355,7 +357,7 @@ static void a_run_is_the_longest_segment_of_agreement(void)
         struct verified x;
         int32_t run[24], depth = 0, accepted, fresh[26] = {700};
         make_step(seed, &x);
-        struct subject *s = begin("aligned", "");
+        struct subject *s = begin("aligned", "reuse=root");
         int32_t n = naive_run(&x, run, &depth, &accepted);
         append(s, x.token, 1);
         s->type->rejected(s->mem, x.n, x.token, x.parent, x.choice, &s->work);
@@ -434,7 +436,7 @@ static void a_run_is_dropped_when_enough_was_drafted(void)
     const int32_t row[] = {99, 200, 201}, never[] = {55, 56, 57}, run[] = {13, 14}, next = 55;
     for (int32_t most = 1; most < 6; most++) {
         char params[40];
-        snprintf(params, sizeof params, "reuse_max=%d", (int)most);
+        snprintf(params, sizeof params, "reuse=root reuse_max=%d", (int)most);
         struct subject *s = cut_off(params);
         for (int32_t drafted = 2; drafted < 10; drafted += 2) {
             s->type->rejected(s->mem, 3, row, NULL, never, &s->work);
@@ -449,7 +451,7 @@ static void several_runs_are_kept(void)
 {
     for (int32_t flights = 1; flights < 4; flights++) {
         char params[60];
-        snprintf(params, sizeof params, "flights=%d reuse_max=1000", (int)flights);
+        snprintf(params, sizeof params, "reuse=root flights=%d reuse_max=1000", (int)flights);
         struct subject *s = cut_off(params);
         for (int32_t i = 1; i < 3; i++) { /* runs 301 302, then 401 402 */
             int32_t b = 200 + 100 * i, row[] = {99, b, b + 1, b + 2},

@@ -87,7 +87,7 @@ static const struct param params[] = {
     {"recent", "how much more it counts, in occurrences", 1, 0, 64, NULL, 0},
     {"common", "tokens that come most often, proposed where suffixes leave room", 8, 0, COMMON,
      NULL, 0},
-    {"reuse", "where a run that a rejection cut off is attached", REUSE_ROOT, 0, 0, reuses, 0},
+    {"reuse", "where a run that a rejection cut off is attached", REUSE_OFFSET, 0, 0, reuses, 0},
     {"reuse_max", "a run is dropped when more tokens than this were drafted since", 32, 0, 1 << 20,
      NULL, 0},
     {"flights", "runs kept at once", 1, 1, MAX_FLIGHTS, NULL, 0},
@@ -110,7 +110,7 @@ static const struct {
               {50000, 54000},
               {51000, 58000}},
     .likely = {21000, 20000, 16000, 10000, 7000, 6500, 5000, 4000},
-    .run = {16000, 50000},
+    .run = {1500, 50000},
     .common = 50000,
 };
 
