@@ -10,7 +10,7 @@ static const struct option options[] = {
     {"--seed", "N", "1", "of what is sampled", 0},
     {NULL, NULL, NULL, NULL, 0}};
 
-static const char *const examples[] = {"reproduce", "reproduce audit", "reproduce all --format csv",
+static const char *const examples[] = {"reproduce", "reproduce audit", "reproduce fig6 --format csv",
                                        NULL};
 
 enum { MAX_ENTRIES = 32 };

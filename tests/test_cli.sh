@@ -6,47 +6,11 @@
 # Runs in a scratch folder that has the sources' data, a synthetic trace in the place of the recorded
 # one, and nothing else.
 set -u
-build=$(cd "${1:?usage: test_cli.sh BUILD_DIR}" && pwd) || exit 2
+build=${1:?usage: test_cli.sh BUILD_DIR}
 cd "$(dirname "$0")/.." || exit 2
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-mkdir "$scratch/traces"
-cp -R experiments hwmodels "$scratch"
-cp -R traces/workloads "$scratch/traces"
-"$build/tests/make_trace" "$scratch/traces/quickstart.trace" || exit 2
-cd "$scratch" || exit 2
-
-passed=0
-failed=0
-
-# ok MESSAGE COMMAND...: the command must succeed
-ok()
-{
-    message=$1
-    shift
-    if "$@"; then passed=$((passed + 1)); else
-        failed=$((failed + 1))
-        printf 'failed: %s\n' "$message"
-        sed 's/^/  out: /' out | head -n 20
-        sed 's/^/  err: /' err | head -n 20
-    fi
-}
-
-# t EXIT ARGUMENTS...: tandem ends so; its output is in out and err
-t()
-{
-    want=$1
-    shift
-    "$build/tandem" "$@" >out 2>err && got=0 || got=$?
-    last=$*
-    ok "tandem $last: exit $got, expected $want" [ "$got" = "$want" ]
-}
-
-# out TEXT, err TEXT: the last command printed it there
-out() { ok "tandem $last: no '$1' on stdout" grep -qF -e "$1" out; }
-err() { ok "tandem $last: no '$1' on stderr" grep -qF -e "$1" err; }
-silent_out() { ok "tandem $last: something on stdout" [ ! -s out ]; }
-silent_err() { ok "tandem $last: something on stderr" [ ! -s err ]; }
+suite=cli
+. tests/shell.sh
+data
 
 # tracks FILE PROCESSOR BUS: it is JSON, with jobs on that processor, requests with their parts, and
 # that bus
@@ -332,10 +296,10 @@ out 'drafter,lookup,ngram,3,1..8,'
 out 'mechanism,thermal,,,,not modelled'
 t 0 list --format json
 out '"what": "one token per step, no drafts: the baseline; lossless"'
-ok 'list is no JSON array' [ "$(head -c 1 out)$(tail -c 2 out)" = '[]' ]
+array
 t 0 devices
 t 0 devices --format json
-ok 'devices is no JSON array' [ "$(head -c 1 out)$(tail -c 2 out)" = '[]' ]
+array
 t 0 import --from jsonl --field prompt --task reply traces/workloads/reply.jsonl --output w.jsonl
 err 'prompts, 1 tasks, written to w.jsonl'
 t 0 run $q --on toy --set workload=../w.jsonl
@@ -364,7 +328,7 @@ done
 t 0 bench draft --repetitions 1 --format json
 out '"drafter": "lookup"'
 out '"us_per_step": '
-ok 'bench draft is no array' [ "$(head -c 1 out)" = '[' ]
+array
 t 2 quantize one
 err 'too few arguments: expected quantize IN.gguf OUT.gguf'
 t 1 quantize nowhere.gguf x.gguf
@@ -394,5 +358,4 @@ fi
 nm "$device" >out 2>err
 ok 'tandem-device has symbols of GSL or SQLite' [ "$(grep -c -e ' gsl_' -e ' sqlite3_' out)" = 0 ]
 
-printf 'cli: %d passed, %d failed, 0 skipped\n' "$passed" "$failed"
-[ "$failed" = 0 ]
+finish

@@ -11,24 +11,18 @@
 # Those that need a model, "Example (needs a model): ..." and blocks fenced as `sh real`, are run
 # with `real`, and the others without.
 set -u
-build=$(cd "${1:?usage: test_examples.sh BUILD_DIR [real]}" && pwd) || exit 2
+build=${1:?usage: test_examples.sh BUILD_DIR [real]}
 real=${2:-}
 cd "$(dirname "$0")/.." || exit 2
-root=$PWD
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-name=examples${real:+_real}
-passed=0
-failed=0
-
-if [ "$real" ]; then
-    model=${TANDEM_MODEL:-${TANDEM_DEPS:-$HOME/.cache/tandem}/models/SmolLM2-135M-Instruct.pure-Q4_0.gguf}
-    if [ ! -e "$model" ]; then
-        echo "skipped: model: experiments/setup.sh did not make $(basename "$model")"
-        echo "$name: 0 passed, 0 failed, 1 skipped"
-        exit 0
-    fi
-fi
+suite=examples${real:+_real}
+stdout=../log # of the example, and not of one program
+. tests/shell.sh
+[ -z "$real" ] || installed_model
+mkdir run
+cd run || exit 2
+data recorded
+cp "$root/README.md" .
+ln -s "$build" build
 
 # The examples, one per line, each from the program's name on.
 {
@@ -41,9 +35,7 @@ fi
             sed -n 's/^Example: //p'
         fi
     done
-    for file in README.md */README.md */*/README.md; do
-        [ ! -e "$file" ] || cat "$file"
-    done | awk -v want="sh${real:+ real}" '
+    cat "$root"/README.md "$root"/*/README.md "$root"/*/*/README.md | awk -v want="sh${real:+ real}" '
         /^```/ { inside = !inside && substr($0, 4) == want; next_is = 0; next }
         !inside { next }
         next_is || sub(/^\$ build[-a-z]*\//, "") {
@@ -51,15 +43,7 @@ fi
             sub(/\\$/, "")
             printf "%s%s", $0, next_is ? " " : "\n"
         }'
-} >"$scratch/examples"
-
-mkdir "$scratch/run" "$scratch/run/traces"
-cp -R experiments hwmodels README.md "$scratch/run" 2>/dev/null
-cp -R traces/workloads "$scratch/run/traces"
-cp traces/*.trace "$scratch/run/traces" 2>/dev/null ||
-    "$build/tests/make_trace" "$scratch/run/traces/quickstart.trace"
-cd "$scratch/run" || exit 2
-ln -s "$build" build
+} >../examples
 
 while IFS= read -r line; do
     if (eval "build/$line") >../log 2>&1 </dev/null; then
@@ -69,12 +53,7 @@ while IFS= read -r line; do
         printf 'failed: %s\n' "$line"
         sed 's/^/  | /' ../log | tail -n 20
     fi
-done <"$scratch/examples"
-cd "$root" || exit 2
+done <../examples
 
-if [ $((passed + failed)) = 0 ]; then
-    echo "no example was found"
-    failed=1
-fi
-printf '%s: %d passed, %d failed, 0 skipped\n' "$name" "$passed" "$failed"
-[ "$failed" = 0 ]
+ok 'no example was found' [ $((passed + failed)) != 0 ]
+finish

@@ -6,41 +6,14 @@
 #
 # Runs in a scratch folder that has the sources' data.
 set -u
-build=$(cd "${1:?usage: test_explain.sh BUILD_DIR}" && pwd) || exit 2
+build=${1:?usage: test_explain.sh BUILD_DIR}
 cd "$(dirname "$0")/.." || exit 2
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-cp -R experiments hwmodels "$scratch"
-cd "$scratch" || exit 2
+suite=explain
+. tests/shell.sh
+data
 
-passed=0
-failed=0
-
-# ok MESSAGE COMMAND...: the command must succeed
-ok()
-{
-    message=$1
-    shift
-    if "$@"; then passed=$((passed + 1)); else
-        failed=$((failed + 1))
-        printf 'failed: %s\n' "$message"
-        sed 's/^/  out: /' out | cut -c 1-200 | head -n 20
-        sed 's/^/  err: /' err | head -n 5
-    fi
-}
-
-# t EXIT ARGUMENTS...: tandem ends so; its output is in out and err
-t()
-{
-    want=$1
-    shift
-    "$build/tandem" "$@" >out 2>err && got=0 || got=$?
-    last=$*
-    ok "tandem $last: exit $got, expected $want" [ "$got" = "$want" ]
-}
-
-has() { ok "tandem $last: no '$1' on stdout" grep -qF -e "$1" out; }
-says() { ok "tandem $last: no '$1' on stderr" grep -qF -e "$1" err; }
+has() { out "$@"; }
+says() { err "$@"; }
 
 # ---- what is printed: 3 operators of one row by hand; the rates are AI Hub's for the 3B model
 t 0 explain --device oneplus-13 --model llama-3.2-3b --width 1 --context 7 --format csv
@@ -50,7 +23,7 @@ has 'attention,npu,28,1,8,3072,0.099,'
 has 'Qualcomm AI Hub v0.46.1'
 has 'step,qnn w4a16,'
 t 0 explain --model qwen2.5-1.5b --backend mllm --format json
-ok 'explain is no JSON array' [ "$(head -c 1 out)$(tail -c 2 out)" = '[]' ]
+array
 has '"limit": "unknown"'
 has 'at least '
 t 0 explain --device hwmodels/devices/example-2core.yaml --width 8 --context 150
@@ -215,5 +188,4 @@ sed '/prepare_135_ms/d' kept >$f
 t 1 reproduce negatives
 says 'prepare_135_ms'
 
-printf 'explain: %d passed, %d failed, 0 skipped\n' "$passed" "$failed"
-[ "$failed" = 0 ]
+finish

@@ -5,44 +5,15 @@
 #
 # Runs in a scratch folder that has the sources' data.
 set -u
-build=$(cd "${1:?usage: test_reproduce.sh BUILD_DIR}" && pwd) || exit 2
+build=${1:?usage: test_reproduce.sh BUILD_DIR}
 cd "$(dirname "$0")/.." || exit 2
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-mkdir "$scratch/traces"
-cp -R experiments hwmodels "$scratch"
-cp traces/*.trace "$scratch/traces" 2>/dev/null ||
-    "$build/tests/make_trace" "$scratch/traces/quickstart.trace" || exit 2
-cd "$scratch" || exit 2
+suite=reproduce_cli
+always=reproduce
+. tests/shell.sh
+data recorded
 
-passed=0
-failed=0
-
-# ok MESSAGE COMMAND...: the command must succeed
-ok()
-{
-    message=$1
-    shift
-    if "$@"; then passed=$((passed + 1)); else
-        failed=$((failed + 1))
-        printf 'failed: %s\n' "$message"
-        sed 's/^/  out: /' out | head -n 20
-        sed 's/^/  err: /' err | head -n 20
-    fi
-}
-
-# t EXIT ARGUMENTS...: tandem reproduce ends so; its output is in out and err
-t()
-{
-    want=$1
-    shift
-    "$build/tandem" reproduce "$@" >out 2>err && got=0 || got=$?
-    last=$*
-    ok "reproduce $last: exit $got, expected $want" [ "$got" = "$want" ]
-}
-
-has() { ok "reproduce $last: no '$1' on stdout" grep -qF -e "$1" out; }
-says() { ok "reproduce $last: no '$1' on stderr" grep -qF -e "$1" err; }
+has() { out "$@"; }
+says() { err "$@"; }
 
 # ---- what there is
 t 0
@@ -217,5 +188,4 @@ sed 's/strict: {value: 5,/strict: {value: 10,/' kept >$f
 t 1 table3
 says 'expected less than the loose one, 10'
 
-echo "reproduce_cli: $passed passed, $failed failed, 0 skipped"
-[ "$failed" = 0 ]
+finish

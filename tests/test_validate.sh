@@ -6,53 +6,15 @@
 # Everything runs on the toy engine; with `real` only one short validation runs, on the installed
 # model. No time is judged: what is demanded holds however slow or noisy the machine is.
 set -u
-build=$(cd "${1:?usage: test_validate.sh BUILD_DIR [real]}" && pwd) || exit 2
+build=${1:?usage: test_validate.sh BUILD_DIR [real]}
 real=${2:-}
 cd "$(dirname "$0")/.." || exit 2
-name=validate${real:+_real}
-if ! command -v python3 >/dev/null; then
-    echo "skipped: python3 is not installed: it reads the reports and the stores"
-    echo "$name: 0 passed, 0 failed, 1 skipped"
-    exit 0
-fi
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-mkdir "$scratch/traces"
-cp -R experiments hwmodels "$scratch"
-cp -R traces/workloads "$scratch/traces"
-cd "$scratch" || exit 2
-
-passed=0
-failed=0
-
-# ok MESSAGE COMMAND...: the command must succeed
-ok()
-{
-    message=$1
-    shift
-    if "$@"; then passed=$((passed + 1)); else
-        failed=$((failed + 1))
-        printf 'failed: %s\n' "$message"
-        sed 's/^/  out: /' out.txt | head -n 20
-        sed 's/^/  err: /' err.txt | head -n 20
-    fi
-}
-
-# t EXIT ARGUMENTS...: tandem ends so; its output is in out.txt and err.txt
-t()
-{
-    want=$1
-    shift
-    "$build/tandem" "$@" >out.txt 2>err.txt && got=0 || got=$?
-    last=$*
-    ok "tandem $last: exit $got, expected $want" [ "$got" = "$want" ]
-}
-
-# out TEXT, err TEXT: the last command printed it there
-out() { ok "tandem $last: no '$1' on stdout" grep -qF -e "$1" out.txt; }
-err() { ok "tandem $last: no '$1' on stderr" grep -qF -e "$1" err.txt; }
-silent_err() { ok "tandem $last: something on stderr" [ ! -s err.txt ]; }
-absent() { ok "tandem $last: left $1" [ ! -e "$1" ]; }
+suite=validate${real:+_real}
+stdout=out.txt # out/ is where commands write
+stderr=err.txt
+. tests/shell.sh
+command -v python3 >/dev/null || skip 'python3 is not installed: it reads the reports and the stores'
+data
 
 # Prints what is wrong with a report, and fails then: FILE PROMPTS REPETITIONS.
 cat >report.py <<'END'
@@ -120,21 +82,9 @@ report() { ok "the report of tandem $last" python3 report.py "$@"; }
 rows() { python3 -c "import sqlite3, sys
 print(sqlite3.connect(sys.argv[1]).execute('SELECT count(*) FROM run').fetchone()[0])" "$1"; }
 
-finish()
-{
-    printf '%s: %d passed, %d failed, 0 skipped\n' "$name" "$passed" "$failed"
-    [ "$failed" = 0 ]
-    exit
-}
-
 # ---- on the installed model
 if [ "$real" ]; then
-    model=${TANDEM_MODEL:-${TANDEM_DEPS:-$HOME/.cache/tandem}/models/SmolLM2-135M-Instruct.pure-Q4_0.gguf}
-    if [ ! -e "$model" ]; then
-        echo "skipped: model: experiments/setup.sh did not make $(basename "$model")"
-        echo "$name: 0 passed, 0 failed, 1 skipped"
-        exit 0
-    fi
+    installed_model
     cat >two.jsonl <<'END'
 {"id": "one", "task": "count", "prompt": "one two three one two three one two", "max_tokens": 8}
 {"id": "two", "task": "say", "prompt": "The sea is blue. The sea is", "max_tokens": 8}
