@@ -28,8 +28,8 @@ static void put_busy(struct output *o, const struct run_summary *s)
 
 static void put_table_row(struct output *o, const struct run_summary *s)
 {
-    output_cell(o, "%s%s%s%s", s->policy->label, s->n_extrapolated > 0 ? " *" : "",
-                s->needs_truth ? " !" : "", s->lossless ? "" : " ~");
+    output_cell(o, "%s%s%s%s%s", s->policy->label, s->n_extrapolated > 0 ? " *" : "",
+                s->needs_truth ? " !" : "", s->parametric ? " ?" : "", s->lossless ? "" : " ~");
     output_int(o, s->n_requests);
     output_int(o, s->n_output);
     output_number(o, "%.3f", s->ttft_ns_median / MS, "-");
@@ -64,17 +64,20 @@ static void put_extrapolated(const struct run_summary *s, int32_t n, FILE *f)
 static void put_notes(const struct run_report *r, const struct run_summary *s, FILE *f)
 {
     int32_t n = r->x->n_policies, degenerate = run_degenerate(r);
-    bool truth = false, lossy = false;
+    bool truth = false, parametric = false, lossy = false;
     int64_t unknown = 0;
     double equal = run_tokens_equal(r);
     for (int32_t i = 0; i < n; i++) {
         truth = truth || s[i].needs_truth;
+        parametric = parametric || s[i].parametric;
         lossy = lossy || !s[i].lossless;
         unknown += s[i].n_unknown;
     }
     put_extrapolated(s, n, f);
     if (truth)
         fputs("! knows what the target will say: exists in simulation only\n", f);
+    if (parametric)
+        fputs("? its acceptance is a parameter, as a paper states it, and not a drafter's\n", f);
     if (lossy)
         fputs("~ may give another text than the target alone\n", f);
     if (unknown)
@@ -135,6 +138,7 @@ static const char *const csv_columns[] = {"label",
                                           "unknown_choices",
                                           "degenerate",
                                           "needs_truth",
+                                          "parametric",
                                           "lossless",
                                           NULL};
 
@@ -162,6 +166,7 @@ static void put_csv_row(struct output *o, const struct run_report *r, const stru
     output_int(o, s->n_unknown);
     output_int(o, s->n_degenerate);
     output_int(o, s->needs_truth);
+    output_int(o, s->parametric);
     output_int(o, s->lossless);
     output_end(o);
 }
@@ -204,6 +209,7 @@ static void put_policy(struct json_writer *w, const struct run_summary *s)
                 param_format(s->policy->type->params, s->policy->param, text, sizeof text));
     json_string(w, "drafters", experiment_drafters(s->policy, text, sizeof text));
     json_bool(w, "needs_truth", s->needs_truth);
+    json_bool(w, "parametric", s->parametric);
     json_bool(w, "lossless", s->lossless);
     json_int(w, "runs", s->n_runs);
     json_int(w, "requests", s->n_requests);

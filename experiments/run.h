@@ -116,7 +116,7 @@ struct run_summary {
     int64_t n_jobs, n_extrapolated; /* -1 as above */
     int64_t n_unknown;              /* choices that the trace did not hold */
     int32_t n_degenerate;           /* of n_requests, those whose text repeats itself */
-    bool needs_truth, lossless;
+    bool needs_truth, parametric, lossless;
 };
 
 /* summary[x->n_policies] */

@@ -85,9 +85,11 @@ int run_summarise(const struct run_report *r, struct run_summary *summary, struc
         *s = (struct run_summary){.policy = policy,
                                   .needs_truth = policy->type->flags & POLICY_NEEDS_TRUTH,
                                   .lossless = policy->type->lossless(policy->param)};
-        for (int32_t i = 0; i < policy->n_drafters; i++)
-            s->needs_truth =
-                s->needs_truth || (policy->drafter[i].type->flags & DRAFTER_NEEDS_TRUTH);
+        for (int32_t i = 0; i < policy->n_drafters; i++) {
+            uint32_t flags = policy->drafter[i].type->flags;
+            s->needs_truth = s->needs_truth || (flags & DRAFTER_NEEDS_TRUTH);
+            s->parametric = s->parametric || (flags & DRAFTER_PARAMETRIC);
+        }
         for (int32_t i = 0; i < r->n; i++)
             if (r->run[i].policy_index == p)
                 add_run(s, &t, &r->run[i]);

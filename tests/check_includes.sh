@@ -16,6 +16,7 @@ sim/core       : sim/base |
 sim/llm        : sim/base |
 sim/draft      : sim/base |
 + sim/draft/oracle.c   : sim/exec/truth.h |
++ sim/draft/parametric.c : sim/exec/truth.h |
 sim/policy     : sim/base sim/llm sim/draft sim/exec/exec.h |
 + sim/policy/optimal.c : sim/exec/cost.h sim/exec/truth.h |
 sim/exec       : sim/... |

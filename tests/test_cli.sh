@@ -274,7 +274,7 @@ t 0 run $q --log deep/sim
 # is simulated changes them, and is meant.
 t 0 run $q --format csv
 ok "the experiment's bytes are not the golden ones: $(cksum <out)" \
-    [ "$(cksum <out)" = '401239589 1554' ]
+    [ "$(cksum <out)" = '2840203060 1575' ]
 for file in deep/sim/*.log; do "$build/tandem" log "$file" --format csv; done >out 2>err
 ok "the steps' bytes are not the golden ones: $(cksum <out)" [ "$(cksum <out)" = '1938855514 85178' ]
 t 0 log deep/sim/04-*.log --perfetto deep/trace.json

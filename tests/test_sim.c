@@ -65,6 +65,8 @@ static void every_policy_says_what_the_target_says(void)
                                           "aligned:history=3 reuse=offset flights=2",
                                           "aligned:reuse=end",
                                           "oracle",
+                                          "parametric",
+                                          "parametric:law=geometric chance=500",
                                           NULL};
     const struct request *request = world_requests(5, 90);
     start(request, 5);

@@ -53,12 +53,14 @@ struct draft_limits {
     /* For DRAFTER_NEEDS_TRUTH alone, in init; NULL otherwise: */
     struct truth *truth;
     int32_t request, n_prompt; /* whose drafter it is, and the length of its prompt */
+    uint64_t seed;             /* the run's, for DRAFTER_PARAMETRIC */
 };
 
 enum drafter_flags {
     DRAFTER_NEEDS_TRUTH = 1, /* simulation only; every table marks it */
     DRAFTER_BRANCHES = 2,    /* may propose trees that are no chains */
-    DRAFTER_ESTIMATES = 4    /* fills chance[] */
+    DRAFTER_ESTIMATES = 4,   /* fills chance[] */
+    DRAFTER_PARAMETRIC = 8   /* its acceptance is a parameter: every table says so */
 };
 
 /* A parameter of this name says how many earlier responses a drafter is given to remember; without

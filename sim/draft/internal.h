@@ -9,6 +9,7 @@ extern const struct drafter_type suffix_drafter;
 extern const struct drafter_type aligned_drafter;
 extern const struct drafter_type sam_author_drafter;
 extern const struct drafter_type oracle_drafter;
+extern const struct drafter_type parametric_drafter;
 
 /* Ends the i-th remembered response in a text: no token of the vocabulary, and none that comes
  * twice, so that no match reaches across it. */

@@ -159,6 +159,7 @@ int drafting_open(struct drafting *d, int32_t request, int32_t n_prompt, struct 
             limits.truth = d->truth;
             limits.request = request;
             limits.n_prompt = n_prompt;
+            limits.seed = d->setup->seed;
         }
         r->type->init(x->mem, r->param, &limits);
         x->n_tokens = 0;
