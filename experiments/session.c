@@ -131,8 +131,8 @@ static int check_devices(const struct role_map *m, struct err *e)
 /* ---- opening -------------------------------------------------------------------------------- */
 
 #ifdef TANDEM_REAL
-int session_open_model(const char *path, const struct role_map *roles, int32_t max_ctx,
-                       struct session *out, struct err *e)
+static int open_model(const char *path, const struct role_map *roles, int32_t max_ctx, bool flash,
+                      struct session *out, struct err *e)
 {
     const char *target = role_map_find(roles, "target");
     struct llama_options o;
@@ -142,6 +142,7 @@ int session_open_model(const char *path, const struct role_map *roles, int32_t m
     o.device = strncmp(target, "cpu", 3) ? target : NULL;
     o.threads = role_map_threads(target);
     o.max_ctx = max_ctx;
+    o.flash = flash;
     *out = (struct session){.roles = *roles, .executor = "real"};
     int rc = check_devices(roles, e);
     if (!rc)
@@ -163,16 +164,29 @@ int session_open_model(const char *path, const struct role_map *roles, int32_t m
     return ERR_OK;
 }
 #else
-int session_open_model(const char *path, const struct role_map *roles, int32_t max_ctx,
-                       struct session *out, struct err *e)
+static int open_model(const char *path, const struct role_map *roles, int32_t max_ctx, bool flash,
+                      struct session *out, struct err *e)
 {
     (void)roles;
     (void)max_ctx;
+    (void)flash;
     *out = (struct session){0};
     return err_at(e, ERR_UNSUPPORTED, path, 0, 0,
                   "this build has no engine for models: configure with the preset release");
 }
 #endif
+
+int session_open_model(const char *path, const struct role_map *roles, int32_t max_ctx,
+                       struct session *out, struct err *e)
+{
+    return open_model(path, roles, max_ctx, false, out, e);
+}
+
+int session_open_flash(const char *path, const struct role_map *roles, int32_t max_ctx,
+                       struct session *out, struct err *e)
+{
+    return open_model(path, roles, max_ctx, true, out, e);
+}
 
 int session_open_toy(uint64_t seed, struct session *out, struct err *e)
 {

@@ -46,6 +46,10 @@ struct session {
 int session_open_model(const char *path, const struct role_map *roles, int32_t max_ctx,
                        struct session *out, struct err *e);
 
+/* The same with flash attention: other numerics than those of committed traces. */
+int session_open_flash(const char *path, const struct role_map *roles, int32_t max_ctx,
+                       struct session *out, struct err *e);
+
 /* The toy engine with its defaults. */
 int session_open_toy(uint64_t seed, struct session *out, struct err *e);
 void session_close(struct session *s);

