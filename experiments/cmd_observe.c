@@ -132,12 +132,14 @@ struct observing {
     int n_drafts;
     const char *draft[MAX_DRAFTS];
     bool agreements;
+    const char *output;
 };
 
-static int run_policy(struct observing *o, const char *spec, const struct request *request,
-                      int32_t index, bool watched, struct run_result *result, struct err *e)
+static int run_drafts(struct observing *o, const char *spec, const struct request *request,
+                      int32_t index, struct err *e)
 {
     struct run_setup setup = {.max_requests = 1};
+    struct run_result result;
     struct watch w = {
         .exec = {&watch_ops}, .trace = o->trace, .index = index, .n_prompt = request->n};
     w.agreements = o->agreements;
@@ -147,44 +149,70 @@ static int run_policy(struct observing *o, const char *spec, const struct reques
         rc = session_exec(&o->session, &setup, &w.inner, e);
     if (rc)
         return rc;
-    struct exec *x = watched ? &w.exec : w.inner;
-    rc = driver_run(&setup, x, request, 1, &o->arena, result, e);
-    x->ops->destroy(x);
+    rc = driver_run(&setup, &w.exec, request, 1, &o->arena, &result, e);
+    watch_destroy(&w.exec);
     return rc;
 }
 
-/* The likely tokens at every prompt position, from prefill steps that want them. */
-static int add_top(struct observing *o, const struct request *request, int32_t index, struct err *e)
+/* One step of the engine at `pos` cached tokens, without a policy. */
+static int run_step(struct observing *o, int32_t pos, int32_t n, const int32_t *token,
+                    struct engine_out *out, struct err *e)
+{
+    struct engine *g = o->session.engine;
+    struct exec_caps caps;
+    g->ops->caps(g, &caps);
+    bool likely = o->top_k && out->top;
+    struct job job = {.id = 1, .kind = JOB_FORWARD, .phase = PHASE_PREFILL};
+    job.forward = (struct job_forward){.b1 = caps.blocks,
+                                       .width = n,
+                                       .pos = pos,
+                                       .n = n,
+                                       .token = token,
+                                       .slot_in = -1,
+                                       .slot_out = -1,
+                                       .want = likely ? WANT_TOPK : WANT_ARGMAX,
+                                       .want_from = likely ? 0 : n - 1,
+                                       .want_k = likely ? o->top_k : 0};
+    out->status = DONE_OK;
+    g->ops->run(g, &job, out);
+    if (out->status != DONE_OK)
+        return err_set(e, ERR_DEVICE, "a step failed: %s", out->message);
+    return ERR_OK;
+}
+
+static bool is_end(const struct session *s, int32_t token)
+{
+    for (int32_t i = 0; i < s->n_eos; i++)
+        if (s->eos[i] == token)
+            return true;
+    return false;
+}
+
+/* The target's own text, a token per step, and the likely tokens at every prompt position. */
+static int decode_alone(struct observing *o, const struct request *request, int32_t index,
+                        struct err *e)
 {
     static int32_t choice[512], top[512 * MAX_TOP];
     static float logit[512 * MAX_TOP];
-    struct engine *g = o->session.engine;
     struct engine_out out = {.choice = choice, .top = top, .logit = logit};
-    struct exec_caps caps;
-    g->ops->caps(g, &caps);
-    for (int32_t pos = 0; pos < request->n; pos += CHUNK) {
-        int32_t n = request->n - pos < CHUNK ? request->n - pos : CHUNK;
-        struct job job = {.id = 1, .kind = JOB_FORWARD, .phase = PHASE_PREFILL};
-        job.forward = (struct job_forward){.b1 = caps.blocks,
-                                           .width = n,
-                                           .pos = pos,
-                                           .n = n,
-                                           .token = request->token + pos,
-                                           .slot_in = -1,
-                                           .slot_out = -1,
-                                           .want = WANT_TOPK,
-                                           .want_k = o->top_k};
-        out.status = DONE_OK;
-        g->ops->run(g, &job, &out);
-        if (out.status != DONE_OK)
-            return err_set(e, ERR_DEVICE, "a prefill step failed: %s", out.message);
-        int rc = trace_add_top(o->trace, index, pos, n, top, logit, e);
-        if (rc)
-            return rc;
+    int32_t *output = arena_alloc(&o->arena, (size_t)request->max_tokens, sizeof *output), k = 0;
+    int rc = output ? ERR_OK : err_set(e, ERR_NOMEM, "out of memory");
+    for (int32_t pos = 0, n; pos < request->n && !rc; pos += n) {
+        n = request->n - pos < CHUNK ? request->n - pos : CHUNK;
+        rc = run_step(o, pos, n, request->token + pos, &out, e);
+        if (!rc && o->top_k)
+            rc = trace_add_top(o->trace, index, pos, n, top, logit, e);
+    }
+    out.top = NULL;
+    while (!rc) {
+        output[k++] = choice[out.n_choice - 1];
+        if (k == request->max_tokens || is_end(&o->session, output[k - 1]))
+            break;
+        rc = run_step(o, request->n + k - 1, 1, &output[k - 1], &out, e);
     }
     struct job clear = {.id = 1, .kind = JOB_COMMIT};
-    g->ops->run(g, &clear, &out);
-    return ERR_OK;
+    o->session.engine->ops->run(o->session.engine, &clear, &out);
+    return rc ? rc : trace_add_output(o->trace, index, output, k, e);
 }
 
 static int observe(struct observing *o, const struct workload *w, const struct workload_item *item,
@@ -207,45 +235,59 @@ static int observe(struct observing *o, const struct workload *w, const struct w
                               .max_tokens = max_tokens,
                               .arrival_ns = REQUEST_AFTER_PREVIOUS,
                               .cancel_ns = EXEC_NEVER};
-    struct run_result alone, other;
-    int rc = run_policy(o, "autoregressive", &request, 0, false, &alone, e);
-    if (!rc)
-        rc = trace_add_request(o->trace, item->id, w->task[item->task], (int32_t)item->split,
+    int rc = trace_add_request(o->trace, item->id, w->task[item->task], (int32_t)item->split,
                                max_tokens, token, n, &index, e);
     if (!rc)
-        rc = trace_add_output(o->trace, index, alone.request[0].output, alone.request[0].n_output,
-                              e);
+        rc = decode_alone(o, &request, index, e);
     for (int i = 0; i < o->n_drafts && !rc; i++)
-        rc = run_policy(o, o->draft[i], &request, index, true, &other, e);
-    if (!rc && o->top_k)
-        rc = add_top(o, &request, index, e);
-    return rc;
+        rc = run_drafts(o, o->draft[i], &request, index, e);
+    return rc ? rc : trace_write(o->trace, o->output, e);
 }
 
 /* ---- all of them ---------------------------------------------------------------------------- */
 
-static int observe_all(struct observing *o, const struct args *a, const struct workload *w,
-                       int64_t prompts, struct err *e)
+/* The items of one workload file that are asked. */
+struct asked {
+    struct workload workload;
+    int32_t n, *index;
+};
+
+static int choose(const char *file, enum experiment_split split, int64_t prompts, struct asked *out,
+                  struct err *e)
 {
-    static const char *const splits[] = {"all", "calibration", "held-out", NULL};
-    static const enum experiment_split split[] = {EXPERIMENT_ALL, EXPERIMENT_CALIBRATION,
-                                                  EXPERIMENT_HELD_OUT};
-    int which = 0, rc = arg_word(a, "--split", splits, &which, e);
-    int32_t *index = calloc((size_t)w->n + 1, sizeof *index);
-    if (!index)
-        return err_set(e, ERR_NOMEM, "out of memory");
-    int32_t n = world_choose(w, split[which], prompts < w->n ? (int32_t)prompts : w->n, index);
-    if (n < 0)
-        rc = err_set(e, ERR_NOMEM, "out of memory");
-    for (int32_t i = 0; i < n && !rc; i++) {
-        if (isatty(STDERR_FILENO))
-            fprintf(stderr, "\r%d of %d: %-32s", i + 1, n, w->item[index[i]].id);
-        rc = observe(o, w, &w->item[index[i]], e);
-    }
+    int rc = workload_load(file, SPLIT_ALTERNATE, &out->workload, e);
+    if (rc)
+        return rc;
+    int32_t n = out->workload.n;
+    out->index = calloc((size_t)n + 1, sizeof *out->index);
+    if (out->index)
+        out->n = world_choose(&out->workload, split, prompts < n ? (int32_t)prompts : n, out->index);
+    return out->index && out->n >= 0 ? ERR_OK : err_set(e, ERR_NOMEM, "out of memory");
+}
+
+/* Files take turns and the trace is written after every prompt: a recording that is stopped has
+ * about as many of each. */
+static int observe_all(struct observing *o, const struct asked *asked, int n, struct err *e)
+{
+    int32_t total = 0, done = 0;
+    for (int i = 0; i < n; i++)
+        total += asked[i].n;
+    for (int32_t turn = 0; done < total; turn++)
+        for (int i = 0; i < n; i++) {
+            if (turn >= asked[i].n)
+                continue;
+            const struct workload *w = &asked[i].workload;
+            const struct workload_item *item = &w->item[asked[i].index[turn]];
+            done++;
+            if (isatty(STDERR_FILENO))
+                fprintf(stderr, "\r%d of %d: %-32s", done, total, item->id);
+            int rc = observe(o, w, item, e);
+            if (rc)
+                return rc;
+        }
     if (isatty(STDERR_FILENO))
         fprintf(stderr, "\r%60s\r", "");
-    free(index);
-    return rc;
+    return total ? ERR_OK : trace_write(o->trace, o->output, e); /* which says that there is none */
 }
 
 static int open_target(const struct args *a, struct observing *o, struct err *e)
@@ -315,19 +357,25 @@ static int read_drafts(const struct args *a, struct observing *o, struct err *e)
     return ERR_OK;
 }
 
-/* Each workload file in turn, into one trace. */
 static int observe_files(struct observing *o, const struct args *a, struct err *e)
 {
+    static const char *const splits[] = {"all", "calibration", "held-out", NULL};
+    static const enum experiment_split split[] = {EXPERIMENT_ALL, EXPERIMENT_CALIBRATION,
+                                                  EXPERIMENT_HELD_OUT};
+    static struct asked asked[MAX_WORKLOADS];
     const char *file[MAX_WORKLOADS];
-    int n = arg_all(a, "--workload", file, MAX_WORKLOADS);
+    int n = arg_all(a, "--workload", file, MAX_WORKLOADS), which = 0;
     int64_t prompts = 0;
     int rc = arg_int(a, "--prompts", 1, 1000000, &prompts, e);
-    for (int i = 0; i < n && !rc; i++) {
-        struct workload w;
-        rc = workload_load(file[i], SPLIT_ALTERNATE, &w, e);
-        if (!rc)
-            rc = observe_all(o, a, &w, prompts, e);
-        workload_fini(&w);
+    if (!rc)
+        rc = arg_word(a, "--split", splits, &which, e);
+    for (int i = 0; i < n && !rc; i++)
+        rc = choose(file[i], split[which], prompts, &asked[i], e);
+    if (!rc)
+        rc = observe_all(o, asked, n, e);
+    for (int i = 0; i < n; i++) {
+        free(asked[i].index);
+        workload_fini(&asked[i].workload);
     }
     return rc;
 }
@@ -344,6 +392,7 @@ static int run(int argc, char **argv)
         return command_usage("observe needs --workload FILE.jsonl");
     arena_init(&o.arena);
     const char *path = arg_text(&a, "-o") ? arg_text(&a, "-o") : arg_text(&a, "--output");
+    o.output = path;
     int rc = args_exclusive(&a, "-o", "--output", &e);
     if (!rc)
         rc = check_files(&a, path, &e);
@@ -361,8 +410,6 @@ static int run(int argc, char **argv)
                                   &o.trace, &e);
     if (!rc)
         rc = observe_files(&o, &a, &e);
-    if (!rc)
-        rc = trace_write(o.trace, path, &e);
     if (!rc) {
         struct trace_counts n = trace_counts(o.trace);
         printf("%s: %lld counterfactuals, %lld seen again, %lld conflicting, %lld divergent\n",
