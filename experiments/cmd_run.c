@@ -124,10 +124,12 @@ static int replay(const char *log, const struct experiment *x, enum output_forma
 
 /* ---- running -------------------------------------------------------------------------------- */
 
+static const char *const by_words[] = {"policy", "task", NULL};
 static const char *const on_words[] = {"sim", "real", "toy", NULL};
 
 struct request_of_user {
     enum output_format format;
+    bool by_task;
     const char *log; /* to be replayed; NULL */
     const char *set[EXPERIMENT_MAX_SETS];
     int n_set;
@@ -139,7 +141,8 @@ struct request_of_user {
 /* What says the same thing twice, or has no effect. */
 static int check_together(const struct args *a, const struct request_of_user *u, struct err *e)
 {
-    static const char *const not_replayed[] = {"--seed", "--log", "--store", "--mix-numerics"};
+    static const char *const not_replayed[] = {"--seed", "--log", "--store", "--mix-numerics",
+                                               "--by"};
     for (int i = 0; i < u->n_set; i++) {
         if (arg_given(a, "--seed") && !strncmp(u->set[i], "seed=", 5))
             return err_set(e, ERR_USAGE,
@@ -176,6 +179,9 @@ static int read_options(const struct args *a, struct request_of_user *u, struct 
     u->o.progress = isatty(STDERR_FILENO) ? show_progress : NULL;
     int rc = arg_word(a, "--format", output_formats, &word, e);
     u->format = (enum output_format)word;
+    if (!rc)
+        rc = arg_word(a, "--by", by_words, &word, e);
+    u->by_task = !rc && word == 1;
     if (!rc)
         rc = arg_int(a, "--seed", 0, INT64_MAX, &u->seed, e);
     if (!rc && !strncmp(on, replay_prefix, sizeof replay_prefix - 1))
@@ -215,6 +221,9 @@ static int run_all(const struct args *a, const struct experiment *x, struct requ
     int rc = check_files(a, x, &e);
     if (rc)
         return command_fail(&e);
+    if (u->by_task && !program->report_tasks)
+        return command_usage("--by task: %s has no GSL; use tandem, or --format json",
+                             program->name);
     if (store && !program->open_store)
         return command_usage("--store: %s has no SQLite; use tandem, or --format json",
                              program->name);
@@ -228,7 +237,8 @@ static int run_all(const struct args *a, const struct experiment *x, struct requ
     if (u->o.progress)
         fputs("\r\033[K", stderr);
     if (!rc)
-        rc = output_report(&report, u->format, stdout, &e);
+        rc = u->by_task ? program->report_tasks(&report, (int)u->format, stdout, &e)
+                        : output_report(&report, u->format, stdout, &e);
     if (sink.close)
         sink.close(sink.self);
     run_report_fini(&report);
@@ -271,6 +281,8 @@ static const struct option options[] = {
      OPTION_REPEATS},
     {"--seed", "N", NULL, "instead of the file's", 0},
     {"--format", "FORMAT", "table", "table, csv or json", 0},
+    {"--by", "policy|task", "policy",
+     "rows of the report; by task with 95 % intervals of acceptance and speed-up", 0},
     {"--log", "DIR", NULL, "record every run there, to be replayed or read by `log`", 0},
     {"--store", "FILE", NULL, "add the runs to this SQLite file", 0},
     {"--faults", "PLAN", NULL,

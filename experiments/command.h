@@ -52,6 +52,7 @@ extern const struct command command_run, command_list, command_devices, command_
 
 /* ---- programs ------------------------------------------------------------------------------- */
 
+struct run_report;
 struct run_sink;
 
 struct program {
@@ -60,6 +61,8 @@ struct program {
     const struct command *const *commands; /* NULL-terminated, in the order of --help */
     /* Opens a sink that stores runs (run.h); NULL in a program without a store. */
     int (*open_store)(const char *path, struct run_sink *out, struct err *e);
+    /* Prints a report by task, in an output format (output.h); NULL in a program without GSL. */
+    int (*report_tasks)(const struct run_report *r, int format, FILE *f, struct err *e);
 };
 
 /* The program that is running; set by program_main. */

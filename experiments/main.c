@@ -1,5 +1,6 @@
 /* tandem: every command. */
 #include "experiments/command.h"
+#include "experiments/report_tasks.h"
 #include "experiments/store.h"
 
 /* In the order of --help, groups together. */
@@ -25,6 +26,7 @@ int main(int argc, char **argv)
         .name = "tandem",
         .licence = "GPL-3.0-or-later as linked with GSL; the sources are Apache-2.0",
         .commands = commands,
-        .open_store = store_sink};
+        .open_store = store_sink,
+        .report_tasks = report_tasks};
     return program_main(&tandem, argc, argv);
 }

@@ -61,16 +61,32 @@ static void put_extrapolated(const struct run_summary *s, int32_t n, FILE *f)
     fputc('\n', f);
 }
 
+/* How often they do. */
+static void put_lossy(const struct run_summary *s, int32_t n, FILE *f)
+{
+    const char *gap = "~ may give another text than the target alone";
+    for (int32_t i = 0; i < n; i++) {
+        if (s[i].lossless)
+            continue;
+        fputs(gap, f);
+        gap = "";
+        if (s[i].n_differ >= 0)
+            fprintf(f, "; %s did for %" PRId32 " of %" PRId32 " requests", s[i].policy->label,
+                    s[i].n_differ, s[i].n_requests);
+    }
+    if (!*gap)
+        fputc('\n', f);
+}
+
 static void put_notes(const struct run_report *r, const struct run_summary *s, FILE *f)
 {
     int32_t n = r->x->n_policies, degenerate = run_degenerate(r);
-    bool truth = false, parametric = false, lossy = false;
+    bool truth = false, parametric = false;
     int64_t unknown = 0;
     double equal = run_tokens_equal(r);
     for (int32_t i = 0; i < n; i++) {
         truth = truth || s[i].needs_truth;
         parametric = parametric || s[i].parametric;
-        lossy = lossy || !s[i].lossless;
         unknown += s[i].n_unknown;
     }
     put_extrapolated(s, n, f);
@@ -78,8 +94,7 @@ static void put_notes(const struct run_report *r, const struct run_summary *s, F
         fputs("! knows what the target will say: exists in simulation only\n", f);
     if (parametric)
         fputs("? its acceptance is a parameter, as a paper states it, and not a drafter's\n", f);
-    if (lossy)
-        fputs("~ may give another text than the target alone\n", f);
+    put_lossy(s, n, f);
     if (unknown)
         fprintf(f,
                 "%" PRId64
@@ -230,6 +245,7 @@ static void put_policy(struct json_writer *w, const struct run_summary *s)
     put_count(w, "extrapolated_jobs", s->n_extrapolated);
     json_int(w, "unknown_choices", s->n_unknown);
     json_int(w, "degenerate", s->n_degenerate);
+    put_count(w, "texts_differ", s->n_differ);
     json_close(w);
 }
 

@@ -116,6 +116,7 @@ struct run_summary {
     int64_t n_jobs, n_extrapolated; /* -1 as above */
     int64_t n_unknown;              /* choices that the trace did not hold */
     int32_t n_degenerate;           /* of n_requests, those whose text repeats itself */
+    int32_t n_differ; /* of n_requests, those whose text is not the first lossless policy's; -1 */
     bool needs_truth, parametric, lossless;
 };
 

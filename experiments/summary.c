@@ -72,6 +72,31 @@ static void finish(struct run_summary *s, struct sums *t)
             ((double)t->energy.mj * 1e9 + (double)t->energy.pj) / (double)s->n_output;
 }
 
+static bool same_text(const struct request_result *a, const struct request_result *b)
+{
+    return a->n_output == b->n_output &&
+           (!a->n_output || !memcmp(a->output, b->output, (size_t)a->n_output * sizeof *a->output));
+}
+
+/* The first run of a lossless policy says what the target says alone. On the toy a seed is a
+ * language. */
+static int32_t count_different(const struct run_report *r, int32_t policy)
+{
+    int32_t n = 0, first = 0;
+    while (first < r->n && !r->run[first].policy->type->lossless(r->run[first].policy->param))
+        first++;
+    if (first == r->n)
+        return -1;
+    for (int32_t k = 0; k < r->n; k++) {
+        const struct run_outcome *a = &r->run[first], *b = &r->run[k];
+        if (b->policy_index != policy || (r->kind == WORLD_TOY && a->seed != b->seed))
+            continue;
+        for (int32_t i = 0; i < r->n_requests; i++)
+            n += !same_text(&a->result.request[i], &b->result.request[i]);
+    }
+    return n;
+}
+
 int run_summarise(const struct run_report *r, struct run_summary *summary, struct err *e)
 {
     size_t most = (size_t)r->n * (size_t)r->n_requests + 1;
@@ -94,6 +119,7 @@ int run_summarise(const struct run_report *r, struct run_summary *summary, struc
             if (r->run[i].policy_index == p)
                 add_run(s, &t, &r->run[i]);
         finish(s, &t);
+        s->n_differ = count_different(r, p);
         s->speedup = s->e2e_ns_sum > 0 && summary[0].n_requests == s->n_requests
                          ? (double)summary[0].e2e_ns_sum / (double)s->e2e_ns_sum
                          : NAN;
@@ -114,12 +140,6 @@ int32_t run_degenerate(const struct run_report *r)
         n += any;
     }
     return n;
-}
-
-static bool same_text(const struct request_result *a, const struct request_result *b)
-{
-    return a->n_output == b->n_output &&
-           (!a->n_output || !memcmp(a->output, b->output, (size_t)a->n_output * sizeof *a->output));
 }
 
 double run_tokens_equal(const struct run_report *r)

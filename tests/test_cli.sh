@@ -180,6 +180,24 @@ for format in csv json; do
     ok "two runs differ as $format" cmp -s first out
 done
 ok 'JSON lacks the requests' grep -q '"id": "synthetic-0"' out
+t 0 run $q --by task --format csv
+ok 'by task: a value outside its interval, or rows of no policy' awk -F, '
+    NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next }
+    $2 == "all" { policies++; next }
+    { rows++; n[$2] += $3 + $4 }
+    $at["verify low"] > $5 || $at["verify high"] < $5 || $at["speedup low"] > $8 ||
+        $at["speedup high"] < $8 { bad++ }
+    $1 == "autoregressive" && ($5 != 1 || $8 != 1) { bad++ }
+    $1 != "autoregressive" && $1 !~ /auto/ && $2 == "copy" && $at["verify low"] == $at["verify high"] { bad++ }
+    END { exit !(policies == 5 && rows == 10 && n["copy"] == 5 * 2 && n["chat"] == 5 * 4 && !bad) }' out
+sed 's/name: suffix, drafter: suffix/name: suffix, drafter: {suffix: {history: 1}}/' $q >${q%.yaml}-past.yaml
+t 0 run ${q%.yaml}-past.yaml --by task --format csv
+ok 'by task: intervals with a history' grep -q '^autoregressive,all,[0-9]*,[0-9]*,1.000,-,-,' out
+t 2 run $q --by model
+err "--by is 'model': expected one of policy, task"
+t 0 run $q --set policies.4.tree=plain
+out '~ may give another text than the target alone; '
+out ' did for 0 of 6 requests'
 t 0 run $q --set policies.1.max_draft=5 --format csv
 out 'lookup max_draft=3,speculative,width=0 max_draft=5'
 t 0 run $q --set 'device.processors.cpu:0.sample.per_row=9 us'

@@ -27,6 +27,8 @@ static const char *const text[] = {
     "and "
     "another one for Jan, 42, Gent.<|im_end|>\n<|im_start|>assistant\n"};
 
+#define ALIGNED "speculative:max_draft=15 calibrate=1 reuse=1"
+
 enum { PROMPTS = 3, TOKENS = 48 };
 
 static int32_t prompt[PROMPTS][512];
@@ -244,12 +246,20 @@ static void run_policy(const char *policy, const char *drafter, struct arena *ar
         printf("%s: %s\n", policy, e.msg);
 }
 
+static bool same_output(const struct request_result *a, const struct request_result *d)
+{
+    return d->n_output == a->n_output &&
+           !memcmp(d->output, a->output, (size_t)a->n_output * sizeof *a->output);
+}
+
 static void lossless_policies_give_the_same_text(void)
 {
     static const char *const policy[][2] = {{"speculative:max_draft=3", "lookup"},
                                             {"speculative:width=8 max_draft=7", "lookup"},
                                             {"speculative:max_draft=12", "suffix"},
-                                            {"speculative:max_draft=12", "lookup:branches=3"}};
+                                            {"speculative:max_draft=12", "lookup:branches=3"},
+                                            {ALIGNED, "aligned"},
+                                            {ALIGNED " width=16", "aligned:reuse=end branches=4"}};
     struct arena arena, other;
     struct run_result alone, drafted;
     if (!open_engine())
@@ -260,8 +270,7 @@ static void lossless_policies_give_the_same_text(void)
         run_policy(policy[p][0], policy[p][1], &other, &drafted);
         for (int32_t r = 0; r < PROMPTS; r++) {
             const struct request_result *a = &alone.request[r], *d = &drafted.request[r];
-            CHECK_EQ(d->n_output, a->n_output);
-            CHECK(!memcmp(d->output, a->output, (size_t)a->n_output * sizeof *a->output));
+            CHECK(same_output(a, d));
             verifies += d->n_verify;
             tokens += d->n_output;
         }
@@ -275,6 +284,31 @@ static void lossless_policies_give_the_same_text(void)
         printf("%s\n", llama_engine_text(engine, alone.request[r].output, alone.request[r].n_output,
                                          buf, sizeof buf));
     arena_fini(&arena);
+}
+
+/* A path that is kept where it was in the tree has cached values that differ in the last bits: the
+ * text may become another. How often is what tree=plain is told by; the first token is prefill's. */
+static void plain_trees_diverge_by_what_is_counted(void)
+{
+    struct arena arena, other;
+    struct run_result alone, drafted;
+    int32_t differ = 0;
+    if (!open_engine())
+        return;
+    run_policy("autoregressive", "", &arena, &alone);
+    run_policy(ALIGNED " tree=plain", "aligned", &other, &drafted);
+    for (int32_t r = 0; r < PROMPTS; r++) {
+        const struct request_result *a = &alone.request[r], *d = &drafted.request[r];
+        int32_t same = 0, n = a->n_output < d->n_output ? a->n_output : d->n_output;
+        while (same < n && a->output[same] == d->output[same])
+            same++;
+        CHECK(d->finished && same > 0);
+        differ += !same_output(a, d);
+        printf("plain: %d of %d tokens the same\n", (int)same, (int)a->n_output);
+    }
+    printf("plain: %d of %d texts differ\n", (int)differ, PROMPTS);
+    arena_fini(&arena);
+    arena_fini(&other);
 }
 
 /* A file that is no model is named, with the offset where it is wrong, and so is the file that
@@ -322,6 +356,7 @@ static const struct unit_test tests[] = {
     {"rejected_rows_leave_the_cache", rejected_rows_leave_the_cache},
     {"a_tree_keeps_its_second_branch", a_tree_keeps_its_second_branch},
     {"lossless_policies_give_the_same_text", lossless_policies_give_the_same_text},
+    {"plain_trees_diverge_by_what_is_counted", plain_trees_diverge_by_what_is_counted},
     {"bad_files_are_named", bad_files_are_named},
     {NULL, NULL},
 };
