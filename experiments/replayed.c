@@ -2,12 +2,27 @@
 
 #include <string.h>
 
+#include "experiments/command.h"
 #include "experiments/spec.h"
 #include "experiments/world.h"
 #include "sim/exec/cost.h"
 #include "sim/exec/metrics.h"
 
 enum { MAX_ROWS = 512 };
+
+const struct shipped_trace shipped_traces[] = {
+    {"traces/smollm2-135m.trace", "SmolLM2-135M"},
+    {NULL, NULL},
+};
+
+int shipped_trace_open(const struct shipped_trace *s, struct trace **out, struct err *e)
+{
+    char path[4096];
+    if (!command_shipped(s->file, path, sizeof path))
+        return err_at(e, ERR_IO, s->file, 0, 0,
+                      "is not here nor beside the program: run from the repository's root");
+    return trace_open(path, out, e);
+}
 
 struct no_device {
     struct cost_model model; /* must be first */

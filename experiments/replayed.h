@@ -6,6 +6,16 @@
 #include "sim/base/err.h"
 #include "traces/trace.h"
 
+/* The committed traces: a model is a line. Ends with a NULL file. */
+struct shipped_trace {
+    const char *file, *model;
+};
+
+extern const struct shipped_trace shipped_traces[];
+
+/* ERR_IO when it is not there; then as trace_open. */
+int shipped_trace_open(const struct shipped_trace *s, struct trace **out, struct err *e);
+
 struct replayed {
     int64_t tokens;           /* after the first */
     int64_t steps;            /* decode and verify steps */

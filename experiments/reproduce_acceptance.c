@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "analysis/interval.h"
-#include "experiments/command.h"
 #include "experiments/replayed.h"
 #include "experiments/reproduce.h"
 #include "sim/base/hash.h"
@@ -54,9 +53,6 @@ static const struct {
     {",calibrate=1,reuse=1", "aligned:chain=4", 4},
     {",calibrate=1,reuse=1", "aligned:chain=4", 16},
 };
-
-/* Committed traces: a model is a line. */
-static const char *const files[] = {"traces/smollm2-135m.trace", NULL};
 
 /* One request of one model, all widths and drafters. */
 struct unit {
@@ -234,14 +230,13 @@ static int run_history(struct acceptance *a, const struct trace *t, const int32_
 }
 
 /* Held-out requests by task, in the trace's order. */
-static int run_trace(struct acceptance *a, const struct trace *t, struct arena *arena,
-                     struct err *e)
+static int run_trace(struct acceptance *a, const struct trace *t, const char *model,
+                     struct arena *arena, struct err *e)
 {
     const struct trace_info *info = trace_info(t);
     int32_t *map = arena_alloc(arena, (size_t)info->n_requests + 1, sizeof *map);
     bool *done = arena_alloc(arena, (size_t)info->n_requests + 1, sizeof *done);
-    const char *model = arena_strdup(arena, info->model);
-    if (!map || !done || !model)
+    if (!map || !done)
         return err_set(e, ERR_NOMEM, "out of memory");
     for (int32_t i = 0; i < info->n_requests; i++) {
         const char *task = trace_request(t, i).task;
@@ -269,17 +264,13 @@ static int run_trace(struct acceptance *a, const struct trace *t, struct arena *
 
 static int run_traces(struct acceptance *a, struct arena *arena, struct err *e)
 {
-    char path[4096];
     int rc = ERR_OK;
-    for (int i = 0; files[i] && !rc; i++) {
+    for (const struct shipped_trace *s = shipped_traces; s->file && !rc; s++) {
         struct trace *t;
-        if (!command_shipped(files[i], path, sizeof path))
-            return err_at(e, ERR_IO, files[i], 0, 0,
-                          "is not here nor beside the program: run from the repository's root");
-        rc = trace_open(path, &t, e);
+        rc = shipped_trace_open(s, &t, e);
         if (rc)
             break;
-        rc = run_trace(a, t, arena, e);
+        rc = run_trace(a, t, s->model, arena, e);
         trace_close(t);
     }
     return rc;

@@ -18,8 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "experiments/command.h"
 #include "experiments/published.h"
+#include "experiments/replayed.h"
 #include "experiments/reproduce.h"
 #include "sim/draft/draft.h"
 #include "sim/exec/metrics.h"
@@ -28,8 +28,6 @@
 enum { DRAFT = 31, AGAIN = 2, WINDOW = 8 };
 
 enum cause { MISSING, SYNONYM, SURPLUS, REDUNDANT, CAUSES };
-
-static const char *const file = "traces/smollm2-135m.trace";
 
 struct counts {
     int64_t rejections, cause[CAUSES];
@@ -114,7 +112,8 @@ static void draft_request(struct drafting *d, const struct trace *t, int32_t req
     }
 }
 
-static int draft_all(const struct trace *t, struct arena *arena, struct counts *c, struct err *e)
+static int draft_all(const struct trace *t, const char *file, struct arena *arena,
+                     struct counts *c, struct err *e)
 {
     struct drafting d = {.type = draft_find("suffix")};
     struct draft_limits most = {.max_nodes = DRAFT, .n_vocab = trace_info(t)->n_vocab};
@@ -150,7 +149,8 @@ static const struct published_field fields[] = {
     {"causes.reusable", "percent", offsetof(struct published, reusable), false},
     {NULL, NULL, 0, false}};
 
-static void put(struct reproduce_context *c, const struct published *p, const struct counts *n)
+static void put(struct reproduce_context *c, const struct published *p, const char *model,
+                const struct counts *n)
 {
     double all = (double)n->rejections / 100;
     double missing = (double)n->cause[MISSING] / all, synonym = (double)n->cause[SYNONYM] / all;
@@ -161,43 +161,49 @@ static void put(struct reproduce_context *c, const struct published *p, const st
                {"synonym", p->synonym, synonym},
                {"redundant", p->redundant, 100 - missing - synonym},
                {"reusable", p->reusable, missing + synonym}};
-    for (size_t i = 0; i < sizeof row / sizeof *row; i++)
-        reproduce_cell(c, "rejection", row[i].cell, row[i].published, row[i].simulated, "shown",
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        char cell[64];
+        snprintf(cell, sizeof cell, "%s, here %s", row[i].cell, model);
+        reproduce_cell(c, "rejection", cell, row[i].published, row[i].simulated, "shown",
                        "zero-fit", NAN, NAN);
-    reproduce_note(
-        c,
-        "%lld rejections of a chain of %d tokens by the suffix automaton, summaries of "
-        "SmolLM2-135M;\npublished: one case of another model, labelled by hand. Of the "
-        "redundant ones %.1f %% of all\nare surplus: the target goes on later in the draft.\n"
-        "Eq. 3 finds a run in at least %.1f %% of the rejections (the trace holds agreements that "
-        "a "
-        "recorded run saw),\n%.1f tokens long; %.1f %% of its tokens come in a row within the next "
-        "%d.\n",
-        (long long)n->rejections, DRAFT, (double)n->cause[SURPLUS] / all, (double)n->runs / all,
-        (double)n->run_tokens / (double)(n->runs ? n->runs : 1),
-        100 * (double)n->came_true / (double)(n->run_tokens ? n->run_tokens : 1), DRAFT);
+    }
+    reproduce_note(c,
+                   "%s: %lld rejections; of the redundant ones %.1f %% of all are surplus: the "
+                   "target goes on\nlater in the draft. ",
+                   model, (long long)n->rejections, (double)n->cause[SURPLUS] / all);
+    if (n->runs)
+        reproduce_note(c,
+                       "Eq. 3 finds a run in at least %.1f %% of the rejections, %.1f tokens "
+                       "long;\n%.1f %% of its tokens come in a row within the next %d.\n",
+                       (double)n->runs / all, (double)n->run_tokens / (double)n->runs,
+                       100 * (double)n->came_true / (double)n->run_tokens, DRAFT);
+    else
+        reproduce_note(c, "The trace holds no choice that Eq. 3 asks for.\n");
 }
 
 static int run(struct reproduce_context *c, struct err *e)
 {
     char path[4096];
     struct published p;
-    struct counts n = {0};
-    struct trace *t;
     int rc = reproduce_file("rejection", path, sizeof path, e);
     if (!rc)
         rc = published_read(path, "rejection", fields, &p, c->arena, e);
-    if (!rc && !command_shipped(file, path, sizeof path))
-        rc = err_at(e, ERR_IO, file, 0, 0,
-                    "is not here nor beside the program: run from the repository's root");
-    if (!rc)
-        rc = trace_open(path, &t, e);
-    if (rc)
-        return rc;
-    rc = draft_all(t, c->arena, &n, e);
-    trace_close(t);
-    if (!rc)
-        put(c, &p, &n);
+    for (const struct shipped_trace *s = shipped_traces; s->file && !rc; s++) {
+        struct counts n = {0};
+        struct trace *t;
+        rc = shipped_trace_open(s, &t, e);
+        if (rc)
+            break;
+        rc = draft_all(t, s->file, c->arena, &n, e);
+        trace_close(t);
+        if (!rc)
+            put(c, &p, s->model, &n);
+    }
+    reproduce_note(c,
+                   "Rejections of a chain of %d tokens by the suffix automaton, summaries that do "
+                   "not degenerate; published:\none case of another model, labelled by hand. A "
+                   "trace holds the agreements that a recorded run saw.\n",
+                   DRAFT);
     return rc;
 }
 
