@@ -50,7 +50,7 @@ static int run(int argc, char **argv)
                 program->name);
     rc = output_print(&o, (enum output_format)format, stdout);
     arena_fini(&arena);
-    return rc ? EXIT_FAILED : command_end();
+    return command_printed(rc);
 }
 
 static const struct option options[] = {{"--format", "FORMAT", "table", "table, csv or json", 0},

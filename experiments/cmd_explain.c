@@ -321,7 +321,7 @@ static int run(int argc, char **argv)
         rc = explain(&o, &d, &a, &q, &e);
     if (!rc)
         rc = output_print(&o, (enum output_format)format, stdout);
-    code = rc ? (e.code ? command_fail(&e) : EXIT_FAILED) : command_end();
+    code = rc && e.code ? command_fail(&e) : command_printed(rc);
     arena_fini(&arena);
     return code;
 }

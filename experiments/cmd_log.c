@@ -15,6 +15,8 @@ static int perfetto(const char *log, const char *path, struct err *e)
     rc = io_out_open(&out, path, e);
     if (!rc) {
         rc = export_perfetto(r, out.file, e);
+        if (rc && ferror(out.file))
+            snprintf(e->file, sizeof e->file, "%s", path);
         int end = io_out_close(&out, !rc, rc ? NULL : e);
         rc = rc ? rc : end;
     }

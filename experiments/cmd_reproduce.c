@@ -31,7 +31,7 @@ static int list(enum output_format format)
     }
     int rc = output_print(&o, format, stdout);
     arena_fini(&arena);
-    return rc ? command_usage("the list could not be printed") : command_end();
+    return command_printed(rc);
 }
 
 /* The entries that a name stands for, in the registry's order. ERR_USAGE when there is none. */

@@ -96,7 +96,7 @@ static int print_replayed(const char *log, const struct run_replayed *r, enum ou
     if (format != OUTPUT_JSON) {
         int rc = output_print(&o, format, stdout);
         arena_fini(&arena);
-        return rc ? EXIT_FAILED : command_end();
+        return command_printed(rc);
     }
     printf("{\n");
     for (int32_t i = 0; i < o.n_columns; i++) {

@@ -19,7 +19,8 @@ static char self[4096];
 int command_fail(const struct err *e)
 {
     char text[1200];
-    fflush(stdout);
+    if (fflush(stdout) || ferror(stdout))
+        return command_end();
     fprintf(stderr, "%s: %s\n", program->name, err_format(e, text, sizeof text));
     return e->code == ERR_USAGE ? EXIT_USAGE : EXIT_FAILED;
 }
@@ -88,6 +89,15 @@ int command_end(void)
         return EXIT_OK;
     fprintf(stderr, "%s: standard output: %s\n", program->name, strerror(errno));
     return EXIT_FAILED;
+}
+
+int command_printed(int rc)
+{
+    struct err e = {0};
+    if (!rc)
+        return command_end();
+    err_set(&e, rc, "%s", err_text(rc));
+    return command_fail(&e);
 }
 
 const char *program_path(void)

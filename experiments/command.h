@@ -130,7 +130,7 @@ int arg_word(const struct args *a, const char *option, const char *const *word, 
 /* ---- messages ------------------------------------------------------------------------------- */
 
 /* Prints "tandem: file:line:col: message" to stderr and returns the exit code: EXIT_USAGE for
- * ERR_USAGE, else EXIT_FAILED. */
+ * ERR_USAGE, else EXIT_FAILED. Where standard output failed, that is said instead. */
 int command_fail(const struct err *e);
 
 /* The same from a format. */
@@ -151,5 +151,8 @@ int command_distinct(const struct command_file *file, int n, struct err *e);
 
 /* Flushes stdout; EXIT_FAILED with a message when what was printed could not be written. */
 int command_end(void);
+
+/* The same after printing, which came to `rc`: an error is said. */
+int command_printed(int rc);
 
 #endif

@@ -101,6 +101,8 @@ struct validation {
     struct device frozen; /* what a user has: saved before the runs */
     int64_t started_ns;
     struct sqlite3 *db;
+    int lock; /* the file that keeps others out of the store, when `locked` */
+    bool locked;
 };
 
 struct val_run *val_run_at(const struct validation *v, int32_t prompt, int32_t policy,

@@ -1,9 +1,13 @@
 #include "experiments/validate_db.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <sqlite3.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #include "experiments/command.h"
 #include "experiments/spec.h"
@@ -269,14 +273,64 @@ static int execute(struct validation *v, const char *sql, struct err *e)
     return sqlite3_exec(v->db, sql, NULL, NULL, NULL) == SQLITE_OK ? ERR_OK : failed(v, e);
 }
 
+static int in_use(const struct validation *v, struct err *e)
+{
+    return err_at(e, ERR_IO, v->o->store, 0, 0,
+                  "another process writes into it: wait for its end, or name another --store");
+}
+
 static int begin(struct validation *v, struct err *e)
 {
     if (sqlite3_exec(v->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK)
         return ERR_OK;
-    return sqlite3_errcode(v->db) == SQLITE_BUSY
-               ? err_at(e, ERR_IO, v->o->store, 0, 0,
-                        "another process writes into it: wait for its end, or name another --store")
-               : failed(v, e);
+    return sqlite3_errcode(v->db) == SQLITE_BUSY ? in_use(v, e) : failed(v, e);
+}
+
+static void lock_path(const struct validation *v, char *buf, size_t size)
+{
+    snprintf(buf, size, "%s.lock", v->o->store);
+}
+
+/* One process at a time measures into a store: a transaction per run keeps two from one row, not
+ * from one validation. Readers are free to look on. The kernel drops the lock with its process; a
+ * file that was locked and then removed by its holder locks nothing, and is made anew. */
+static int lock(struct validation *v, struct err *e)
+{
+    char path[4200];
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    struct stat held, named;
+    lock_path(v, path, sizeof path);
+    for (;;) {
+        v->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+        if (v->lock < 0)
+            return err_at(e, ERR_IO, v->o->store, 0, 0, "cannot make %s: %s", path,
+                          strerror(errno));
+        if (fcntl(v->lock, F_SETLK, &whole)) {
+            int why = errno;
+            close(v->lock);
+            return why == EACCES || why == EAGAIN
+                       ? in_use(v, e)
+                       : err_at(e, ERR_IO, v->o->store, 0, 0, "cannot lock %s: %s", path,
+                                strerror(why));
+        }
+        if (!fstat(v->lock, &held) && !stat(path, &named) && held.st_dev == named.st_dev &&
+            held.st_ino == named.st_ino) {
+            v->locked = true;
+            return ERR_OK;
+        }
+        close(v->lock);
+    }
+}
+
+static void unlock(struct validation *v)
+{
+    char path[4200];
+    if (!v->locked)
+        return;
+    lock_path(v, path, sizeof path);
+    unlink(path);
+    close(v->lock);
+    v->locked = false;
 }
 
 /* Nothing is put into a file that holds something else, or what a later version wrote. */
@@ -302,10 +356,13 @@ static int check_file(struct validation *v, struct err *e)
 
 int val_db_open(struct validation *v, struct err *e)
 {
+    int rc = lock(v, e);
+    if (rc)
+        return rc;
     if (sqlite3_open(v->o->store, &v->db) != SQLITE_OK)
         return failed(v, e);
     sqlite3_busy_timeout(v->db, 5000);
-    int rc = check_file(v, e);
+    rc = check_file(v, e);
     if (!rc)
         rc = execute(v, schema, e);
     if (!rc)
@@ -323,6 +380,7 @@ void val_db_close(struct validation *v)
 {
     sqlite3_close(v->db);
     v->db = NULL;
+    unlock(v);
 }
 
 /* ---- writing -------------------------------------------------------------------------------- */

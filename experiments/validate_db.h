@@ -6,7 +6,8 @@
 #include "experiments/validate.h"
 
 /* Opens or makes the file. A file of another model, machine numerics or set of policies is
- * ERR_MISMATCH; one that holds runs is ERR_USAGE unless v->o->resume. Loads all that is there. */
+ * ERR_MISMATCH; one that holds runs is ERR_USAGE unless v->o->resume; one that another process
+ * measures into (it holds `STORE.lock`) ERR_IO. Loads all that is there. */
 int val_db_open(struct validation *v, struct err *e);
 void val_db_close(struct validation *v);
 

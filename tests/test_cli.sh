@@ -354,9 +354,27 @@ err 'nowhere.gguf'
 
 # ---- a full disk
 if [ -w /dev/full ]; then
-    "$build/tandem" run $q >/dev/full 2>err && got=0 || got=$?
-    ok "a full disk: exit $got, expected 1" [ "$got" = 1 ]
+    for line in "run $q" "run $q --format json" "log $log" "log $log --format csv" list; do
+        # shellcheck disable=SC2086
+        "$build/tandem" $line >/dev/full 2>err && got=0 || got=$?
+        last=$line
+        ok "a full disk: tandem $line: exit $got, expected 1" [ "$got" = 1 ]
+        err 'tandem: standard output: No space left on device'
+    done
 fi
+# A limit on the size of files stands for a disk that fills up in the middle.
+limited() { (ulimit -f 16 && trap '' XFSZ && "$build/tandem" "$@" >out 2>err) && got=0 || got=$?; }
+limited run $q --log full
+last='run --log on a full disk'
+ok "tandem $last: exit $got, expected 1" [ "$got" = 1 ]
+err 'the log full/00-autoregressive-seed1-rep0.log was not written: File too large'
+ok 'a part of a log was left' [ -z "$(ls full)" ]
+limited log "$log" --perfetto full.json
+last='log --perfetto on a full disk'
+ok "tandem $last: exit $got, expected 1" [ "$got" = 1 ]
+err 'full.json: cannot write: File too large'
+absent full.json
+absent full.json.part
 
 # ---- tandem-device: small, without GSL and SQLite
 device=$build/tandem-device

@@ -214,6 +214,28 @@ err '--quick'
 t 2 $v --ctx 511
 err '--ctx is '"'511'"': expected a whole number from 512 to'
 
+# ---- two at once: the second is told, and the first is whole
+python3 - "$build/tandem" >two.txt 2>&1 <<'END'
+import os, subprocess, sys, time
+
+command = [sys.argv[1]] + ('validate --engine toy --budget 1 --prompts 4 --repetitions 2 '
+                           '--store two.sqlite').split()
+first = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+while not os.path.exists('two.sqlite.lock') and first.poll() is None:
+    time.sleep(0.001)
+os.kill(first.pid, 19)  # SIGSTOP
+for more in ([], ['--resume']):
+    second = subprocess.run(command + more, capture_output=True, text=True)
+    print(second.returncode, second.stderr, end='')
+os.kill(first.pid, 18)  # SIGCONT
+print(first.wait())
+END
+last='two validations at once'
+ok "the second was not told: $(cat two.txt)" [ "$(grep -c '^1 tandem: two.sqlite: another process writes into it: wait for its end, or' two.txt)" = 2 ]
+ok 'the first did not end well' [ "$(tail -n 1 two.txt)" = 0 ]
+ok 'the store does not hold every run' [ "$(rows two.sqlite)" = $((8 * n + changed)) ]
+absent two.sqlite.lock
+
 # ---- killed in the middle. Once some runs are there the store is locked, so that the program
 # cannot end before it is killed; then nothing that was there may be lost or altered.
 cat >kill.py <<'END'

@@ -639,7 +639,8 @@ int export_perfetto(struct log_reader *r, FILE *f, struct err *e)
     json_close(&p->w);
     int wrote = json_line(&p->w);
     if (!rc && wrote)
-        rc = err_set(e, wrote, "cannot write: %s", err_text(wrote));
+        rc = err_set(e, wrote, "cannot write: %s",
+                     wrote == ERR_IO ? strerror(errno) : err_text(wrote));
     json_writer_fini(&p->w);
     free(p->jobs.at);
     free((void *)p->order);

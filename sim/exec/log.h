@@ -47,6 +47,9 @@ int log_event(struct log_writer *w, const struct event *event, int64_t due_ns);
 int log_host(struct log_writer *w, int64_t host_ns, const struct host_work *work);
 int log_action(struct log_writer *w, const struct action *action);
 
+/* That error, with the file and the system's reason; ERR_OK when there is none. */
+int log_error(const struct log_writer *w, struct err *e);
+
 /* Frees w either way; with `keep` false, or after an error, nothing is left behind. */
 int log_close(struct log_writer *w, bool keep, struct err *e);
 

@@ -207,7 +207,7 @@ int log_create(const char *path, const char *executor, const struct run_setup *s
     return ERR_OK;
 }
 
-static int finish(struct log_writer *w)
+static void finish(struct log_writer *w)
 {
     int64_t n_records = w->n_records;
     log_put_s(&w->record, n_records);
@@ -216,25 +216,27 @@ static int finish(struct log_writer *w)
         w->io = errno;
         w->code = ERR_IO;
     }
-    return w->code;
+}
+
+int log_error(const struct log_writer *w, struct err *e)
+{
+    return !w->code ? ERR_OK
+                    : err_set(e, w->code, "the log %s was not written: %s", w->path,
+                              w->code == ERR_IO ? strerror(w->io) : err_text(w->code));
 }
 
 int log_close(struct log_writer *w, bool keep, struct err *e)
 {
-    int rc = keep ? finish(w) : ERR_OK;
-    if (fclose(w->f) && keep && !rc) {
+    if (keep)
+        finish(w);
+    bool closed = !fclose(w->f);
+    if (keep && !w->code && (!closed || rename(w->part, w->path))) {
         w->io = errno;
-        rc = ERR_IO;
+        w->code = ERR_IO;
     }
-    if (keep && !rc && rename(w->part, w->path)) {
-        w->io = errno;
-        rc = ERR_IO;
-    }
+    int rc = keep ? log_error(w, e) : ERR_OK;
     if (!keep || rc)
         remove(w->part);
-    if (rc)
-        err_set(e, rc, "the log %s was not written: %s", w->path,
-                rc == ERR_IO ? strerror(w->io) : err_text(rc));
     destroy(w);
     return rc;
 }

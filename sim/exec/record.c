@@ -22,7 +22,7 @@ static void record_caps(const struct exec *x, struct exec_caps *out)
 static int kept(struct record *r, int rc, struct err *e)
 {
     r->failed = r->failed || rc;
-    return rc ? err_set(e, rc, "the run's log cannot be written: %s", err_text(rc)) : ERR_OK;
+    return rc ? log_error(r->log, e) : ERR_OK;
 }
 
 static int record_next(struct exec *x, const struct event *due, struct event *out, struct err *e)
