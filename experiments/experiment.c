@@ -79,7 +79,10 @@ static void read_roles(struct reader *r, struct yaml_node *root)
     struct yaml_node *map = yaml_map_or(&r->y, root, "roles");
     for (struct yaml_node *c = map ? map->first : NULL; c && !r->y.code; c = c->next) {
         const char *processor = yaml_str(&r->y, c, NULL);
-        if (strpbrk(c->key, " =,") || strpbrk(processor, " =,"))
+        struct err e = {0};
+        if (role_check(c->key, &e))
+            yaml_fail(&r->y, c, ERR_SCHEMA, "%s", e.msg);
+        else if (strpbrk(processor, " =,"))
             yaml_fail(&r->y, c, ERR_SCHEMA, "expected 'role: processor' without space, '=', ','");
         int n = snprintf(text + at, sizeof text - at, "%s%s=%s", at ? " " : "", c->key, processor);
         at += (size_t)n;

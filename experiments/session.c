@@ -25,23 +25,28 @@ void role_map_default(struct role_map *m)
     snprintf(m->item[1].device, sizeof m->item[1].device, "cpu:0");
 }
 
-/* Whether some policy has a role of this name. */
-static bool known_role(const char *role)
+int role_check(const char *role, struct err *e)
 {
+    char known[200] = " ";
     for (const struct policy_type *const *t = policy_registry; *t; t++)
-        for (const char *const *r = (*t)->role; *r; r++)
+        for (const char *const *r = (*t)->role; *r; r++) {
+            char entry[40];
             if (!strcmp(*r, role))
-                return true;
-    return false;
+                return ERR_OK;
+            snprintf(entry, sizeof entry, " %s,", *r);
+            if (!strstr(known, entry))
+                strncat(known, entry, sizeof known - strlen(known) - 1);
+        }
+    known[strlen(known) - 1] = 0;
+    return err_set(e, ERR_USAGE, "no policy has a role '%.40s': expected one of%s", role,
+                   known + 1);
 }
 
 static int check_role(const char *text, const struct role_map *m, const char *role, struct err *e)
 {
-    if (!known_role(role))
-        return err_set(
-            e, ERR_USAGE,
-            "roles are '%s': no policy has a role '%s'; `tandem list` has those there are", text,
-            role);
+    struct err why = {0};
+    if (role_check(role, &why))
+        return err_set(e, ERR_USAGE, "roles are '%s': %s", text, why.msg);
     for (int32_t i = 0; i < m->n; i++)
         if (!strcmp(m->item[i].role, role))
             return err_set(e, ERR_USAGE, "roles are '%s': '%s' is named twice", text, role);

@@ -19,6 +19,9 @@ struct role_map {
 
 /* The default of this machine: target on the last core, everything else on the first. */
 void role_map_default(struct role_map *m);
+/* ERR_USAGE with the roles that there are when no policy has this one. */
+int role_check(const char *role, struct err *e);
+
 int role_map_parse(const char *text, struct role_map *out, struct err *e);
 const char *role_map_format(const struct role_map *m, char *buf, size_t size);
 

@@ -52,8 +52,24 @@ static void print_changes(const struct validation *v, const struct val_report *r
     }
 }
 
+/* A tau of no resolved pair is none. */
+static const char *tau_text(double tau, char *buf, size_t size)
+{
+    snprintf(buf, size, isnan(tau) ? "-" : "%.3f", tau);
+    return buf;
+}
+
+static void print_left_out(const char *what, const struct error_pct *x, FILE *f)
+{
+    if (isnan(x->median))
+        fprintf(f, "%s - (nothing is left of them)", what);
+    else
+        fprintf(f, "%s %.2f %% (P90 %.2f)", what, x->median, x->p90);
+}
+
 static void print_table(const struct validation *v, const struct val_report *r, FILE *f)
 {
+    char tau[16];
     fprintf(f, "engine %s, model %s, %s\n", v->session.version, v->session.model,
             v->session.numerics);
     fprintf(f, "%d prompts (%d degenerate), %d policies, %d repetitions, %d calibration rounds\n",
@@ -76,18 +92,16 @@ static void print_table(const struct validation *v, const struct val_report *r, 
     fprintf(f, "  sum %.2f (%.2f)\n", r->source_sum.median, r->source_sum.p90);
     fprintf(f, "\nnegative controls, each must miss a bar\n");
     for (int32_t i = 0; i < VAL_CONTROLS; i++)
-        fprintf(f, "  %-22s %-7s median %.2f %%, P90 %.2f %%, tau %.3f, regret %.2f %%\n",
+        fprintf(f, "  %-22s %-7s median %.2f %%, P90 %.2f %%, tau %s, regret %.2f %%\n",
                 r->control[i].name, r->control[i].missed ? "missed" : "PASSED",
-                r->control[i].reading.e2e.median, r->control[i].reading.e2e.p90, r->control[i].tau,
-                r->control[i].regret_pct);
-    fprintf(f,
-            "\nleft out of the step table: widths %.2f %% (P90 %.2f), context buckets %.2f %% "
-            "(P90 %.2f)\n",
-            r->left_out_width.median, r->left_out_width.p90, r->left_out_bucket.median,
-            r->left_out_bucket.p90);
+                r->control[i].reading.e2e.median, r->control[i].reading.e2e.p90,
+                tau_text(r->control[i].tau, tau, sizeof tau), r->control[i].regret_pct);
+    print_left_out("\nleft out of the step table: widths", &r->left_out_width, f);
+    print_left_out(", context buckets", &r->left_out_bucket, f);
+    fputc('\n', f);
     print_changes(v, r, f);
-    fprintf(f, "order: tau-b %.3f over %.0f %% of pairs resolved; regret %.2f %%\n", r->tau,
-            100 * r->resolved_pairs, r->regret_pct);
+    fprintf(f, "order: tau-b %s over %.0f %% of pairs resolved; regret %.2f %%\n",
+            tau_text(r->tau, tau, sizeof tau), 100 * r->resolved_pairs, r->regret_pct);
     fprintf(f,
             "texts equal %.3f, replay %s, simulated actions equal %.3f, extrapolated jobs "
             "%" PRId64 " of %" PRId64 "\n",

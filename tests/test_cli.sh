@@ -200,6 +200,12 @@ out '~ may give another text than the target alone; '
 out ' did for 0 of 6 requests'
 t 0 run $q --set policies.1.max_draft=5 --format csv
 out 'lookup max_draft=3,speculative,width=0 max_draft=5'
+t 1 run $q --set 'roles={targett: "cpu:0"}'
+err "no policy has a role 'targett': expected one of target, draft, load"
+t 1 run $q --on toy --set real_roles='npu=cpu:0'
+err "no policy has a role 'npu': expected one of target, draft, load"
+t 1 run ''
+err "tandem: '': cannot open: No such file or directory"
 t 0 run $q --set 'device.processors.cpu:0.sample.per_row=9 us'
 out 'example-2core (altered)'
 ok 'an altered device answers the same' [ "$(cmp -s first out; echo $?)" = 1 ]

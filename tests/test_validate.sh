@@ -113,6 +113,7 @@ out 'permuted_width'
 out 'not made: the toy engine has no threads'
 out ' tokens autoregressive   predicted '
 out 'verdict: '
+ok 'a number is none' [ "$(grep -c -w nan out.txt)" = 0 ]
 report out/validate.json 4 2
 ok 'no picture' grep -q '<svg' out/validate.svg
 ok 'the device is not one' grep -q '^numerics_id: "toy-1"' out/device.yaml
