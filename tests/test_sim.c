@@ -235,7 +235,14 @@ static void a_shared_bus_slows_both_and_keeps_the_sum(void)
 
 /* ---- what a policy may not do, and what it is told ------------------------------------------ */
 
-enum rude { RUDE_CANCEL_NEVER, RUDE_CANCEL_ZERO, RUDE_EMIT_NOTHING, RUDE_STEP_AHEAD };
+enum rude {
+    RUDE_CANCEL_NEVER,
+    RUDE_CANCEL_ZERO,
+    RUDE_EMIT_NOTHING,
+    RUDE_EMIT_UNCHOSEN,
+    RUDE_LOAD_TWO,
+    RUDE_STEP_AHEAD
+};
 
 static enum rude rude;
 
@@ -260,10 +267,21 @@ static int rude_event(void *self, const struct event *ev, struct actions *out)
     (void)self;
     struct job job = {.id = 1, .kind = JOB_FORWARD, .request = ev->request};
     job.forward = (struct job_forward){.b1 = 6, .width = 1, .n = 1, .slot_in = -1, .slot_out = -1};
-    job.forward.token = ev->arrive.token;
     if (ev->kind != EV_ARRIVE)
-        return ERR_DEVICE;
+        return rude == RUDE_LOAD_TWO ? ERR_OK : ERR_DEVICE;
+    job.forward.token = ev->arrive.token;
     switch (rude) {
+    case RUDE_LOAD_TWO:
+        for (; job.id <= 2; job.id++) {
+            job.kind = JOB_LOAD;
+            job.role = (uint8_t)(job.id - 1);
+            job.graph = (struct job_graph){1, (int32_t)job.id};
+            act_submit(out, &job);
+        }
+        break;
+    case RUDE_EMIT_UNCHOSEN:
+        act_emit(out, ev->request, ev->arrive.token, 1);
+        break;
     case RUDE_STEP_AHEAD:
         job.forward.pos = 3;
         act_submit(out, &job);
@@ -280,7 +298,7 @@ static int rude_event(void *self, const struct event *ev, struct actions *out)
     return ERR_OK;
 }
 
-static const char *const rude_roles[] = {"target", NULL};
+static const char *const rude_roles[] = {"target", "load", NULL};
 static const struct policy_type policy_rude = {.abi = POLICY_ABI,
                                                .size = sizeof(struct policy_type),
                                                .name = "rude",
@@ -301,6 +319,10 @@ static void what_no_policy_may_do_is_named(void)
         {RUDE_CANCEL_ZERO, ERR_POLICY,
          "policy rude cancelled a job that it never submitted: job 0"},
         {RUDE_EMIT_NOTHING, ERR_POLICY, "emitted tokens that it did not give, for request 0"},
+        {RUDE_EMIT_UNCHOSEN, ERR_POLICY,
+         "policy rude emitted more tokens than the target chose, for request 0"},
+        {RUDE_LOAD_TWO, ERR_POLICY,
+         "policy rude: two switches overlap, jobs 1 and 2: 0 to 50000 ns and 0 to 50000 ns"},
         {RUDE_STEP_AHEAD, ERR_DEVICE, "job 1 (FORWARD) failed: the step is not at the cache's end"},
     };
     const struct request *request = world_requests(1, 10);
@@ -313,6 +335,82 @@ static void what_no_policy_may_do_is_named(void)
         rude = rows[i].rude;
         CHECK_EQ(run(&setup, request, 1, &arena, &result, NULL, &e), rows[i].code);
         CHECK_HAS(e.msg, rows[i].says);
+        arena_fini(&arena);
+    }
+}
+
+/* An executor whose second DONE says that its job began earlier than it did. */
+struct liar {
+    struct exec exec; /* must be first */
+    struct exec *inner;
+    int32_t n_done;
+    int64_t start_ns;
+};
+
+static void liar_caps(const struct exec *x, struct exec_caps *out)
+{
+    const struct liar *l = (const struct liar *)x;
+    l->inner->ops->caps(l->inner, out);
+}
+
+static int liar_next(struct exec *x, const struct event *due, struct event *out, struct err *e)
+{
+    struct liar *l = (struct liar *)x;
+    int rc = l->inner->ops->next(l->inner, due, out, e);
+    if (!rc && out->kind == EV_DONE && ++l->n_done == 2)
+        out->done.start_ns = l->start_ns;
+    return rc;
+}
+
+static int liar_act(struct exec *x, const struct action *a, struct err *e)
+{
+    struct liar *l = (struct liar *)x;
+    return l->inner->ops->act(l->inner, a, e);
+}
+
+static int64_t liar_host(struct exec *x, const struct host_work *work)
+{
+    struct liar *l = (struct liar *)x;
+    return l->inner->ops->host(l->inner, work);
+}
+
+static void liar_destroy(struct exec *x)
+{
+    struct liar *l = (struct liar *)x;
+    l->inner->ops->destroy(l->inner);
+}
+
+/* Two chunks of a prompt, submitted at 0: 0 to 1,200,000 and on to 2,370,000 ns. */
+static void times_that_cannot_be_are_named(void)
+{
+    static const struct exec_ops liar_ops = {"liar",   liar_caps, liar_next,
+                                             liar_act, liar_host, liar_destroy};
+    static const struct {
+        int64_t start_ns;
+        int code;
+        const char *says;
+    } rows[] = {
+        {1200000, ERR_OK, ""},
+        {1199999, ERR_DEVICE,
+         "executor liar: jobs 1 and 2 of role target overlap: 0 to 1200000 ns and 1199999 to "
+         "2370000 ns"},
+        {-1, ERR_DEVICE,
+         "executor liar: job 2 began at -1 ns, before it was submitted at 0 ns"},
+    };
+    const struct request *request = world_requests(1, 10);
+    start(request, 1);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct run_setup setup;
+        struct arena arena;
+        struct run_result result;
+        struct err e = {0};
+        struct liar liar = {.exec.ops = &liar_ops, .start_ns = rows[i].start_ns};
+        CHECK(world_setup(&setup, "autoregressive:chunk=20", NULL));
+        CHECK_EQ(sim_create(&cost.model, &truth.truth, &setup, &liar.inner, &e), ERR_OK);
+        arena_init(&arena);
+        CHECK_EQ(driver_run(&setup, &liar.exec, request, 1, &arena, &result, &e), rows[i].code);
+        CHECK_HAS(e.msg, rows[i].says);
+        liar_destroy(&liar.exec);
         arena_fini(&arena);
     }
 }
@@ -631,6 +729,7 @@ static const struct unit_test tests[] = {
     {"auto_width_follows_the_belief", auto_width_follows_the_belief},
     {"a_shared_bus_slows_both_and_keeps_the_sum", a_shared_bus_slows_both_and_keeps_the_sum},
     {"what_no_policy_may_do_is_named", what_no_policy_may_do_is_named},
+    {"times_that_cannot_be_are_named", times_that_cannot_be_are_named},
     {"an_injected_fault_is_named_as_the_reason", an_injected_fault_is_named_as_the_reason},
     {"a_log_carries_the_reason", a_log_carries_the_reason},
     {"a_reason_that_is_none_is_refused", a_reason_that_is_none_is_refused},

@@ -10,11 +10,16 @@
 #include "sim/exec/jobs.h"
 
 struct flight {
-    int64_t id;
+    int64_t id, submit_ns;
     int32_t request;
     uint8_t kind, phase, role;
     int32_t width, n, pos;
     bool ends_step; /* a FORWARD or HEAD that ends a step */
+};
+
+/* When a job ran: of several that may not overlap, the last. */
+struct ran {
+    int64_t id, start_ns, end_ns;
 };
 
 struct driver {
@@ -31,6 +36,8 @@ struct driver {
     int64_t last_id, now_ns, wake_ns, last_end_ns;
     int32_t n_arrived, n_open, n_finished;
     bool *cancel_sent; /* [n_requests] */
+    int64_t *n_chosen; /* [n_requests] tokens that the target chose, output or not */
+    struct ran ran[EXEC_MAX_ROLES], switched;
 };
 
 static void *take(struct arena *a, int64_t count, size_t size, bool *whole)
@@ -46,7 +53,9 @@ static int allocate(struct driver *d, struct arena *arena)
     struct run_result *r = d->out;
     r->request = take(arena, r->n_requests, sizeof *r->request, &whole);
     d->cancel_sent = take(arena, r->n_requests, sizeof *d->cancel_sent, &whole);
+    d->n_chosen = take(arena, r->n_requests, sizeof *d->n_chosen, &whole);
     for (int32_t i = 0; whole && i < r->n_requests; i++) {
+        d->n_chosen[i] = 0;
         struct request_result *q = &r->request[i];
         *q = (struct request_result){
             .arrive_ns = -1, .first_ns = -1, .last_ns = -1, .finish_ns = -1};
@@ -175,6 +184,43 @@ static void count_parts(struct request_result *q, const struct flight *f, const 
         q->n_unknown += done->choice[i] < 0;
 }
 
+/* Whether a job overlaps the last of those that it may not overlap; if not it is the last from now
+ * on. A shim may deliver two DONEs in the wrong order: then the later of the two stays. */
+static bool overlaps(struct ran *last, const struct done *done)
+{
+    if (last->id && done->start_ns < last->end_ns && last->start_ns < done->end_ns)
+        return true;
+    if (!last->id || done->end_ns >= last->end_ns)
+        *last = (struct ran){done->id, done->start_ns, done->end_ns};
+    return false;
+}
+
+/* What holds of the times of every job that ended well, whoever ran it. */
+static int check_times(struct driver *d, const struct flight *f, const struct done *done)
+{
+    const char *executor = d->x->ops->name;
+    if (done->start_ns < f->submit_ns)
+        return err_set(d->e, ERR_DEVICE,
+                       "executor %s: job %" PRId64 " began at %" PRId64
+                       " ns, before it was submitted at %" PRId64 " ns",
+                       executor, f->id, done->start_ns, f->submit_ns);
+    struct ran *role = &d->ran[f->role], was = *role;
+    if (overlaps(role, done))
+        return err_set(d->e, ERR_DEVICE,
+                       "executor %s: jobs %" PRId64 " and %" PRId64 " of role %s overlap: %" PRId64
+                       " to %" PRId64 " ns and %" PRId64 " to %" PRId64 " ns",
+                       executor, was.id, f->id, d->setup->policy->role[f->role], was.start_ns,
+                       was.end_ns, done->start_ns, done->end_ns);
+    was = d->switched;
+    if ((f->kind == JOB_LOAD || f->kind == JOB_FREE) && overlaps(&d->switched, done))
+        return err_set(d->e, ERR_POLICY,
+                       "policy %s: two switches overlap, jobs %" PRId64 " and %" PRId64
+                       ": %" PRId64 " to %" PRId64 " ns and %" PRId64 " to %" PRId64 " ns",
+                       d->setup->policy->name, was.id, f->id, was.start_ns, was.end_ns,
+                       done->start_ns, done->end_ns);
+    return ERR_OK;
+}
+
 /* Records the step that a DONE ends; *step is NULL when it ends none. */
 static int take_done(struct driver *d, const struct event *ev, struct step **step)
 {
@@ -193,10 +239,14 @@ static int take_done(struct driver *d, const struct event *ev, struct step **ste
     struct flight was = *f;
     d->n_flight--;
     memmove(f, f + 1, (size_t)(d->flight + d->n_flight - f) * sizeof *f);
+    int rc = done->status == DONE_OK ? check_times(d, &was, done) : ERR_OK;
+    if (rc)
+        return rc;
     if (was.request < 0)
         return ERR_OK;
     struct request_result *q = &d->out->request[was.request];
     count_parts(q, &was, done);
+    d->n_chosen[was.request] += done->n_choice;
     if (!was.ends_step || done->status != DONE_OK)
         return ERR_OK;
     if (q->n_steps == q->cap_steps)
@@ -258,7 +308,7 @@ static bool open_request(const struct driver *d, int32_t r)
     return r >= 0 && r < d->n_arrived && !d->out->request[r].finished;
 }
 
-static int check_submit(struct driver *d, const struct job *j)
+static int check_submit(struct driver *d, const struct job *j, int64_t now_ns)
 {
     if (j->id <= d->last_id)
         return broke(d, "used a job id that does not increase:", j->id);
@@ -279,8 +329,12 @@ static int check_submit(struct driver *d, const struct job *j)
             return broke(d, "used a token outside the vocabulary in job", j->id);
     d->last_id = j->id;
     struct flight *f = &d->flight[d->n_flight++];
-    *f = (struct flight){
-        .id = j->id, .request = j->request, .kind = j->kind, .phase = j->phase, .role = j->role};
+    *f = (struct flight){.id = j->id,
+                         .submit_ns = now_ns,
+                         .request = j->request,
+                         .kind = j->kind,
+                         .phase = j->phase,
+                         .role = j->role};
     if (forward) {
         f->width = j->forward.width;
         f->n = j->forward.n;
@@ -301,6 +355,8 @@ static int check_emit(struct driver *d, const struct action *a, int64_t now_ns, 
     struct request_result *q = &d->out->request[r];
     if (q->n_output + n > d->request[r].max_tokens)
         return broke(d, "emitted more tokens than were asked for, for request", r);
+    if (q->n_output + n > d->n_chosen[r])
+        return broke(d, "emitted more tokens than the target chose, for request", r);
     memcpy(q->output + q->n_output, a->emit.token, (size_t)n * sizeof *q->output);
     q->n_output += n;
     if (q->first_ns < 0)
@@ -334,7 +390,7 @@ static int carry_out(struct driver *d, const struct action *a, int64_t now_ns, s
     int rc = ERR_OK;
     switch (a->kind) {
     case ACT_SUBMIT:
-        rc = check_submit(d, &a->job);
+        rc = check_submit(d, &a->job, now_ns);
         break;
     case ACT_EMIT:
         rc = check_emit(d, a, now_ns, step);

@@ -80,12 +80,13 @@ struct run_result {
 /* Runs `policy` on `x` until every request finished. The result and its arrays live in `arena`,
  * which is sealed while the run lasts. Checks in every run, each an ERR_POLICY
  * with a message that names the job: ids increase, roles and drafters exist, waits and CANCELs name
- * ids up to the last one submitted, no token is emitted after FINISH, emitted tokens are there and
- * <= max_tokens, a request's jobs are done when it finishes. An executor that ends a job twice, or
- * lets time run back, is ERR_DEVICE. When a policy could not handle the end of a job that was not
- * DONE_OK, the message names the job, its kind and the reason (struct done). When nothing can
- * happen any more, ERR_STALLED, the executor says what it knows and each open request what it waits
- * for: a job, by kind and role, or the policy. */
+ * ids up to the last one submitted, no token is emitted after FINISH, emitted tokens are there,
+ * <= max_tokens and no more than the target chose, no two LOADs or FREEs overlap, a request's jobs
+ * are done when it finishes. An executor that ends a job twice, lets time run back, or says that a
+ * job began before it was submitted or beside another of its role, is ERR_DEVICE. When a policy
+ * could not handle the end of a job that was not DONE_OK, the message names the job, its kind and
+ * the reason (struct done). When nothing can happen any more, ERR_STALLED, the executor says what
+ * it knows and each open request what it waits for: a job, by kind and role, or the policy. */
 int driver_run(const struct run_setup *setup, struct exec *x, const struct request *request,
                int32_t n_requests, struct arena *arena, struct run_result *out, struct err *e);
 

@@ -37,6 +37,7 @@ struct sim {
     struct evq queue;
     struct fluid bus;
     bool has_bus;
+    int64_t bus_seen_ns, bus_seen_bytes; /* when the bus was last looked at, moved by then */
     int64_t host_free_ns; /* the host handles the next event no earlier */
     struct engine_state state[EXEC_MAX_ROLES];
     struct job_record *starting[EXEC_MAX_ROLES]; /* handed over, not begun */
@@ -46,6 +47,7 @@ struct sim {
     const struct cost_processor *processor_info;
     struct power power[SIM_MAX_PROCESSORS];
     bool busy[SIM_MAX_PROCESSORS];
+    int64_t ran_ns[SIM_MAX_PROCESSORS]; /* by jobs that ended */
     struct job_record **ready; /* [caps.max_jobs] ended, to be delivered, in order */
     int32_t n_ready;
     struct job_record *delivered;               /* given out by next; released by the next call */
@@ -300,6 +302,7 @@ static void finish_running(struct sim *s, struct job_record *r)
     int role = r->job.role;
     s->busy[s->processor[role]] = false;
     s->role_end_ns[role] = s->clock.now_ns;
+    s->ran_ns[s->processor[role]] += s->clock.now_ns - r->start_ns;
     power_end(&s->power[s->processor[role]], s->clock.now_ns);
     end_job(s, r);
 }
@@ -312,6 +315,18 @@ static int64_t next_internal_ns(struct sim *s)
     return s->has_bus ? clock_min(t, fluid_next_ns(&s->bus)) : t;
 }
 
+/* The bus carries no more than its bandwidth, however it is shared. Bytes are counted rounded down
+ * to whole ones, flow by flow. */
+static void check_bus(struct sim *s)
+{
+    int64_t now_ns = s->clock.now_ns, moved = fluid_moved_bytes(&s->bus, now_ns);
+    double most = s->bus.total * (double)(now_ns - s->bus_seen_ns) * 1e-9;
+    assert((double)(moved - s->bus_seen_bytes) <= most * (1 + 1e-9) + s->bus.count + 1);
+    (void)most;
+    s->bus_seen_ns = now_ns;
+    s->bus_seen_bytes = moved;
+}
+
 /* Lets everything happen that happens by to_ns. */
 static void advance(struct sim *s, int64_t to_ns)
 {
@@ -322,6 +337,8 @@ static void advance(struct sim *s, int64_t to_ns)
             break;
         vclock_advance(&s->clock, t);
         uint64_t index;
+        if (s->has_bus && fluid_next_ns(&s->bus) == t)
+            check_bus(s);
         while (s->has_bus && fluid_pop(&s->bus, t, &index))
             finish_running(s, &s->pool.record[index]);
         struct evq_event ev;
@@ -492,18 +509,30 @@ static void sim_caps(const struct exec *x, struct exec_caps *out)
     *out = ((const struct sim *)x)->caps;
 }
 
+/* Conservation: every byte that was asked for was moved, given up or is still to move. A
+ * processor, and so its energy, was active for the sum of its jobs' times, which never overlapped.
+ */
+static void check_sums(struct sim *s)
+{
+    int64_t now_ns = s->clock.now_ns, left = 0;
+    for (int32_t i = 0; i < s->pool.n_flight; i++) {
+        const struct job_record *r = s->pool.flight[i];
+        if (s->has_bus)
+            left += fluid_left_bytes(&s->bus, now_ns, r->mark);
+        if (r->state == JOB_RUNNING)
+            s->ran_ns[s->processor[r->job.role]] += now_ns - r->start_ns;
+    }
+    assert(!s->has_bus || fluid_moved_bytes(&s->bus, now_ns) + left + s->bus.dropped_bytes ==
+                              s->bus.asked_bytes);
+    for (int32_t i = 0; i < s->n_processors; i++)
+        assert(power_active_ns(&s->power[i], now_ns) == s->ran_ns[i]);
+    (void)left;
+}
+
 static void sim_destroy(struct exec *x)
 {
     struct sim *s = of(x);
-    if (s->has_bus) {
-        /* Conservation: every byte that was asked for was moved, given up or is still to move. */
-        int64_t left = 0;
-        for (int32_t i = 0; i < s->pool.n_flight; i++)
-            left += fluid_left_bytes(&s->bus, s->clock.now_ns, s->pool.flight[i]->mark);
-        int64_t moved = fluid_moved_bytes(&s->bus, s->clock.now_ns);
-        assert(moved + left + s->bus.dropped_bytes == s->bus.asked_bytes);
-        (void)moved;
-    }
+    check_sums(s);
     drafting_destroy(s->drafting);
     arena_fini(&s->arena);
     free(s);
