@@ -1,11 +1,13 @@
 /* tandem bench: what Tandem itself costs. */
 #include <errno.h>
+#include <math.h>
 #include <spawn.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "experiments/bench_sim.h"
 #include "experiments/command.h"
 #include "experiments/output.h"
 #include "sim/base/json.h"
@@ -149,6 +151,67 @@ static int bench_draft(enum output_format format, int64_t repetitions, struct er
     return format == OUTPUT_JSON ? draft_json(row, n) : draft_table(row, n);
 }
 
+/* ---- simulator ------------------------------------------------------------------------------ */
+
+static int sim_table(const struct sim_bench_row *row, int32_t n)
+{
+    static const char *const columns[] = {"drafts",        "M tokens/s", "min",
+                                          "max",           "tokens/step", "M events/s",
+                                          "in drafter %", "same as with memo", NULL};
+    struct output o;
+    struct arena arena;
+    arena_init(&arena);
+    output_init(&o, &arena, columns);
+    for (int32_t i = 0; i < n; i++) {
+        output_text(&o, row[i].what);
+        output_number(&o, "%.3f", row[i].tokens_per_s.median / 1e6, "-");
+        output_number(&o, "%.3f", row[i].tokens_per_s.min / 1e6, "-");
+        output_number(&o, "%.3f", row[i].tokens_per_s.max / 1e6, "-");
+        output_number(&o, "%.2f", row[i].tokens_per_step, "-");
+        output_number(&o, "%.3f", row[i].events_per_s / 1e6, "-");
+        output_number(&o, "%.0f", 100 * row[i].drafter_share, "-");
+        output_text(&o, isnan(row[i].drafter_share) ? "-" : row[i].same ? "yes" : "NO");
+        output_end(&o);
+    }
+    int rc = output_print(&o, OUTPUT_TABLE, stdout);
+    arena_fini(&arena);
+    return rc;
+}
+
+static int sim_json(const struct sim_bench_row *row, int32_t n)
+{
+    struct json_writer w;
+    json_writer_init(&w, stdout, 1);
+    json_array(&w, NULL);
+    for (int32_t i = 0; i < n; i++) {
+        json_object(&w, NULL);
+        json_string(&w, "drafts", row[i].what);
+        json_string(&w, "policy", row[i].drafter);
+        json_double(&w, "tokens_per_s", row[i].tokens_per_s.median);
+        json_double(&w, "tokens_per_s_min", row[i].tokens_per_s.min);
+        json_double(&w, "tokens_per_s_max", row[i].tokens_per_s.max);
+        json_double(&w, "tokens_per_step", row[i].tokens_per_step);
+        json_double(&w, "events_per_s", row[i].events_per_s);
+        json_double(&w, "drafter_share", row[i].drafter_share);
+        json_bool(&w, "same", row[i].same);
+        json_close(&w);
+    }
+    json_close(&w);
+    int rc = json_line(&w);
+    json_writer_fini(&w);
+    return rc;
+}
+
+static int bench_sim(enum output_format format, int64_t repetitions, struct err *e)
+{
+    struct sim_bench_row row[SIM_BENCH_ROWS];
+    int32_t n;
+    int rc = sim_bench_run(row, &n, (int32_t)repetitions, e);
+    if (rc)
+        return rc;
+    return format == OUTPUT_JSON ? sim_json(row, n) : sim_table(row, n);
+}
+
 /* ---- start ---------------------------------------------------------------------------------- */
 
 /* One process from its start to the first simulated event. */
@@ -237,8 +300,10 @@ static int run(int argc, char **argv)
         rc = bench_draft(format, repetitions ? repetitions : 5, &e);
     else if (!strcmp(a.arg[0], "start"))
         rc = bench_start(format, arg_text(&a, "--experiment"), repetitions ? repetitions : 21, &e);
+    else if (!strcmp(a.arg[0], "sim"))
+        rc = bench_sim(format, repetitions ? repetitions : 11, &e);
     else
-        return command_usage("nothing is called '%s' here: expected bench core|draft|start",
+        return command_usage("nothing is called '%s' here: expected bench core|draft|sim|start",
                              a.arg[0]);
     if (rc && !e.code)
         err_set(&e, rc, "standard output: %s", err_text(rc));
@@ -247,23 +312,25 @@ static int run(int argc, char **argv)
 
 static const struct option options[] = {
     {"--format", "FORMAT", "table", "table or json", 0},
-    {"--repetitions", "N", NULL, "of each measurement; 5 for core and draft, 21 for start", 0},
+    {"--repetitions", "N", NULL, "of each measurement; 5 for core and draft, 11 for sim, 21 for start", 0},
     {"--experiment", "FILE", "experiments/quickstart.yaml", "start: what the process runs", 0},
     {.name = NULL}};
 
 static const char *const examples[] = {"bench core --repetitions 1",
                                        "bench draft --repetitions 1 --format json",
+                                       "bench sim --repetitions 1",
                                        "bench start --repetitions 3", NULL};
 
 const struct command command_bench = {
     .name = "bench",
     .group = "Look",
-    .summary = "what Tandem itself costs: event core, drafters, start",
-    .arguments = "core|draft|start",
+    .summary = "what Tandem itself costs: event core, drafters, simulator, start",
+    .arguments = "core|draft|sim|start",
     .min_args = 1,
     .max_args = 1,
     .options = options,
     .details = "core: the event queue and bandwidth sharing. draft: one drafting step at 4,096\n"
-               "tokens of context, caches evicted. start: process start to the first event.",
+               "tokens of context, caches evicted. sim: output tokens simulated per second, one stream,\n"
+               "drafts by parametric acceptance, from a memo, executed. start: process start to the first event.",
     .examples = examples,
     .run = run};

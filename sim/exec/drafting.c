@@ -5,11 +5,29 @@
 #include <string.h>
 
 #include "sim/base/hash.h"
+#include "sim/exec/jobs.h"
+
+/* Jobs that a memo answered: the drafter has not seen them yet. */
+struct journal {
+    int32_t n, max_jobs, n_words, n_floats;
+    struct job *job;
+    int32_t *word;
+    float *number;
+};
+
+/* Room for that many jobs per token of context, words and floats, with the likely tokens of a
+ * calibrated prompt among them. What does not fit is run. */
+enum { JOURNAL_WORDS = 16, JOURNAL_FLOATS = 8, JOURNAL_JOBS = 1 };
 
 struct instance {
     void *mem;
     int32_t n_tokens; /* appended so far */
     bool told;        /* the history was given */
+    /* with a memo */
+    bool made;     /* false: to be made of `limits` before it is run */
+    uint64_t key;  /* of all that it was told */
+    struct draft_limits limits;
+    struct journal behind;
 };
 
 /* Texts one after another, the oldest first. */
@@ -32,6 +50,7 @@ struct drafting {
     struct draft_limits limits; /* of a drafter without history */
     int32_t most;               /* responses kept; 0: no history */
     struct truth *truth;        /* NULL: not known */
+    struct draft_memo *memo;    /* NULL: every job is run */
     struct arena arena;
     struct slot *slot;         /* [max_requests] */
     struct instance *instance; /* [max_requests * n_drafters] */
@@ -113,6 +132,23 @@ void drafting_tell_truth(struct drafting *d, struct truth *truth)
     d->truth = truth;
 }
 
+int drafting_use_memo(struct drafting *d, struct draft_memo *memo)
+{
+    int32_t n = d->setup->max_requests * d->setup->n_drafters;
+    size_t ctx = (size_t)d->limits.max_tokens;
+    for (int32_t i = 0; i < n; i++) {
+        struct journal *b = &d->instance[i].behind;
+        *b = (struct journal){.max_jobs = (int32_t)ctx * JOURNAL_JOBS};
+        b->job = arena_alloc(&d->arena, (size_t)b->max_jobs, sizeof *b->job);
+        b->word = arena_alloc(&d->arena, JOURNAL_WORDS * ctx, sizeof *b->word);
+        b->number = arena_alloc(&d->arena, JOURNAL_FLOATS * ctx, sizeof *b->number);
+        if (!b->job || !b->word || !b->number)
+            return ERR_NOMEM;
+    }
+    d->memo = memo;
+    return ERR_OK;
+}
+
 void drafting_destroy(struct drafting *d)
 {
     if (!d)
@@ -141,6 +177,27 @@ static void copy_texts(struct texts *to, const struct texts *from)
     memcpy(to->token, from->token, (size_t)from->n_tokens * sizeof *to->token);
 }
 
+static uint64_t hash_array(uint64_t h, const void *words, int32_t n)
+{
+    return hash_bytes(words, words && n > 0 ? (size_t)n * sizeof(int32_t) : 0,
+                      hash_step(h, (uint64_t)n));
+}
+
+/* Of a drafter that was told nothing but the last `most` texts of its history. */
+static uint64_t first_key(const struct run_drafter *r, const struct draft_limits *l,
+                          const struct texts *before, int32_t most)
+{
+    uint64_t h = hash_bytes(r->type->name, strlen(r->type->name), 1);
+    for (int32_t i = 0; i < param_count(r->type->params); i++)
+        h = hash_step(h, (uint64_t)r->param[i]);
+    h = hash_step(hash_step(h, (uint64_t)l->max_tokens), (uint64_t)l->max_nodes);
+    h = hash_step(hash_step(h, (uint64_t)l->n_vocab), (uint64_t)l->max_old);
+    for (int32_t i = 0, at = 0; i < before->n; at += before->length[i++])
+        if (i >= before->n - most)
+            h = hash_array(h, before->token + at, before->length[i]);
+    return h;
+}
+
 int drafting_open(struct drafting *d, int32_t request, int32_t n_prompt, struct err *e)
 {
     int32_t s = slot_of(d, -1);
@@ -161,9 +218,16 @@ int drafting_open(struct drafting *d, int32_t request, int32_t n_prompt, struct 
             limits.n_prompt = n_prompt;
             limits.seed = d->setup->seed;
         }
-        r->type->init(x->mem, r->param, &limits);
+        x->made = !d->memo;
+        if (x->made)
+            r->type->init(x->mem, r->param, &limits);
         x->n_tokens = 0;
         x->told = false;
+        if (d->memo) {
+            x->limits = limits;
+            x->behind.n = x->behind.n_words = x->behind.n_floats = 0;
+            x->key = first_key(r, &limits, &d->slot[s].before, history_of(r));
+        }
     }
     d->slot[s].request = request;
     return ERR_OK;
@@ -218,23 +282,90 @@ static void tell(const struct drafting *d, struct instance *x, const struct slot
     x->told = true;
 }
 
-static int draft(struct drafting *d, struct instance *x, const struct drafter_type *type,
-                 const struct job_draft *j, struct draft_tree *tree, struct draft_work *work)
+static int check_draft(const struct drafting *d, const struct instance *x,
+                       const struct job_draft *j)
 {
-    if (j->n > d->limits.max_tokens - x->n_tokens || j->max_nodes > d->limits.max_nodes ||
-        j->n_rows > d->limits.max_nodes)
-        return ERR_LIMIT;
-    x->n_tokens += j->n;
+    bool fits = j->n <= d->limits.max_tokens - x->n_tokens && j->max_nodes <= d->limits.max_nodes &&
+                j->n_rows <= d->limits.max_nodes;
+    return fits ? ERR_OK : ERR_LIMIT;
+}
+
+static int check_calibrate(const struct drafting *d, const struct drafter_type *type,
+                           const struct job_calibrate *c)
+{
+    if (!type->calibrate)
+        return ERR_UNSUPPORTED;
+    return c->n <= d->limits.max_tokens - c->pos ? ERR_OK : ERR_LIMIT;
+}
+
+static void run(const struct drafter_type *type, void *mem, const struct job *job,
+                struct draft_tree *tree, struct draft_work *work)
+{
+    const struct job_draft *j = &job->draft;
+    const struct job_calibrate *c = &job->calibrate;
+    if (job->kind == JOB_CALIBRATE) {
+        type->calibrate(mem, c->pos, c->n, c->k, c->top, c->logit, work);
+        return;
+    }
     if (j->n_rows && type->rejected)
-        type->rejected(x->mem, j->n_rows, j->row_token, j->row_parent, j->row_choice, work);
+        type->rejected(mem, j->n_rows, j->row_token, j->row_parent, j->row_choice, work);
     if (j->n)
-        type->append(x->mem, j->token, j->n, work);
-    if (j->max_nodes)
-        type->propose(x->mem, j->max_nodes, tree, work);
+        type->append(mem, j->token, j->n, work);
+    if (!tree || !j->max_nodes)
+        return;
+    type->propose(mem, j->max_nodes, tree, work);
     assert(tree->n <= j->max_nodes);
     if (!(type->flags & DRAFTER_ESTIMATES))
         memset(tree->chance, 0, (size_t)tree->n * sizeof *tree->chance);
-    return ERR_OK;
+}
+
+/* ---- jobs that a memo may answer ------------------------------------------------------------ */
+
+static uint64_t next_key(uint64_t h, const struct job *job)
+{
+    const struct job_draft *j = &job->draft;
+    const struct job_calibrate *c = &job->calibrate;
+    h = hash_step(h, job->kind);
+    if (job->kind == JOB_CALIBRATE) {
+        h = hash_step(hash_step(h, (uint64_t)c->pos), (uint64_t)c->k);
+        return hash_array(hash_array(h, c->top, c->n * c->k), c->logit, c->n * c->k);
+    }
+    h = hash_step(hash_step(h, (uint64_t)j->max_nodes), j->row_parent != NULL);
+    h = hash_array(hash_array(h, j->token, j->n), j->row_token, j->n_rows);
+    return hash_array(hash_array(h, j->row_parent, j->n_rows), j->row_choice, j->n_rows);
+}
+
+static bool keep_job(const struct drafting *d, struct journal *b, const struct job *job)
+{
+    const struct job_draft *j = &job->draft;
+    bool calibrate = job->kind == JOB_CALIBRATE;
+    int64_t likely = calibrate ? (int64_t)job->calibrate.n * job->calibrate.k : 0;
+    int64_t words = calibrate ? likely : (int64_t)j->n + 3 * (int64_t)j->n_rows;
+    int64_t ctx = d->limits.max_tokens;
+    if (b->n == b->max_jobs || b->n_words + words > JOURNAL_WORDS * ctx ||
+        b->n_floats + likely > JOURNAL_FLOATS * ctx)
+        return false;
+    job_copy(&b->job[b->n++], job, b->word + b->n_words, b->number + b->n_floats);
+    b->n_words += (int32_t)words;
+    b->n_floats += (int32_t)likely;
+    return true;
+}
+
+/* Tells the drafter all that it missed. A proposal changes nothing and is left out. */
+static void catch_up(const struct drafting *d, struct instance *x, const struct slot *slot,
+                     int32_t drafter)
+{
+    const struct run_drafter *r = &d->setup->drafter[drafter];
+    struct draft_work gone = {0};
+    struct journal *b = &x->behind;
+    if (!x->made)
+        r->type->init(x->mem, r->param, &x->limits);
+    x->made = true;
+    if (b->n && history_of(r))
+        tell(d, x, slot, drafter, &gone);
+    for (int32_t i = 0; i < b->n; i++)
+        run(r->type, x->mem, &b->job[i], NULL, &gone);
+    b->n = b->n_words = b->n_floats = 0;
 }
 
 int drafting_run(struct drafting *d, const struct job *job, struct draft_tree *tree,
@@ -249,16 +380,32 @@ int drafting_run(struct drafting *d, const struct job *job, struct draft_tree *t
     const struct drafter_type *type = d->setup->drafter[index].type;
     *work = (struct draft_work){0};
     tree->n = 0;
-    const struct job_calibrate *c = &job->calibrate;
-    if (calibrate && !type->calibrate)
-        return ERR_UNSUPPORTED;
-    if (calibrate && c->n > d->limits.max_tokens - c->pos)
-        return ERR_LIMIT;
+    int rc = calibrate ? check_calibrate(d, type, &job->calibrate) : check_draft(d, x, &job->draft);
+    if (rc)
+        return rc;
+    x->n_tokens += calibrate ? 0 : job->draft.n;
+    bool memo = d->memo && !(type->flags & DRAFTER_NEEDS_TRUTH);
+    if (!x->made && !memo)
+        catch_up(d, x, &d->slot[s], index);
+    if (memo) {
+        x->key = next_key(x->key, job);
+        if (draft_memo_get(d->memo, x->key, tree, work)) {
+            if (!keep_job(d, &x->behind, job)) {
+                struct draft_work gone = {0};
+                catch_up(d, x, &d->slot[s], index);
+                if (history_of(&d->setup->drafter[index]))
+                    tell(d, x, &d->slot[s], index, &gone);
+                run(type, x->mem, job, NULL, &gone);
+            }
+            return ERR_OK;
+        }
+        catch_up(d, x, &d->slot[s], index);
+    }
     if (history_of(&d->setup->drafter[index]))
         tell(d, x, &d->slot[s], index, work);
-    if (!calibrate)
-        return draft(d, x, type, &job->draft, tree, work);
-    type->calibrate(x->mem, c->pos, c->n, c->k, c->top, c->logit, work);
+    run(type, x->mem, job, tree, work);
+    if (memo)
+        draft_memo_put(d->memo, x->key, tree, work);
     return ERR_OK;
 }
 

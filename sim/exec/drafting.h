@@ -5,6 +5,7 @@
 #define TANDEM_EXEC_DRAFTING_H
 
 #include "sim/exec/driver.h"
+#include "sim/exec/memo.h"
 
 struct drafting;
 
@@ -22,6 +23,12 @@ int drafting_open(struct drafting *d, int32_t request, int32_t n_prompt, struct 
 
 /* Gives drafters that need it the truth: simulated executors alone, before the first request. */
 void drafting_tell_truth(struct drafting *d, struct truth *truth);
+
+/* Before the first request: jobs are answered from the memo where it can, and kept there else.
+ * Results are the same with it and without. Drafters that need the truth are always run. The memo
+ * outlives `d` and serves one thread. ERR_NOMEM. */
+int drafting_use_memo(struct drafting *d, struct draft_memo *memo);
+
 void drafting_close(struct drafting *d, int32_t request);
 
 /* On EMIT, by the same thread. A request's drafters are given the history as it was when it was

@@ -35,6 +35,7 @@ struct driver {
     int32_t n_flight, n_roles;
     int64_t last_id, now_ns, wake_ns, last_end_ns;
     int32_t n_arrived, n_open, n_finished;
+    int32_t *open;     /* [n_open] of n_requests, in order of arrival */
     bool *cancel_sent; /* [n_requests] */
     int64_t *n_chosen; /* [n_requests] tokens that the target chose, output or not */
     struct ran ran[EXEC_MAX_ROLES], switched;
@@ -52,6 +53,7 @@ static int allocate(struct driver *d, struct arena *arena)
     bool whole = true;
     struct run_result *r = d->out;
     r->request = take(arena, r->n_requests, sizeof *r->request, &whole);
+    d->open = take(arena, r->n_requests, sizeof *d->open, &whole);
     d->cancel_sent = take(arena, r->n_requests, sizeof *d->cancel_sent, &whole);
     d->n_chosen = take(arena, r->n_requests, sizeof *d->n_chosen, &whole);
     for (int32_t i = 0; whole && i < r->n_requests; i++) {
@@ -119,7 +121,9 @@ static void consider(struct event *due, const struct event *candidate)
 
 static void next_due(const struct driver *d, struct event *due)
 {
-    *due = (struct event){.request = -1};
+    due->time_ns = 0;
+    due->kind = 0;
+    due->request = -1;
     int32_t i = d->n_arrived;
     if (i < d->out->n_requests && d->n_open < d->setup->max_requests) {
         const struct request *q = &d->request[i];
@@ -134,9 +138,10 @@ static void next_due(const struct driver *d, struct event *due)
             consider(due, &ev);
         }
     }
-    for (int32_t r = 0; r < d->n_arrived; r++) {
+    for (int32_t k = 0; k < d->n_open; k++) {
+        int32_t r = d->open[k];
         int64_t t = d->request[r].cancel_ns;
-        if (t == EXEC_NEVER || d->cancel_sent[r] || d->out->request[r].finished)
+        if (t == EXEC_NEVER || d->cancel_sent[r])
             continue;
         struct event ev = {.kind = EV_CANCEL_REQUEST, .request = r};
         ev.time_ns = t < d->now_ns ? d->now_ns : t;
@@ -283,7 +288,7 @@ static int take_event(struct driver *d, const struct event *ev, struct step **st
         bool waited = q->arrival_ns != REQUEST_AFTER_PREVIOUS && q->arrival_ns < ev->time_ns;
         d->out->request[ev->request].arrive_ns = waited ? q->arrival_ns : ev->time_ns;
         d->n_arrived++;
-        d->n_open++;
+        d->open[d->n_open++] = ev->request;
         return ERR_OK;
     }
     case EV_CANCEL_REQUEST:
@@ -380,7 +385,11 @@ static int check_finish(struct driver *d, int32_t r, int64_t now_ns)
             return broke(d, "finished a request while its job is in flight: job", d->flight[i].id);
     d->out->request[r].finished = true;
     d->out->request[r].finish_ns = now_ns;
+    int32_t k = 0;
+    while (d->open[k] != r)
+        k++;
     d->n_open--;
+    memmove(d->open + k, d->open + k + 1, (size_t)(d->n_open - k) * sizeof *d->open);
     d->n_finished++;
     return ERR_OK;
 }

@@ -15,7 +15,6 @@ static struct action *next_action(struct actions *a, uint8_t kind)
         return NULL;
     }
     struct action *x = &a->item[a->n++];
-    memset(x, 0, sizeof *x);
     x->kind = kind;
     return x;
 }

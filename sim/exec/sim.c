@@ -48,6 +48,7 @@ struct sim {
     struct power power[SIM_MAX_PROCESSORS];
     bool busy[SIM_MAX_PROCESSORS];
     int64_t ran_ns[SIM_MAX_PROCESSORS]; /* by jobs that ended */
+    bool may_start; /* something was submitted, ended or given up since start_jobs looked */
     struct job_record **ready; /* [caps.max_jobs] ended, to be delivered, in order */
     int32_t n_ready;
     struct job_record *delivered;               /* given out by next; released by the next call */
@@ -245,6 +246,9 @@ static void begin_job(struct sim *s, struct job_record *r)
  * ended its last takes the next at once. */
 static void start_jobs(struct sim *s)
 {
+    if (!s->may_start)
+        return;
+    s->may_start = false;
     for (int role = 0; role < s->n_roles; role++) {
         struct job_record *r = pool_ready(&s->pool, role);
         if (!r || s->starting[role] || s->busy[s->processor[role]])
@@ -283,6 +287,7 @@ static void settle_block(struct sim *s, struct job_record *r)
 
 static void end_job(struct sim *s, struct job_record *r)
 {
+    s->may_start = true;
     r->end_ns = s->clock.now_ns;
     if (r->done.status == DONE_OK && (r->job.kind == JOB_LOAD || r->job.kind == JOB_FREE))
         settle_block(s, r);
@@ -379,7 +384,9 @@ static int deliver(struct sim *s, int64_t time_ns, struct event *out)
     struct job_record *r = s->ready[0];
     s->n_ready--;
     memmove(s->ready, s->ready + 1, (size_t)s->n_ready * sizeof *s->ready);
-    *out = (struct event){.time_ns = time_ns, .kind = EV_DONE, .request = r->job.request};
+    out->time_ns = time_ns;
+    out->kind = EV_DONE;
+    out->request = r->job.request;
     pool_done(r, &out->done);
     pool_deliver(&s->pool, r);
     s->delivered = r;
@@ -483,6 +490,7 @@ static int sim_act(struct exec *x, const struct action *a, struct err *e)
     case ACT_SUBMIT:
         if (pool_submit(&s->pool, &a->job, &r))
             return err_set(e, ERR_LIMIT, "more than %d jobs in flight", s->caps.max_jobs);
+        s->may_start = true;
         if (r->doomed)
             cancel_record(s, r);
         break;
@@ -607,6 +615,12 @@ int sim_create(const struct cost_model *cost, struct truth *truth, const struct 
     use_memory(s, m.used_bytes);
     *out = &s->exec;
     return ERR_OK;
+}
+
+int sim_use_memo(struct exec *x, struct draft_memo *memo, struct err *e)
+{
+    int rc = drafting_use_memo(of(x)->drafting, memo);
+    return rc ? err_set(e, rc, "out of memory for a simulated run") : ERR_OK;
 }
 
 void sim_stats(const struct exec *x, struct sim_stats *out)

@@ -11,6 +11,7 @@
 #include "sim/core/power.h"
 #include "sim/exec/cost.h"
 #include "sim/exec/driver.h"
+#include "sim/exec/memo.h"
 #include "sim/exec/truth.h"
 
 enum { SIM_MAX_PROCESSORS = 8 };
@@ -18,6 +19,10 @@ enum { SIM_MAX_PROCESSORS = 8 };
 /* Neither is owned; both must outlive the executor. */
 int sim_create(const struct cost_model *cost, struct truth *truth, const struct run_setup *setup,
                struct exec **out, struct err *e);
+
+/* Before the first event: proposals are looked up in `memo`, which outlives x, before a drafter is
+ * run (memo.h). ERR_NOMEM. */
+int sim_use_memo(struct exec *x, struct draft_memo *memo, struct err *e);
 
 struct sim_stats {
     int64_t now_ns;

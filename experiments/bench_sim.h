@@ -1,0 +1,30 @@
+/* tandem bench sim: how fast one stream of requests is simulated, step by step.
+ *
+ * The example device and the committed trace of SmolLM2-135M (all its requests, closed loop): driver,
+ * policy `speculative` with 7 drafted tokens, simulated executor, cost model of whole steps; no log.
+ * Timed: driver_run alone, by the wall clock, so that reading files is left out. */
+#ifndef TANDEM_EXPERIMENTS_BENCH_SIM_H
+#define TANDEM_EXPERIMENTS_BENCH_SIM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "sim/base/err.h"
+#include "sim/core/bench.h"
+
+enum { SIM_BENCH_ROWS = 6 };
+
+struct sim_bench_row {
+    const char *what;    /* where drafts come from */
+    const char *drafter; /* its specification */
+    struct bench_stat tokens_per_s; /* output tokens over the wall's seconds */
+    double tokens_per_step, events_per_s;
+    double drafter_share; /* of the time; NAN where no drafter is run */
+    bool same;            /* actions and times are those without a memo */
+};
+
+/* One row for parametric acceptance, then for each of two drafters: from a memo, executed. */
+int sim_bench_run(struct sim_bench_row row[SIM_BENCH_ROWS], int32_t *n, int32_t repetitions,
+                  struct err *e);
+
+#endif
