@@ -1,5 +1,6 @@
 #include "analysis/figure.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,18 +40,57 @@ static void axes(FILE *f, const struct figure_point *p, int32_t n)
     }
 }
 
+/* A script in the writing, for a picture that takes its place when it is whole. */
+struct drawing {
+    FILE *script;
+    char *target, *part;
+};
+
+static int begin(struct drawing *d, const char *path, int width, int height, struct err *e)
+{
+    int rc = io_out_paths(path, &d->target, &d->part, e);
+    if (rc)
+        return rc;
+    d->script = popen("exec gnuplot >/dev/null", "w");
+    if (!d->script) {
+        free(d->target);
+        free(d->part);
+        return err_set(e, ERR_DEVICE, "gnuplot could not be started: install gnuplot-nox");
+    }
+    fprintf(d->script, "set terminal svg size %d,%d font 'Helvetica,13' background '#ffffff'\n",
+            width, height);
+    fprintf(d->script, "set output ");
+    quoted(d->script, d->part);
+    fputc('\n', d->script);
+    return ERR_OK;
+}
+
+static int finish(struct drawing *d, const char *path, struct err *e)
+{
+    int rc = ERR_OK;
+    if (pclose(d->script) != 0 || rename(d->part, d->target)) {
+        remove(d->part);
+        rc = err_at(e, ERR_DEVICE, path, 0, 0,
+                    "gnuplot drew no picture: install gnuplot-nox, or see whether the folder "
+                    "can be written");
+    }
+    free(d->target);
+    free(d->part);
+    return rc;
+}
+
+/* ---- predicted against measured ------------------------------------------------------------- */
+
 static void write_script(FILE *f, const struct figure_point *p, int32_t n, const char *const *label,
-                         int32_t n_labels, const char *title, const char *part)
+                         int32_t n_labels, const char *title, const char *axis)
 {
     static const char *const colour[] = {"#1b6ca8", "#d1495b", "#3a7d44", "#edae49", "#6a4c93",
                                          "#00798c", "#8d6a4f", "#b5179e", "#588157", "#5f6c7b"};
-    fprintf(f, "set terminal svg size 860,640 font 'Helvetica,13' background '#ffffff'\n");
-    fprintf(f, "set output ");
-    quoted(f, part);
-    fprintf(f, "\nset title ");
+    fprintf(f, "set title ");
     quoted(f, title);
-    fprintf(f, " noenhanced\nset xlabel 'measured, end to end, ms'\n"
-               "set ylabel 'predicted, ms'\nset logscale xy\nset grid lc rgb '#dddddd'\n"
+    fprintf(f, " noenhanced\nset xlabel ");
+    quoted(f, axis);
+    fprintf(f, " noenhanced\nset ylabel 'predicted'\nset logscale xy\nset grid lc rgb '#dddddd'\n"
                "set key outside right top reverse Left noenhanced\nset size square\n");
     axes(f, p, n);
     for (int32_t g = 0; g < n_labels; g++) {
@@ -71,25 +111,63 @@ static void write_script(FILE *f, const struct figure_point *p, int32_t n, const
 }
 
 int figure_predicted(const struct figure_point *p, int32_t n, const char *const *label,
-                     int32_t n_labels, const char *title, const char *path, struct err *e)
+                     int32_t n_labels, const char *title, const char *axis, const char *path,
+                     struct err *e)
 {
-    char *target, *part;
-    int rc = io_out_paths(path, &target, &part, e);
+    struct drawing d;
+    int rc = begin(&d, path, 860, 640, e);
     if (rc)
         return rc;
-    FILE *f = popen("exec gnuplot >/dev/null", "w");
-    if (!f) {
-        rc = err_set(e, ERR_DEVICE, "gnuplot could not be started: install gnuplot-nox");
-    } else {
-        write_script(f, p, n, label, n_labels, title, part);
-        if (pclose(f) != 0 || rename(part, target)) {
-            remove(part);
-            rc = err_at(e, ERR_DEVICE, path, 0, 0,
-                        "gnuplot drew no picture: install gnuplot-nox, or see whether the folder "
-                        "can be written");
-        }
-    }
-    free(target);
-    free(part);
-    return rc;
+    write_script(d.script, p, n, label, n_labels, title, axis);
+    return finish(&d, path, e);
+}
+
+/* ---- maps ----------------------------------------------------------------------------------- */
+
+static void ticks(FILE *f, const char *axis, const double *v, int32_t n)
+{
+    fprintf(f, "set %stics (", axis);
+    for (int32_t i = 0; i < n; i++)
+        fprintf(f, "%s'%.6g' %" PRId32, i ? ", " : "", v[i], i);
+    fprintf(f, ")\nset %srange [-0.5:%" PRId32 ".5]\n", axis, n - 1);
+}
+
+static void panel(FILE *f, const struct figure_map *m, int32_t p)
+{
+    const double *value = m->value + (size_t)p * (size_t)(m->n_x * m->n_y);
+    fprintf(f, "$p%" PRId32 " << EOD\n", p);
+    for (int32_t i = 0; i < m->n_x * m->n_y; i++)
+        if (!isnan(value[i]))
+            fprintf(f, "%" PRId32 " %" PRId32 " %.6g\n", i % m->n_x, i / m->n_x, value[i]);
+    fprintf(f, "EOD\nset title ");
+    quoted(f, m->panel[p]);
+    fprintf(f,
+            " noenhanced\nplot $p%" PRId32 " using 1:2:3 with image pixels, "
+            "$p%" PRId32 " using 1:2:(sprintf('%%.1f', $3)) with labels font ',8'\n",
+            p, p);
+}
+
+int figure_map(const struct figure_map *m, const char *path, struct err *e)
+{
+    struct drawing d;
+    int32_t rows = (m->n_panels + m->columns - 1) / m->columns;
+    int rc = begin(&d, path, 90 + 420 * m->columns, 60 + 300 * rows, e);
+    if (rc)
+        return rc;
+    fprintf(d.script, "set multiplot layout %" PRId32 ",%" PRId32 " title ", rows, m->columns);
+    quoted(d.script, m->title);
+    /* white at 0; blue above, orange below: their marks differ in grey, too */
+    fprintf(d.script, " noenhanced\nset palette defined (-10 '#f3c08a', -0.001 '#fdf1e3', "
+                      "0 '#ffffff', 0.001 '#dbe9f6', 10 '#4a90c4')\nset cbrange [-10:10]\n"
+                      "unset key\nunset colorbox\nset xtics rotate by -60\nset xlabel ");
+    quoted(d.script, m->x_label);
+    fprintf(d.script, " noenhanced\nset ylabel ");
+    quoted(d.script, m->y_label);
+    fprintf(d.script, " noenhanced\n");
+    ticks(d.script, "x", m->x, m->n_x);
+    ticks(d.script, "y", m->y, m->n_y);
+    for (int32_t p = 0; p < m->n_panels; p++)
+        panel(d.script, m, p);
+    fprintf(d.script, "unset multiplot\n");
+    return finish(&d, path, e);
 }

@@ -11,10 +11,25 @@ struct figure_point {
     int32_t group; /* index into the labels */
 };
 
-/* Predicted (y) against measured (x) times in ms with the lines of +-5 %, one colour per group, as
- * SVG. Writes whole or not at all. ERR_DEVICE when gnuplot is missing or fails; the message has its
- * command. */
+/* All are SVG, written whole or not at all. ERR_DEVICE when gnuplot is missing or fails. */
+
+/* Predicted (y) against measured (x), which `axis` names ("end to end, ms"), with the lines of
+ * +-5 %, one colour per group. */
 int figure_predicted(const struct figure_point *p, int32_t n, const char *const *label,
-                     int32_t n_labels, const char *title, const char *path, struct err *e);
+                     int32_t n_labels, const char *title, const char *axis, const char *path,
+                     struct err *e);
+
+enum { FIGURE_MAX_TICKS = 16 };
+
+/* Panels of coloured cells, each with its number; what is above 0 stands out. */
+struct figure_map {
+    const char *title, *x_label, *y_label;
+    int32_t n_x, n_y, n_panels, columns; /* panels go row by row */
+    const double *x, *y;                 /* of the ticks, at most FIGURE_MAX_TICKS */
+    const char *const *panel;            /* titles */
+    const double *value;                 /* [panel][y][x]; NAN: none */
+};
+
+int figure_map(const struct figure_map *m, const char *path, struct err *e);
 
 #endif

@@ -1,17 +1,20 @@
 /* tandem reproduce: published tables and figures, recomputed, with the error of each number. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "analysis/figure.h"
 #include "experiments/command.h"
 #include "experiments/reproduce.h"
 
 static const struct option options[] = {
     {"--format", "table|csv|json", "table", "of standard output; only a table has the notes", 0},
     {"--seed", "N", "1", "of what is sampled", 0},
+    {"--picture", "FILE.svg", NULL, "drawn besides, of table3 and switching; needs gnuplot", 0},
     {NULL, NULL, NULL, NULL, 0}};
 
 static const char *const examples[] = {"reproduce", "reproduce audit", "reproduce fig6 --format csv",
-                                       NULL};
+                                       "reproduce switching --picture out/map.svg", NULL};
 
 enum { MAX_ENTRIES = 32 };
 
@@ -60,9 +63,34 @@ struct chosen {
     const struct reproduction *entry[MAX_ENTRIES];
     int n;
     uint64_t seed;
+    const char *picture;
     struct arena *arena;
     const struct t3_fit *table3;
 };
+
+/* Simulated against published, by reading. A cell's columns are those of reproduce_cell_columns. */
+static int draw_cells(const struct chosen *s, const struct reproduction *r,
+                      const struct output *rows, struct err *e)
+{
+    enum { PUBLISHED = 2, SIMULATED = 3, READING = 6, MAX_READINGS = 8 };
+    const char *label[MAX_READINGS];
+    int32_t n = 0, n_labels = 0;
+    struct figure_point *p = arena_alloc(s->arena, (size_t)rows->n_rows + 1, sizeof *p);
+    if (!p)
+        return err_set(e, ERR_NOMEM, "out of memory");
+    for (const struct output_row *row = rows->first; row; row = row->next) {
+        int32_t g = 0;
+        while (g < n_labels && strcmp(label[g], row->cell[READING]))
+            g++;
+        if (g == MAX_READINGS)
+            continue;
+        if (g == n_labels)
+            label[n_labels++] = row->cell[READING];
+        p[n++] = (struct figure_point){strtod(row->cell[PUBLISHED], NULL),
+                                       strtod(row->cell[SIMULATED], NULL), g};
+    }
+    return figure_predicted(p, n, label, n_labels, r->source, r->picture, s->picture, e);
+}
 
 /* Runs one entry into `rows`. */
 static int run_one(struct chosen *s, int i, struct output *rows, FILE *notes, struct err *e)
@@ -73,9 +101,12 @@ static int run_one(struct chosen *s, int i, struct output *rows, FILE *notes, st
                                   .notes = notes,
                                   .brief = s->n > 1,
                                   .seed = s->seed,
+                                  .picture = s->picture,
                                   .table3 = &s->table3};
     int rc = r->run(&c, e);
-    return rc || !rows->code ? rc : err_set(e, rows->code, "no memory for the rows");
+    if (!rc && rows->code)
+        rc = err_set(e, rows->code, "no memory for the rows");
+    return rc || !s->picture || r->columns ? rc : draw_cells(s, r, rows, e);
 }
 
 /* Each entry under its name: notes, then rows. */
@@ -124,6 +155,14 @@ static int run_rows(struct chosen *s, enum output_format format, struct err *e)
     return rc ? err_set(e, rc, "the rows could not be printed") : ERR_OK;
 }
 
+static int can_draw(const struct chosen *s, const char *path, struct err *e)
+{
+    if (s->n != 1 || !s->entry[0]->picture)
+        return err_set(e, ERR_USAGE, "no picture is drawn of %s: expected table3 or switching",
+                       s->n == 1 ? s->entry[0]->name : "several at once");
+    return command_can_write(path, e);
+}
+
 static int run(int argc, char **argv)
 {
     struct args a;
@@ -141,9 +180,12 @@ static int run(int argc, char **argv)
         return list((enum output_format)format);
     if (!rc)
         rc = choose(a.arg[0], s.entry, &s.n, &e);
+    if (!rc && arg_given(&a, "--picture"))
+        rc = can_draw(&s, arg_text(&a, "--picture"), &e);
     if (rc)
         return command_fail(&e);
     s.seed = (uint64_t)seed;
+    s.picture = arg_text(&a, "--picture");
     arena_init(&arena);
     rc = format == OUTPUT_TABLE ? run_tables(&s, &e) : run_rows(&s, (enum output_format)format, &e);
     code = rc ? command_fail(&e) : command_end();

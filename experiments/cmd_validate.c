@@ -149,7 +149,8 @@ static int draw(const struct validation *v, const struct val_report *r, const ch
     char title[128];
     snprintf(title, sizeof title, "%d prompts, %d policies: median error %.2f %%, P90 %.2f %%",
              r->prompts, r->policies, r->noise.e2e.median, r->noise.e2e.p90);
-    int rc = figure_predicted(p, r->n_pairs, label, v->n_policies, title, path, e);
+    int rc = figure_predicted(p, r->n_pairs, label, v->n_policies, title,
+                              "measured, end to end, ms", path, e);
     free(p);
     return rc;
 }

@@ -22,6 +22,7 @@ struct reproduce_context {
                     only rows are wanted: reproduce_note then does nothing */
     bool brief;  /* as a part of `all`: grids may be coarser, and the notes say so */
     uint64_t seed;
+    const char *picture; /* file for the entry's own picture; NULL: none is wanted */
     const struct t3_fit *
         *table3; /* what entries share of Table 3 (table3_search.h); NULL until made */
 };
@@ -32,6 +33,9 @@ struct reproduction {
     const char *summary;        /* one line */
     bool files_only;            /* from committed files alone: a part of `all` */
     const char *const *columns; /* NULL-terminated; the first is "target". NULL: those of a cell */
+    /* What --picture draws, NULL: nothing. Of cells the axis ("published, ms/token"), and they are
+     * drawn from the rows; of an entry with columns of its own what `run` draws. */
+    const char *picture;
     int (*run)(struct reproduce_context *c, struct err *e);
 };
 

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "analysis/figure.h"
 #include "experiments/reproduce.h"
 #include "experiments/switching_run.h"
 #include "sim/base/yaml.h"
@@ -12,16 +13,20 @@
 
 enum { MAX_LIST = 16, SCHEMES = 11, MAX_CASES = 1024 };
 
+/* Of the map: devices, use, sharing. */
+enum { USES = 2, MAX_PANELS = SWITCHING_MAX_DEVICES * USES * 2 };
+
 /* Nodes kept per level by the search for the optimum: about a second for the largest case. */
 enum { WIDTH = 50000, BRIEF_WIDTH = 1000 };
 
 #define NS_PER_MS 1e6
+#define PAYS_PCT 0.05 /* a gain from here on is called one */
 
 static const char *const columns[] = {
     "target",          "part",     "device",        "scheme",  "blocks",    "prompt",
-    "load_s",          "belief",   "use",           "sharing", "budget_mb", "delay_ms",
-    "first_decode_ms", "peak_mb",  "best_delay_ms", "gap_pct", "proved",    "e2e_ms",
-    "other",           "other_ms", "gain_pct",      NULL};
+    "load_s",          "belief",   "use",           "sharing", "budget_mb",    "delay_ms",
+    "first_decode_ms", "peak_mb",  "best_delay_ms", "gap_pct", "incumbent_ms", "bound_ms",
+    "proved",          "e2e_ms",   "other",         "other_ms", "gain_pct",    NULL};
 
 /* In the order of the paper, and of the rows. `free`: of the wide graph's switches. */
 static const struct scheme {
@@ -56,8 +61,13 @@ struct sweep {
     int32_t belief_blocks, seeds, map_prompt, map_output, map_blocks;
     int32_t width;
     double gap[SCHEMES][MAX_CASES];
+    double delay[SCHEMES][MAX_CASES], peak[SCHEMES][MAX_CASES]; /* ms, MB */
+    int64_t load_of[MAX_CASES];                                 /* ms */
     int32_t n_cases, n_proved, n_small, n_small_proved;
     double open_pct; /* largest gap between incumbent and bound */
+    double gain[MAX_PANELS * MAX_LIST * MAX_LIST]; /* of the map: panel, load, budget */
+    char panel[MAX_PANELS][64];
+    int32_t n_map[2], n_pays[2]; /* its cells; [1]: the rival has both graphs, weights shared */
 };
 
 /* ---- the file ------------------------------------------------------------------------------- */
@@ -152,7 +162,8 @@ static int read_file(struct sweep *w, struct err *e)
 /* Text NULL, number NAN: there is none. */
 struct row {
     const char *part, *scheme, *belief, *use, *sharing, *proved, *other;
-    double budget_mb, delay_ms, decode_ms, peak_mb, best_ms, gap_pct, e2e_ms, other_ms, gain_pct;
+    double budget_mb, delay_ms, decode_ms, peak_mb, best_ms, gap_pct;
+    double incumbent_ms, bound_ms, e2e_ms, other_ms, gain_pct;
 };
 
 static struct row no_row(const char *part, const char *scheme)
@@ -165,6 +176,8 @@ static struct row no_row(const char *part, const char *scheme)
                         .peak_mb = NAN,
                         .best_ms = NAN,
                         .gap_pct = NAN,
+                        .incumbent_ms = NAN,
+                        .bound_ms = NAN,
                         .e2e_ms = NAN,
                         .other_ms = NAN,
                         .gain_pct = NAN};
@@ -194,6 +207,8 @@ static void put_row(struct sweep *w, const struct switching_case *c, const struc
     output_number(o, "%.0f", r->peak_mb, "");
     output_number(o, "%.1f", r->best_ms, "");
     output_number(o, "%.3f", r->gap_pct, "");
+    output_number(o, "%.3f", r->incumbent_ms, "");
+    output_number(o, "%.3f", r->bound_ms, "");
     put_text(o, r->proved);
     output_number(o, "%.0f", r->e2e_ms, "");
     put_text(o, r->other);
@@ -262,6 +277,8 @@ static int grid_case(struct sweep *w, struct switching_case *c, struct err *e)
         if (schemes[s].moves)
             r.gap_pct = pct_above(o.objective_ns, best.best_ns);
         w->gap[s][w->n_cases] = r.gap_pct;
+        w->delay[s][w->n_cases] = r.delay_ms;
+        w->peak[s][w->n_cases] = r.peak_mb;
         if (!rc)
             put_row(w, c, &r);
     }
@@ -269,12 +286,13 @@ static int grid_case(struct sweep *w, struct switching_case *c, struct err *e)
         return rc;
     struct row r = no_row("grid", "optimal (simulation only)");
     r.delay_ms = r.best_ms = ms(best.best_ns - wide_ns);
-    r.decode_ms = ms(best.best_ns);
+    r.decode_ms = r.incumbent_ms = ms(best.best_ns);
+    r.bound_ms = ms(best.bound_ns);
     r.gap_pct = 0;
     r.proved = best.proved ? "yes" : "no";
     put_row(w, c, &r);
     count_best(w, c, &best);
-    w->n_cases++;
+    w->load_of[w->n_cases++] = c->load_ns / 1000000;
     return ERR_OK;
 }
 
@@ -304,6 +322,29 @@ static void note_grid(struct sweep *w)
                    w->n_proved, w->n_cases, w->n_small_proved, w->n_small, w->open_pct);
 }
 
+/* By load time the median over devices, blocks and prompts; below 0: the narrow graph had its part
+ * of a short prompt sooner than the wide one, which computes all its rows, would have. */
+static void note_delays(struct sweep *w)
+{
+    reproduce_note(w->c,
+                   "  delay beyond the prompt's time on the wide graph, median ms, by load of");
+    for (int32_t l = 0; l < w->loads.n; l++)
+        reproduce_note(w->c, " %.1f", (double)w->loads.v[l] / 1e3);
+    reproduce_note(w->c, " s; peak memory\n");
+    for (int32_t s = 0; s < SCHEMES; s++) {
+        reproduce_note(w->c, "    %-24s", schemes[s].name);
+        for (int32_t l = 0; l < w->loads.n; l++) {
+            double v[MAX_CASES];
+            int32_t n = 0;
+            for (int32_t i = 0; i < w->n_cases; i++)
+                if (w->load_of[i] == w->loads.v[l])
+                    v[n++] = w->delay[s][i];
+            reproduce_note(w->c, " %7.0f", metrics_quantile(v, n, 0.5));
+        }
+        reproduce_note(w->c, "   %.0f MB\n", metrics_quantile(w->peak[s], w->n_cases, 1));
+    }
+}
+
 static int grid(struct sweep *w, struct err *e)
 {
     int rc = ERR_OK;
@@ -317,8 +358,10 @@ static int grid(struct sweep *w, struct err *e)
                         return err_set(e, ERR_LIMIT, "more than %d cases", MAX_CASES);
                     rc = grid_case(w, &c, e);
                 }
-    if (!rc)
+    if (!rc) {
         note_grid(w);
+        note_delays(w);
+    }
     return rc;
 }
 
@@ -464,11 +507,10 @@ static int32_t fastest(const struct point *p, double budget_mb, bool sharing, bo
     return best;
 }
 
+/* One load of a panel, over the budgets. */
 static void map_budgets(struct sweep *w, const struct switching_case *c, const struct point *p,
-                        const char *use, bool sharing)
+                        const char *use, bool sharing, double *gain)
 {
-    double from = NAN, to = NAN, least = NAN, most = NAN;
-    const char *rival = NULL;
     for (int32_t i = 0; i < w->budgets.n; i++) {
         double budget = (double)w->budgets.v[i];
         int32_t own = fastest(p, budget, sharing, true);
@@ -485,61 +527,102 @@ static void map_budgets(struct sweep *w, const struct switching_case *c, const s
             r.other = schemes[other].name;
             r.other_ms = p[other].e2e_ms;
         }
-        if (own >= 0 && other >= 0 && !rival)
-            rival = r.other;
         if (own >= 0 && other >= 0)
             r.gain_pct = 100 * (r.other_ms / r.e2e_ms - 1);
         put_row(w, c, &r);
-        if (r.gain_pct > 0.05) {
-            from = isnan(from) ? budget : from;
-            to = budget;
-            least = !(r.gain_pct >= least) ? r.gain_pct : least;
-            most = !(r.gain_pct <= most) ? r.gain_pct : most;
-        }
+        gain[i] = r.gain_pct;
+        bool shared = other >= 0 && schemes[other].shares;
+        w->n_map[shared] += !isnan(r.gain_pct);
+        w->n_pays[shared] += r.gain_pct > PAYS_PCT;
     }
-    reproduce_note(w->c, "  %-6s load %.1f s, %-16s weights %-10s: ", c->device->name,
-                   (double)c->load_ns / 1e9, use, sharing ? "shared" : "not shared");
-    if (isnan(from))
-        reproduce_note(w->c, "never; %s is at least as fast\n", rival ? rival : "nothing");
-    else
-        reproduce_note(w->c, "from %.0f to %.0f MB, by %.1f to %.1f %%; next is %s\n", from, to,
-                       least, most, rival);
 }
 
-static int map_point(struct sweep *w, struct switching_case *c, struct err *e)
+static int map_load(struct sweep *w, int32_t device, int32_t load, struct err *e)
 {
-    static const char *const use[] = {"back to back", "with pauses"};
+    static const char *const use[USES] = {"back to back", "with pauses"};
+    struct switching_case c = case_of(w, device, w->map_blocks, w->map_prompt, w->loads.v[load]);
     int rc = ERR_OK;
-    for (int u = 0; u < 2 && !rc; u++) {
+    c.output = w->map_output;
+    for (int u = 0; u < USES && !rc; u++) {
         struct point p[SCHEMES];
-        c->idle_ns = u * 3 * c->load_ns;
+        c.idle_ns = u * 3 * c.load_ns;
         for (int32_t s = 0; s < SCHEMES && !rc; s++) {
             struct switching_outcome o;
-            c->policy = schemes[s].policy;
-            rc = switching_run(&w->m, c, &w->arena, &o, e);
+            c.policy = schemes[s].policy;
+            rc = switching_run(&w->m, &c, &w->arena, &o, e);
             p[s] = (struct point){ms(o.last_ns[1]), (double)o.peak_bytes / 1e6};
         }
-        for (int sharing = 0; sharing < 2 && !rc; sharing++)
-            map_budgets(w, c, p, use[u], sharing);
+        for (int sharing = 0; sharing < 2 && !rc; sharing++) {
+            int32_t panel = (device * USES + u) * 2 + sharing;
+            snprintf(w->panel[panel], sizeof w->panel[panel], "%s, %s, weights %s", c.device->name,
+                     use[u], sharing ? "may be shared" : "not shared");
+            map_budgets(w, &c, p, use[u], sharing,
+                        w->gain + (panel * w->loads.n + load) * w->budgets.n);
+        }
     }
     return rc;
+}
+
+static int draw_map(const struct sweep *w, struct err *e)
+{
+    double x[MAX_LIST], y[MAX_LIST];
+    const char *panel[MAX_PANELS];
+    struct figure_map m = {.title = "Progressive switching over the fastest other scheme that "
+                                    "fits, percent of a request's time",
+                           .x_label = "memory, MB",
+                           .y_label = "load of the narrow graph, s",
+                           .n_x = w->budgets.n,
+                           .n_y = w->loads.n,
+                           .n_panels = w->m.n_devices * USES * 2,
+                           .columns = 2,
+                           .x = x,
+                           .y = y,
+                           .panel = panel,
+                           .value = w->gain};
+    for (int32_t i = 0; i < w->budgets.n; i++)
+        x[i] = (double)w->budgets.v[i];
+    for (int32_t i = 0; i < w->loads.n; i++)
+        y[i] = (double)w->loads.v[i] / 1e3;
+    for (int32_t i = 0; i < m.n_panels; i++)
+        panel[i] = w->panel[i];
+    return figure_map(&m, w->c->picture, e);
+}
+
+static void note_map(const struct sweep *w)
+{
+    const double *gain = w->gain;
+    reproduce_note(w->c,
+                   "map: a request of %" PRId32 " + %" PRId32
+                   " tokens after another; the fastest progressive scheme that fits a memory\n"
+                   "against the fastest other one, percent of time gained; '.': none fits\n",
+                   w->map_prompt, w->map_output);
+    for (int32_t p = 0; p < w->m.n_devices * USES * 2; p++) {
+        reproduce_note(w->c, "  %s\n    %-12s", w->panel[p], "memory, MB");
+        for (int32_t i = 0; i < w->budgets.n; i++)
+            reproduce_note(w->c, " %6" PRId64, w->budgets.v[i]);
+        for (int32_t l = 0; l < w->loads.n; l++) {
+            reproduce_note(w->c, "\n    load %.1f s  ", (double)w->loads.v[l] / 1e3);
+            for (int32_t i = 0; i < w->budgets.n; i++, gain++)
+                reproduce_note(w->c, isnan(*gain) ? "      ." : " %+6.1f", *gain);
+        }
+        reproduce_note(w->c, "\n");
+    }
+    reproduce_note(w->c,
+                   "  it pays (over %.2f %%) in %" PRId32 " of %" PRId32
+                   " cells where the other is not both graphs with shared weights, in %" PRId32
+                   " of %" PRId32 " where it is\n",
+                   PAYS_PCT, w->n_pays[0], w->n_map[0], w->n_pays[1], w->n_map[1]);
 }
 
 static int map(struct sweep *w, struct err *e)
 {
     int rc = ERR_OK;
-    reproduce_note(
-        w->c,
-        "map: budgets of memory where progressive switching is the fastest that fits (request "
-        "of %" PRId32 " + %" PRId32 " tokens after another):\n",
-        w->map_prompt, w->map_output);
     for (int32_t d = 0; d < w->m.n_devices; d++)
-        for (int32_t l = 0; l < w->loads.n && !rc; l++) {
-            struct switching_case c = case_of(w, d, w->map_blocks, w->map_prompt, w->loads.v[l]);
-            c.output = w->map_output;
-            rc = map_point(w, &c, e);
-        }
-    return rc;
+        for (int32_t l = 0; l < w->loads.n && !rc; l++)
+            rc = map_load(w, d, l, e);
+    if (!rc)
+        note_map(w);
+    return rc || !w->c->picture ? rc : draw_map(w, e);
 }
 
 static int run(struct reproduce_context *c, struct err *e)
@@ -569,5 +652,6 @@ const struct reproduction reproduce_switching = {
     .summary = "switching graphs: delay, memory, gap to the best schedule, wrong beliefs, a map",
     .files_only = true,
     .columns = columns,
+    .picture = "the map",
     .run = run,
 };

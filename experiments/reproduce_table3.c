@@ -481,4 +481,5 @@ const struct reproduction reproduce_table3 = {
     .source = "arXiv 2510.15312v3, Table 3: the ablation, ms per token",
     .summary = "15 cells under three readings, what fits them, and a null predictor",
     .files_only = true,
+    .picture = "published, ms/token",
     .run = run};
