@@ -82,7 +82,7 @@ static bool covers(const struct profiling *p, const struct device *d)
             if (!device_cell(t, width, bucket, true))
                 return false;
         }
-    return true;
+    return d->max_topk < p->plan.top_k || d->processor[0].prefill_all.n_cells;
 }
 
 /* What is at the path may be gone on with (*rounds > 0) or replaced; a file that is no device file,
@@ -108,6 +108,7 @@ static int resume(struct profiling *p, int64_t *rounds, struct err *e)
         return ERR_OK;
     *rounds = take_over(p, &old.processor[0].step, SAMPLE_STEP);
     take_over(p, &old.processor[0].prefill, SAMPLE_PREFILL);
+    take_over(p, &old.processor[0].prefill_all, SAMPLE_ALL);
     return ERR_OK;
 }
 

@@ -104,9 +104,11 @@ static int32_t bucket(const struct bench *b, int32_t width, int32_t pos)
     return (pos + width + b->plan->pad - 1) / b->plan->pad;
 }
 
-/* One FORWARD of random tokens. */
-static int forward(struct bench *b, int32_t pos, int32_t width, int32_t want_from, bool step)
+/* One FORWARD of random tokens; those of SAMPLE_ALL want their likely ones. */
+static int forward(struct bench *b, int32_t pos, int32_t width, int32_t want_from,
+                   enum sample_kind kind)
 {
+    int32_t k = kind == SAMPLE_ALL ? b->plan->top_k : 0;
     for (int32_t i = 0; i < width; i++)
         b->token[i] = (int32_t)(draw(b) % (uint64_t)b->setup->n_vocab);
     struct job job = {.kind = JOB_FORWARD, .request = 0, .role = ROLE_TARGET};
@@ -117,8 +119,11 @@ static int forward(struct bench *b, int32_t pos, int32_t width, int32_t want_fro
                                        .token = b->token,
                                        .slot_in = -1,
                                        .slot_out = -1,
-                                       .want = want_from < width ? WANT_ARGMAX : WANT_NONE,
-                                       .want_from = want_from};
+                                       .want = k                   ? WANT_TOPK
+                                               : want_from < width ? WANT_ARGMAX
+                                                                   : WANT_NONE,
+                                       .want_from = want_from,
+                                       .want_k = k};
     int64_t now_ns;
     struct done done;
     int rc = host(b, 1, &now_ns);
@@ -132,7 +137,7 @@ static int forward(struct bench *b, int32_t pos, int32_t width, int32_t want_fro
     bool same = width == b->last_width && bucket(b, width, pos) == b->last_bucket;
     b->last_width = width;
     b->last_bucket = bucket(b, width, pos);
-    rc = note(b, (struct sample){.kind = step ? SAMPLE_STEP : SAMPLE_PREFILL,
+    rc = note(b, (struct sample){.kind = (uint8_t)kind,
                                  .changed = !same,
                                  .outputs = outputs,
                                  .width = width,
@@ -140,8 +145,10 @@ static int forward(struct bench *b, int32_t pos, int32_t width, int32_t want_fro
                                  .ns = done.end_ns - done.start_ns - done.sample_ns});
     if (rc || !outputs)
         return rc;
-    return note(b,
-                (struct sample){.kind = SAMPLE_SAMPLING, .outputs = outputs, .ns = done.sample_ns});
+    return note(b, (struct sample){.kind = SAMPLE_SAMPLING,
+                                   .width = k,
+                                   .outputs = outputs,
+                                   .ns = done.sample_ns});
 }
 
 /* What follows a step in a policy: a COMMIT on the target and a DRAFT beside it. */
@@ -155,7 +162,9 @@ static int cut(struct bench *b, int32_t pos, bool with_draft)
     for (int i = 0; i < 3; i++)
         token[i] = (int32_t)(draw(b) % 50);
     commit.commit = (struct job_commit){.pos = pos};
-    draft.draft = (struct job_draft){.drafter = drafter, .n = 3, .token = token, .max_nodes = 7};
+    int32_t nodes = draw(b) % 2 ? MEASURE_NARROW : MEASURE_WIDE;
+    draft.draft =
+        (struct job_draft){.drafter = drafter, .n = 3, .token = token, .max_nodes = nodes};
     with_draft = with_draft && b->setup->n_drafters;
     int64_t now_ns;
     int rc = host(b, 1 + with_draft, &now_ns);
@@ -171,6 +180,7 @@ static int cut(struct bench *b, int32_t pos, bool with_draft)
         bool drafted = done.job_kind == JOB_DRAFT;
         rc = note(b, (struct sample){.kind = drafted ? SAMPLE_DRAFT : SAMPLE_COMMIT,
                                      .width = drafted ? drafter : 0,
+                                     .pos = drafted ? nodes : 0,
                                      .ns = done.end_ns - done.start_ns,
                                      .work = done.work});
         if (!rc && i < with_draft)
@@ -211,7 +221,15 @@ static int tails(struct bench *b, int32_t base)
     shuffle(b, order, n);
     int rc = ERR_OK;
     for (int32_t i = 0; i < n && !rc; i++) {
-        rc = forward(b, base, order[i], order[i] - 1, false);
+        rc = forward(b, base, order[i], order[i] - 1, SAMPLE_PREFILL);
+        if (!rc)
+            rc = cut(b, base, false);
+    }
+    n = b->plan->n_all;
+    memcpy(order, b->plan->all, sizeof b->plan->all);
+    shuffle(b, order, n);
+    for (int32_t i = 0; i < n && !rc; i++) {
+        rc = forward(b, base, order[i], 0, SAMPLE_ALL);
         if (!rc)
             rc = cut(b, base, false);
     }
@@ -265,7 +283,7 @@ static int steps(struct bench *b, int32_t context)
     int rc = ERR_OK;
     for (int32_t i = 0; i < n && !rc; i++)
         for (int32_t k = 0; k < 1 + b->plan->steady && !rc; k++) {
-            rc = forward(b, context, order[i], 0, true);
+            rc = forward(b, context, order[i], 0, SAMPLE_STEP);
             if (!rc)
                 rc = cut(b, context, true);
         }
@@ -281,13 +299,13 @@ static int walk(struct bench *b)
     for (int32_t c = 0; c < p->n_contexts && !rc; c++) {
         int32_t context = p->context[c];
         while (base + p->chunk <= context && !rc) {
-            rc = forward(b, base, p->chunk, p->chunk, false);
+            rc = forward(b, base, p->chunk, p->chunk, SAMPLE_PREFILL);
             base += p->chunk;
         }
         if (!rc && base < p->prefill_to)
             rc = tails(b, base);
         if (!rc && context > base)
-            rc = forward(b, base, context - base, context - base - 1, false);
+            rc = forward(b, base, context - base, context - base - 1, SAMPLE_PREFILL);
         if (!rc)
             rc = steps(b, context);
         if (!rc && (b->caps.features & EXEC_TREES))

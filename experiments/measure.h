@@ -6,12 +6,17 @@
 
 #include "sim/exec/driver.h"
 
+/* Nodes that a proposal is asked for, one or the other. */
+enum { MEASURE_NARROW = 7, MEASURE_WIDE = 15 };
+
 enum sample_kind {
     SAMPLE_STEP,     /* width rows, all with outputs, after pos cached tokens */
     SAMPLE_PREFILL,  /* width rows, with the last one's output, or none */
-    SAMPLE_SAMPLING, /* choosing `outputs` tokens: part of a step, not counted in it */
+    SAMPLE_ALL,      /* prefill's width, outputs of every row */
+    SAMPLE_SAMPLING, /* choosing `outputs` tokens, the `width` likeliest where it is not 0: part of
+                        a step, not counted in it */
     SAMPLE_COMMIT,   /* a cut of the cache; changed: a tree's second branch was kept */
-    SAMPLE_DRAFT,    /* drafter `width`: work in the counters */
+    SAMPLE_DRAFT,    /* drafter `width`: work in the counters; pos: nodes that were asked for */
     SAMPLE_DISPATCH, /* submission to start on the worker of role `width` */
     SAMPLE_NOTIFY,   /* end on it to delivery */
     SAMPLE_HOST      /* the loop's own time per event */
@@ -43,7 +48,9 @@ struct measure_plan {
     int32_t width[64];   /* of steps */
     int32_t context[16]; /* increasing; cached tokens before a step */
     int32_t tail[64];    /* rows of a last prefill step */
-    int32_t prefill_to;  /* no last prefill steps at contexts from here on */
+    int32_t n_all, all[16]; /* rows of prefill steps of which every output is wanted */
+    int32_t top_k;          /* and their likely tokens */
+    int32_t prefill_to;     /* no last prefill steps at contexts from here on */
     int32_t chunk;       /* rows of a whole one */
     int32_t pad;         /* the context bucket's size: LLAMA_PAD */
     int32_t steady;      /* steps after the first at each width */

@@ -11,6 +11,8 @@ void profile_plan(int32_t max_width, int32_t max_ctx, uint64_t seed, struct meas
 {
     /* Whole blocks of four over a chunk, and each remainder of four at two places. */
     static const int32_t tail[] = {4, 7, 64, 65, 66, 67, 128, 131, 192, 255};
+    /* The head is the same for every row: fewer lengths tell what its outputs add. */
+    static const int32_t all[] = {4, 67, 128, 195, 256};
     *out = (struct measure_plan){
         .chunk = 256, .pad = 256, .steady = 2, .prefill_to = max_ctx, .seed = seed};
     for (int32_t w = 1; w <= max_width && w <= 64; w++)
@@ -19,6 +21,9 @@ void profile_plan(int32_t max_width, int32_t max_ctx, uint64_t seed, struct meas
         out->context[out->n_contexts++] = c;
     out->n_tails = sizeof tail / sizeof *tail;
     memcpy(out->tail, tail, sizeof tail);
+    out->n_all = sizeof all / sizeof *all;
+    memcpy(out->all, all, sizeof all);
+    out->top_k = 4; /* what policies ask for unless they are told otherwise */
 }
 
 /* The set-up that micro-benchmarks run under: a policy's roles and every drafter. */
@@ -40,11 +45,16 @@ int profile_round(const struct session *s, const struct measure_plan *plan, int3
 {
     struct run_setup setup;
     struct exec *x;
+    struct measure_plan own = *plan;
+    struct exec_caps caps;
     bench_setup(s, &setup);
     int rc = session_exec(s, &setup, &x, e);
     if (rc)
         return rc;
-    rc = measure_round(x, &setup, plan, round, out, e);
+    x->ops->caps(x, &caps);
+    if (caps.max_topk < plan->top_k)
+        own.n_all = 0; /* no drafter can be calibrated there */
+    rc = measure_round(x, &setup, &own, round, out, e);
     x->ops->destroy(x);
     return rc;
 }
@@ -96,42 +106,81 @@ static int fill_table(struct gather *g, enum sample_kind kind, const struct meas
 
 /* The median of a kind's values, over those that `pick` takes; `otherwise` when there are none. */
 static int64_t median_where(struct gather *g, enum sample_kind kind, int32_t width, int32_t changed,
-                            int32_t outputs, int64_t max_tokens, int64_t otherwise)
+                            int32_t outputs, int64_t otherwise)
 {
     int32_t n = 0;
     for (int32_t i = 0; i < g->samples->n; i++) {
         const struct sample *x = &g->samples->item[i];
         if (x->kind == kind && in_rounds(g, x) && (width < 0 || x->width == width) &&
-            (changed < 0 || x->changed == changed) && (outputs < 0 || x->outputs == outputs) &&
-            x->work.tokens <= max_tokens)
+            (changed < 0 || x->changed == changed) && (outputs < 0 || x->outputs == outputs))
             g->value[n++] = (double)x->ns;
     }
     return n ? (int64_t)metrics_quantile(g->value, n, 0.5) : otherwise;
 }
 
-/* Median over long appends of the time per token, in ns per 1000 tokens. */
-static int64_t per_token(struct gather *g, int32_t drafter, int64_t fixed_ns)
+/* The median of a drafter's samples, as `of` sees them, of calls that asked for `nodes` nodes. */
+static double draft_median(struct gather *g, int32_t drafter, int32_t nodes,
+                           double (*of)(const struct sample *x))
 {
     int32_t n = 0;
     for (int32_t i = 0; i < g->samples->n; i++) {
         const struct sample *x = &g->samples->item[i];
-        if (x->kind == SAMPLE_DRAFT && in_rounds(g, x) && x->width == drafter &&
-            x->work.tokens >= 100)
-            g->value[n++] = 1000.0 * (double)(x->ns - fixed_ns) / (double)x->work.tokens;
+        if (x->kind == SAMPLE_DRAFT && in_rounds(g, x) && x->width == drafter && x->pos == nodes)
+            g->value[n++] = of(x);
     }
-    double v = n ? metrics_quantile(g->value, n, 0.5) : 0;
-    return v > 0 ? (int64_t)v : 0;
+    return n ? metrics_quantile(g->value, n, 0.5) : 0;
+}
+
+static double time_of(const struct sample *x)
+{
+    return (double)x->ns;
+}
+
+static double probes_of(const struct sample *x)
+{
+    return (double)x->work.probes;
+}
+
+static double tokens_of(const struct sample *x)
+{
+    return (double)x->work.tokens;
+}
+
+/* A probe is what wide proposals take longer than narrow ones, where they look further; a token
+ * what a long append takes beyond its probes; the rest is fixed. */
+static struct device_draft fit_draft(struct gather *g, int32_t drafter, const char *name)
+{
+    enum { NONE = 0, LEAST_PROBES = 20 };
+    struct device_draft d = {.name = name};
+    int32_t narrow = MEASURE_NARROW, wide = MEASURE_WIDE;
+    double probes = draft_median(g, drafter, narrow, probes_of);
+    double more = draft_median(g, drafter, wide, probes_of) - probes;
+    double ns = draft_median(g, drafter, narrow, time_of);
+    double longer = draft_median(g, drafter, wide, time_of) - ns;
+    double probe = more >= LEAST_PROBES && longer > 0 ? longer / more : 0;
+    probe = probe * probes > ns ? ns / probes : probe;
+    d.kprobe_ns = (int64_t)(1000 * probe);
+    d.fixed_ns = (int64_t)(ns - probe * probes);
+    double tokens = draft_median(g, drafter, NONE, tokens_of);
+    double rest = draft_median(g, drafter, NONE, time_of) - (double)d.fixed_ns -
+                  probe * draft_median(g, drafter, NONE, probes_of);
+    d.ktoken_ns = tokens > 0 && rest > 0 ? (int64_t)(1000 * rest / tokens) : 0;
+    return d;
 }
 
 /* Choosing tokens: per row from the widest steps, the rest is fixed. */
 static void fill_sampling(struct gather *g, const struct measure_plan *plan,
                           struct device_processor *p)
 {
-    int32_t wide = plan->width[plan->n_widths - 1];
-    int64_t one = median_where(g, SAMPLE_SAMPLING, -1, -1, 1, INT64_MAX, 0);
-    int64_t many = median_where(g, SAMPLE_SAMPLING, -1, -1, wide, INT64_MAX, one);
+    int32_t wide = plan->width[plan->n_widths - 1], rows = 0;
+    int64_t one = median_where(g, SAMPLE_SAMPLING, 0, -1, 1, 0);
+    int64_t many = median_where(g, SAMPLE_SAMPLING, 0, -1, wide, one);
     p->sample_row_ns = wide > 1 && many > one ? (many - one) / (wide - 1) : one;
     p->sample_fixed_ns = one > p->sample_row_ns ? one - p->sample_row_ns : 0;
+    for (int32_t i = 0; i < plan->n_all; i++)
+        rows = plan->all[i] > rows ? plan->all[i] : rows;
+    int64_t tops = median_where(g, SAMPLE_SAMPLING, plan->top_k, -1, rows, -1);
+    p->sample_top_ns = tops > p->sample_fixed_ns ? (tops - p->sample_fixed_ns) / rows : -1;
 }
 
 static int fill_drafts(struct gather *g, const struct run_setup *setup, struct arena *arena,
@@ -140,21 +189,17 @@ static int fill_drafts(struct gather *g, const struct run_setup *setup, struct a
     p->draft = arena_alloc(arena, (size_t)setup->n_drafters + 1, sizeof *p->draft);
     if (!p->draft)
         return ERR_NOMEM;
-    for (int32_t i = 0; i < setup->n_drafters; i++) {
-        int64_t fixed = median_where(g, SAMPLE_DRAFT, i, -1, -1, 16, 0);
-        p->draft[p->n_drafts++] = (struct device_draft){.name = setup->drafter[i].type->name,
-                                                        .fixed_ns = fixed,
-                                                        .ktoken_ns = per_token(g, i, fixed)};
-    }
+    for (int32_t i = 0; i < setup->n_drafters; i++)
+        p->draft[p->n_drafts++] = fit_draft(g, i, setup->drafter[i].type->name);
     return ERR_OK;
 }
 
 static void fill_host(struct gather *g, struct device *d)
 {
     d->host = (struct cost_host){
-        .event_ns = median_where(g, SAMPLE_HOST, -1, -1, -1, INT64_MAX, 0),
-        .dispatch_ns = median_where(g, SAMPLE_DISPATCH, -1, -1, -1, INT64_MAX, 0),
-        .notify_ns = median_where(g, SAMPLE_NOTIFY, -1, -1, -1, INT64_MAX, 0)};
+        .event_ns = median_where(g, SAMPLE_HOST, -1, -1, -1, 0),
+        .dispatch_ns = median_where(g, SAMPLE_DISPATCH, -1, -1, -1, 0),
+        .notify_ns = median_where(g, SAMPLE_NOTIFY, -1, -1, -1, 0)};
 }
 
 static int fill_processors(struct gather *g, const struct session *s, const struct run_setup *setup,
@@ -169,11 +214,13 @@ static int fill_processors(struct gather *g, const struct session *s, const stru
     int rc = fill_table(g, SAMPLE_STEP, plan, arena, &t->step);
     if (!rc)
         rc = fill_table(g, SAMPLE_PREFILL, plan, arena, &t->prefill);
+    if (!rc)
+        rc = fill_table(g, SAMPLE_ALL, plan, arena, &t->prefill_all);
     if (rc)
         return rc;
     fill_sampling(g, plan, t);
-    t->commit_chain_ns = median_where(g, SAMPLE_COMMIT, -1, 0, -1, INT64_MAX, 0);
-    t->commit_tree_ns = median_where(g, SAMPLE_COMMIT, -1, 1, -1, INT64_MAX, -1);
+    t->commit_chain_ns = median_where(g, SAMPLE_COMMIT, -1, 0, -1, 0);
+    t->commit_tree_ns = median_where(g, SAMPLE_COMMIT, -1, 1, -1, -1);
     rc = fill_drafts(g, setup, arena, t);
     if (!rc && strcmp(target, draft)) {
         /* Drafting was measured on this core, steps on the other: one core's costs are both's. */

@@ -3,6 +3,7 @@
  *   validate_measure   calibration rounds and real runs, interleaved; each is one transaction in
  *                      the store, so that a killed run loses at most itself
  *   validate_change    interventions: another thread count, a longer context
+ *   validate_own       what the target said in a run, as the request's own trace
  *   validate_time      times of runs, measured and simulated, in pieces that compare
  *   validate_compare   readings of the prediction error, controls, floors, order, regret
  *   validate_print     the table or the JSON object
@@ -16,6 +17,7 @@
 #include "experiments/profile.h"
 #include "sim/exec/cost.h"
 #include "sim/exec/metrics.h"
+#include "traces/trace.h"
 #include "traces/workload.h"
 
 enum { VAL_MAX_POLICIES = 16, VAL_MAX_PROMPTS = 512, VAL_MAX_REPS = 32, VAL_CONTROLS = 4 };
@@ -59,9 +61,10 @@ struct val_prompt {
 /* One real run of one prompt by one policy. */
 struct val_run {
     bool done;
-    int32_t n_steps, n_output;
+    int32_t n_steps, n_output, n_seen;
     struct step *step;
     int32_t *output;
+    int32_t *seen; /* of repetition 0: validate_own.c's words */
     int64_t arrive_ns, first_ns, last_ns, n_verify;
     int64_t part_ns[PARTS];
     uint64_t actions_hash;
@@ -99,6 +102,8 @@ struct validation {
     struct samples samples;
     struct val_change change;
     struct device frozen; /* what a user has: saved before the runs */
+    struct trace *own;    /* of every run's repetition 0, while comparing */
+    int32_t *own_index;   /* [prompts][n_policies] */
     int64_t started_ns;
     struct sqlite3 *db;
     int lock; /* the file that keeps others out of the store, when `locked` */

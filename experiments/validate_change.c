@@ -81,6 +81,7 @@ static void plan_rounds(struct validation *v)
     const struct val_prompt *p = prompt_of(v, VAL_UNCHANGED);
     c->plan = v->plan;
     c->plan.prefill_to = p->n;
+    c->plan.n_all = 0; /* none of these policies calibrates */
     c->plan.n_widths = c->n_policies == 3 ? 5 : 4;
     memcpy(c->plan.width, width, sizeof width);
     while (c->plan.n_contexts > 1 &&
@@ -196,8 +197,7 @@ static int predicted(struct validation *v, const struct device *d, const struct 
     arena_init(&arena);
     int rc = val_cost(d, opt, setup, &arena, &cost, e);
     if (!rc)
-        rc = val_simulate(cost, setup, prompt_of(v, s),
-                          val_run_at(v, VAL_MAX_PROMPTS + s, policy, 0), &t, tally, e);
+        rc = val_simulate_own(v, cost, VAL_MAX_PROMPTS + s, policy, &t, tally, e);
     *ns = t.e2e;
     arena_fini(&arena);
     return rc;

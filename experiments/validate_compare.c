@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "experiments/validate_change.h"
+#include "experiments/validate_own.h"
 #include "hwmodels/table.h"
 #include "sim/exec/shims.h"
 
@@ -29,9 +30,8 @@ static int predict(struct compare *c, const struct device *d, const struct devic
         arena_init(&arena);
         rc = val_cost(d, opt, &v->policy[policy].setup, &arena, &cost, c->e);
         for (int32_t prompt = 0; prompt < v->n_done && !rc; prompt++)
-            rc = val_simulate(cost, &v->policy[policy].setup, &v->prompt[prompt],
-                              val_run_at(v, prompt, policy, 0),
-                              &c->predicted[prompt * v->n_policies + policy], &c->tally, c->e);
+            rc = val_simulate_own(v, cost, prompt, policy,
+                                  &c->predicted[prompt * v->n_policies + policy], &c->tally, c->e);
         arena_fini(&arena);
     }
     return rc;
@@ -478,8 +478,10 @@ int validate_compare(struct validation *v, struct val_report *r, struct err *e)
     if (!rc) {
         compare_texts(&c);
         find_levels(&c);
-        rc = read_all(&c);
+        rc = val_own_open(v, e);
     }
+    if (!rc)
+        rc = read_all(&c);
     if (!rc)
         rc = replay_all(&c);
     if (!rc)

@@ -13,7 +13,7 @@
 #include "experiments/spec.h"
 #include "sim/base/hash.h"
 
-/* Version 2. Samples and steps are arrays of this program's structs, told apart by `layout`: they
+/* Version 3. Samples and steps are arrays of this program's structs, told apart by `layout`: they
  * are for going on with, not for other programs; the columns and v_run are for those. */
 static const char schema[] =
     "PRAGMA journal_mode = WAL;"
@@ -31,11 +31,12 @@ static const char schema[] =
     " policy, repetition INTEGER NOT NULL, arrive_ns INTEGER NOT NULL, first_ns INTEGER NOT NULL,"
     " last_ns INTEGER NOT NULL, verifies INTEGER NOT NULL, actions_hash INTEGER NOT NULL,"
     " layout INTEGER NOT NULL, parts BLOB NOT NULL, steps BLOB NOT NULL, output BLOB NOT NULL,"
+    " seen BLOB NOT NULL,"
     " PRIMARY KEY (prompt, policy, repetition)) STRICT;"
     "CREATE VIEW IF NOT EXISTS v_run AS SELECT prompt, label, repetition, first_ns - arrive_ns AS"
     " ttft_ns, last_ns - arrive_ns AS e2e_ns, length(output) / 4 AS tokens, verifies"
     " FROM run JOIN policy USING (policy);"
-    "PRAGMA user_version = 2;"
+    "PRAGMA user_version = 3;"
     "COMMIT;";
 
 static int failed(struct validation *v, struct err *e)
@@ -239,7 +240,8 @@ static int load_run(struct validation *v, sqlite3_stmt *s, struct err *e)
     const int64_t *part = copy_blob(v, s, 9, sizeof *part, &parts);
     r->step = copy_blob(v, s, 10, sizeof *r->step, &r->n_steps);
     r->output = copy_blob(v, s, 11, sizeof *r->output, &r->n_output);
-    if (!part || !r->step || !r->output)
+    r->seen = copy_blob(v, s, 12, sizeof *r->seen, &r->n_seen);
+    if (!part || !r->step || !r->output || !r->seen)
         return err_set(e, ERR_NOMEM, "out of memory for runs");
     for (int32_t i = 0; i < parts && i < PARTS; i++)
         r->part_ns[i] = part[i];
@@ -251,7 +253,8 @@ static int load_runs(struct validation *v, struct err *e)
 {
     sqlite3_stmt *s = prepare(v,
                               "SELECT prompt, policy, repetition, arrive_ns, first_ns, last_ns,"
-                              " verifies, actions_hash, layout, parts, steps, output FROM run",
+                              " verifies, actions_hash, layout, parts, steps, output, seen"
+                              " FROM run",
                               e);
     if (!s)
         return ERR_IO;
@@ -345,7 +348,7 @@ static int check_file(struct validation *v, struct err *e)
         return ERR_IO;
     int rc = sqlite3_step(s) == SQLITE_ROW ? ERR_OK : failed(v, e);
     bool empty = !rc && !sqlite3_column_int(s, 0);
-    bool ours = !rc && sqlite3_column_int(s, 1) == 4 && sqlite3_column_int(s, 2) == 2;
+    bool ours = !rc && sqlite3_column_int(s, 1) == 4 && sqlite3_column_int(s, 2) == 3;
     sqlite3_finalize(s);
     return rc || empty || ours
                ? rc
@@ -404,7 +407,7 @@ int val_db_put_round(struct validation *v, enum val_setting setting, int32_t rou
 
 int val_db_put_run(struct validation *v, int32_t prompt, int32_t policy, int32_t rep, struct err *e)
 {
-    sqlite3_stmt *s = prepare(v, "INSERT INTO run VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", e);
+    sqlite3_stmt *s = prepare(v, "INSERT INTO run VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)", e);
     if (!s)
         return ERR_IO;
     const struct val_run *r = val_run_at(v, prompt, policy, rep);
@@ -420,5 +423,6 @@ int val_db_put_run(struct validation *v, int32_t prompt, int32_t policy, int32_t
     sqlite3_bind_blob(s, 10, r->part_ns, (int)sizeof r->part_ns, SQLITE_STATIC);
     sqlite3_bind_blob(s, 11, r->step, r->n_steps * (int)sizeof *r->step, SQLITE_STATIC);
     sqlite3_bind_blob(s, 12, r->output, r->n_output * (int)sizeof *r->output, SQLITE_STATIC);
+    sqlite3_bind_blob(s, 13, r->seen, r->n_seen * (int)sizeof *r->seen, SQLITE_STATIC);
     return finish(v, s, e);
 }

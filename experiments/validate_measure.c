@@ -5,21 +5,24 @@
 #include "experiments/spec.h"
 #include "experiments/validate_change.h"
 #include "experiments/validate_db.h"
+#include "experiments/validate_own.h"
 #include "hwmodels/belief.h"
 
-/* Widths on and off the device's steps of four, chains and trees, both drafters. */
+/* Widths on and off the device's steps of four; chains; trees that are run again and kept as they
+ * are; calibration, reuse and filling. None remembers earlier responses: requests stay independent,
+ * so that prompts may be dropped and resampled one by one. */
 static const struct {
     const char *label, *spec;
 } shipped[] = {
     {"autoregressive", "autoregressive"},
-    {"lookup-1", "speculative:max_draft=1+lookup"},
     {"lookup-3", "speculative:max_draft=3+lookup"},
     {"lookup-3-of-4", "speculative:max_draft=3,width=4+lookup"},
     {"suffix-5", "speculative:max_draft=5+suffix"},
     {"suffix-11-of-12", "speculative:max_draft=11,width=12+suffix"},
     {"suffix-auto", "speculative:max_draft=15,width=auto+suffix"},
-    {"lookup-tree-7", "speculative:max_draft=7+lookup:branches=3"},
-    {"lookup-tree-plain", "speculative:max_draft=7,tree=plain+lookup:branches=3"},
+    {"aligned-9", "speculative:max_draft=9,calibrate=1,reuse=1+aligned"},
+    {"aligned-plain-12", "speculative:max_draft=11,width=12,tree=plain,calibrate=1+aligned"},
+    {"aligned-fill", "speculative:max_draft=15,width=auto,fill=1,calibrate=1,reuse=1+aligned"},
 };
 
 enum {
@@ -202,12 +205,16 @@ static int freeze(struct validation *v, struct err *e)
 /* ---- runs ----------------------------------------------------------------------------------- */
 
 static int keep_run(struct validation *v, const struct request_result *q, uint64_t actions_hash,
-                    struct val_run *r, struct err *e)
+                    const int32_t *seen, int32_t n_seen, struct val_run *r, struct err *e)
 {
     r->step = arena_alloc(&v->arena, (size_t)q->n_steps, sizeof *r->step);
     r->output = arena_alloc(&v->arena, (size_t)q->n_output, sizeof *r->output);
-    if (!r->step || !r->output)
+    r->seen = arena_alloc(&v->arena, (size_t)n_seen + 1, sizeof *r->seen);
+    if (!r->step || !r->output || !r->seen)
         return err_set(e, ERR_NOMEM, "out of memory for runs");
+    if (n_seen)
+        memcpy(r->seen, seen, (size_t)n_seen * sizeof *seen);
+    r->n_seen = n_seen;
     memcpy(r->step, q->step, (size_t)q->n_steps * sizeof *r->step);
     memcpy(r->output, q->output, (size_t)q->n_output * sizeof *r->output);
     r->n_steps = q->n_steps;
@@ -235,17 +242,23 @@ int val_run_once(struct validation *v, int32_t prompt, int32_t policy, int32_t r
                               .arrival_ns = REQUEST_AFTER_PREVIOUS,
                               .cancel_ns = EXEC_NEVER};
     struct exec *x;
-    int rc =
-        session_exec(changed ? &v->change.session : &v->session, &v->policy[policy].setup, &x, e);
+    const struct run_setup *setup = &v->policy[policy].setup;
+    int rc = session_exec(changed ? &v->change.session : &v->session, setup, &x, e);
     if (rc)
         return rc;
     struct arena arena;
     struct run_result result;
+    const int32_t *seen = NULL;
+    int32_t n_seen = 0;
     arena_init(&arena);
-    rc = driver_run(&v->policy[policy].setup, x, &request, 1, &arena, &result, e);
-    x->ops->destroy(x);
+    rc = val_watch(&x, setup, p, e);
     if (!rc)
-        rc = keep_run(v, &result.request[0], result.actions_hash, r, e);
+        rc = driver_run(setup, x, &request, 1, &arena, &result, e);
+    if (!rc)
+        rc = val_watched(x, &seen, &n_seen, e);
+    if (!rc)
+        rc = keep_run(v, &result.request[0], result.actions_hash, seen, rep ? 0 : n_seen, r, e);
+    x->ops->destroy(x);
     if (!rc)
         rc = val_db_put_run(v, prompt, policy, rep, e);
     arena_fini(&arena);
@@ -339,6 +352,8 @@ int validate_measure(const struct val_options *o, struct validation *v, struct e
 void validate_close(struct validation *v)
 {
     val_db_close(v);
+    if (v->own)
+        trace_close(v->own);
     session_close(&v->session);
     session_close(&v->change.session);
     samples_free(&v->samples);

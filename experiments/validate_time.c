@@ -3,46 +3,10 @@
 #include <math.h>
 #include <string.h>
 
+#include "experiments/world.h"
 #include "hwmodels/steps.h"
 #include "sim/exec/shims.h"
 #include "sim/exec/sim.h"
-
-/* ---- a truth in memory: one request's own text ---------------------------------------------- */
-
-struct own_text {
-    struct truth truth; /* must be first */
-    const int32_t *token;
-    int32_t n;
-};
-
-static int32_t text_choice(struct truth *t, int32_t request, int32_t n_true, const int32_t *wrong,
-                           int32_t n_wrong)
-{
-    const struct own_text *o = (const struct own_text *)t;
-    (void)request;
-    (void)wrong;
-    return !n_wrong && n_true < o->n ? o->token[n_true] : -1;
-}
-
-static int32_t text_length(struct truth *t, int32_t request)
-{
-    (void)request;
-    return ((const struct own_text *)t)->n;
-}
-
-static int32_t text_top(struct truth *t, int32_t request, int32_t pos, int32_t k, int32_t *token,
-                        float *logit)
-{
-    (void)t;
-    (void)request;
-    (void)pos;
-    (void)k;
-    (void)token;
-    (void)logit;
-    return 0;
-}
-
-static const struct truth_ops text_ops = {text_choice, text_length, text_top};
 
 /* ---- times of a run, split where it can be compared ----------------------------------------- */
 
@@ -152,20 +116,20 @@ struct request val_request(const struct val_prompt *p)
 }
 
 int val_simulate(const struct cost_model *cost, const struct run_setup *setup,
-                 const struct val_prompt *prompt, const struct val_run *own, struct val_timing *out,
-                 struct val_tally *tally, struct err *e)
+                 const struct request *request, const struct trace *trace, int32_t index,
+                 struct val_timing *out, struct val_tally *tally, struct err *e)
 {
-    struct own_text text = {{&text_ops}, own->output, own->n_output};
-    struct request request = val_request(prompt);
+    struct trace_truth truth;
     struct arena arena;
     struct run_result result;
     struct exec *x;
     struct sim_stats stats;
-    int rc = sim_create(cost, &text.truth, setup, &x, e);
+    trace_truth_init(&truth, trace, &index, 1);
+    int rc = sim_create(cost, &truth.truth, setup, &x, e);
     if (rc)
         return rc;
     arena_init(&arena);
-    rc = driver_run(setup, x, &request, 1, &arena, &result, e);
+    rc = driver_run(setup, x, request, 1, &arena, &result, e);
     if (!rc) {
         const struct request_result *q = &result.request[0];
         struct val_run run = {.n_steps = q->n_steps,
@@ -180,9 +144,21 @@ int val_simulate(const struct cost_model *cost, const struct run_setup *setup,
         sim_stats(x, &stats);
         tally->extrapolated += stats.n_extrapolated;
         tally->jobs += stats.n_jobs;
-        tally->actions_same += result.actions_hash == own->actions_hash;
+        tally->actions_hash = result.actions_hash;
+        tally->n_output = q->n_output;
     }
     x->ops->destroy(x);
     arena_fini(&arena);
+    return rc;
+}
+
+int val_simulate_own(struct validation *v, const struct cost_model *cost, int32_t prompt,
+                     int32_t policy, struct val_timing *out, struct val_tally *tally, struct err *e)
+{
+    struct request request = val_request(&v->prompt[prompt]);
+    int rc = val_simulate(cost, &v->policy[policy].setup, &request, v->own,
+                          v->own_index[prompt * v->n_policies + policy], out, tally, e);
+    tally->actions_same +=
+        !rc && tally->actions_hash == val_run_at(v, prompt, policy, 0)->actions_hash;
     return rc;
 }

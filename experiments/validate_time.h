@@ -21,6 +21,8 @@ void val_medians(const struct val_run *const *run, int32_t n, struct val_timing 
 struct val_tally {
     int64_t extrapolated, jobs; /* outside what was measured, and all */
     int64_t actions_same;       /* runs whose actions are the real run's */
+    uint64_t actions_hash;      /* of the last run */
+    int32_t n_output;           /* its tokens */
 };
 
 /* A device's costs for a policy, in `arena`. */
@@ -30,11 +32,16 @@ int val_cost(const struct device *d, const struct device_options *opt,
 
 struct request val_request(const struct val_prompt *p);
 
-/* Simulates the run that `own` is a real one of, with its text as the truth, timed as a real run
+/* Simulates a request whose target says what request `index` of the trace says, timed as a real run
  * is. Adds to *tally. */
 int val_simulate(const struct cost_model *cost, const struct run_setup *setup,
-                 const struct val_prompt *prompt, const struct val_run *own, struct val_timing *out,
-                 struct val_tally *tally, struct err *e);
+                 const struct request *request, const struct trace *trace, int32_t index,
+                 struct val_timing *out, struct val_tally *tally, struct err *e);
+
+/* Simulates a run that was made, from its own trace (v->own). */
+int val_simulate_own(struct validation *v, const struct cost_model *cost, int32_t prompt,
+                     int32_t policy, struct val_timing *out, struct val_tally *tally,
+                     struct err *e);
 
 /* How much more likely, in logits, the target's choice was than the next token, after the prompt
  * and the first n_output tokens of a run: where another text splits off, its margin. Runs them on

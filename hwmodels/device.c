@@ -41,6 +41,8 @@ struct device_processor *device_add_processor(struct device *d, const char *name
     p->prefill_mw = p->decode_mw = RANGED_UNKNOWN;
     init_table(&p->step);
     init_table(&p->prefill);
+    init_table(&p->prefill_all);
+    p->sample_top_ns = -1;
     d->n_processors++;
     return p;
 }
@@ -172,6 +174,8 @@ int device_finish(struct device *d)
         int code = finish_table(d->arena, &d->processor[i].step);
         if (!code)
             code = finish_table(d->arena, &d->processor[i].prefill);
+        if (!code)
+            code = finish_table(d->arena, &d->processor[i].prefill_all);
         if (code)
             return code;
     }

@@ -146,9 +146,13 @@ static void read_costs(struct yaml *y, struct yaml_node *at, struct device_proce
     struct yaml_node *prefill = yaml_map_or(y, at, "prefill");
     if (prefill)
         read_table(y, prefill, &p->prefill);
+    struct yaml_node *all = yaml_map_or(y, at, "prefill_all");
+    if (all)
+        read_table(y, all, &p->prefill_all);
     struct yaml_node *sample = yaml_map(y, at, "sample");
     p->sample_fixed_ns = yaml_quantity(y, sample, "fixed", UNIT_NS);
     p->sample_row_ns = yaml_quantity(y, sample, "per_row", UNIT_NS);
+    p->sample_top_ns = yaml_quantity_or(y, sample, "per_top_row", UNIT_NS, -1);
     p->sample_source = yaml_own_source(y, sample);
     struct yaml_node *commit = yaml_map(y, at, "commit");
     p->commit_chain_ns = yaml_quantity(y, commit, "chain", UNIT_NS);

@@ -98,8 +98,10 @@ static void put_costs(FILE *f, const struct device_processor *p)
 {
     put_table(f, "step", &p->step);
     put_table(f, "prefill", &p->prefill);
+    put_table(f, "prefill_all", &p->prefill_all);
     put_value(f, "    sample:\n      ", "fixed", p->sample_fixed_ns, UNIT_NS);
     put_value(f, "\n      ", "per_row", p->sample_row_ns, UNIT_NS);
+    put_value(f, "\n      ", "per_top_row", p->sample_top_ns, UNIT_NS);
     fputs("\n", f);
     put_source(f, "      ", p->sample_source);
     put_value(f, "    commit:\n      ", "chain", p->commit_chain_ns, UNIT_NS);

@@ -7,8 +7,8 @@
 enum { MAX_JOBS = 64 };
 
 struct costs {
-    bool ready, has_prefill;
-    struct table_grid step, prefill;
+    bool ready, has_prefill, has_all;
+    struct table_grid step, prefill, all;
 };
 
 struct steps {
@@ -57,25 +57,27 @@ static int32_t wanted_rows(const struct job_forward *f)
     return f->want == WANT_NONE ? 0 : f->n - f->want_from;
 }
 
+static double look_up(const struct table_grid *g, const struct job_forward *f,
+                      const struct engine_state *state, bool *extrapolated)
+{
+    return table_grid_ns(g, f->width, device_bucket(f->pos, f->width, g->pad),
+                         device_shape_changed(state, f->width, f->pos, g->pad), extrapolated);
+}
+
 static double forward_ns(const struct costs *c, const struct job_forward *f,
                          const struct engine_state *state, bool *extrapolated)
 {
-    const struct table_grid *step = &c->step, *prefill = &c->prefill;
+    const struct table_grid *step = c->has_all && f->width > c->step.w_max ? &c->all : &c->step;
     int32_t wanted = wanted_rows(f);
     bool all = f->n == 1 || wanted == f->n;
-    double ns[2] = {0, 0};
-    if (!all && c->has_prefill)
-        ns[0] = table_grid_ns(prefill, f->width, device_bucket(f->pos, f->width, prefill->pad),
-                              device_shape_changed(state, f->width, f->pos, prefill->pad),
-                              extrapolated);
+    double one = !all && c->has_prefill ? look_up(&c->prefill, f, state, extrapolated) : 0;
     if (wanted <= 1 && !all && c->has_prefill)
-        return ns[0];
-    ns[1] = table_grid_ns(step, f->width, device_bucket(f->pos, f->width, step->pad),
-                          device_shape_changed(state, f->width, f->pos, step->pad), extrapolated);
+        return one;
+    double every = look_up(step, f, state, extrapolated);
     if (all)
-        return ns[1];
+        return every;
     *extrapolated = true;
-    return c->has_prefill ? ns[0] + (ns[1] - ns[0]) * (wanted - 1) / (f->n - 1) : ns[1];
+    return c->has_prefill ? one + (every - one) * (wanted - 1) / (f->n - 1) : every;
 }
 
 static int cost_forward(const struct steps *s, const struct device_processor *p,
@@ -90,7 +92,11 @@ static int cost_forward(const struct steps *s, const struct device_processor *p,
     assert(f->n >= 1 && f->width >= f->n && f->pos >= 0);
     int32_t wanted = wanted_rows(f);
     if (wanted > 0)
-        out->sample_ns = add_product(p->sample_fixed_ns, p->sample_row_ns, wanted);
+        out->sample_ns = add_product(p->sample_fixed_ns,
+                                     f->want == WANT_TOPK && p->sample_top_ns >= 0
+                                         ? p->sample_top_ns
+                                         : p->sample_row_ns,
+                                     wanted);
     double ns = forward_ns(c, f, state, &out->extrapolated);
     out->alone_ns = add_product(round_ns(ns), 1, out->sample_ns);
     const struct device_table *t =
@@ -219,6 +225,10 @@ static int prepare(struct costs *c, const struct device_processor *p,
     snprintf(what, sizeof what, "prefill table of '%s'", p->name);
     if (!code && c->has_prefill)
         code = table_grid_build(&p->prefill, opt, false, what, arena, &c->prefill, e);
+    c->has_all = p->prefill_all.n_cells > 0;
+    snprintf(what, sizeof what, "prefill_all table of '%s'", p->name);
+    if (!code && c->has_all)
+        code = table_grid_build(&p->prefill_all, opt, false, what, arena, &c->all, e);
     c->ready = true;
     return code;
 }

@@ -742,6 +742,8 @@ static void check_same_processor(const struct device_processor *x, const struct 
     CHECK(str_equal(x->commit_source, y->commit_source));
     check_same_table(&x->step, &y->step);
     check_same_table(&x->prefill, &y->prefill);
+    check_same_table(&x->prefill_all, &y->prefill_all);
+    CHECK_EQ(x->sample_top_ns, y->sample_top_ns);
     if (!CHECK_EQ(x->n_drafts, y->n_drafts))
         return;
     for (int32_t i = 0; i < x->n_drafts; i++) {
