@@ -9,6 +9,8 @@
 #include "experiments/validate_published.h"
 #include "sim/base/io.h"
 
+enum { QUICK_ROUNDS = 4 };
+
 static const struct option options[] = {
     {"--engine", "llama|toy", "llama", "what runs for real", 0},
     {"--model", "FILE.gguf", NULL, "default: the one that the quickstart installed", 0},
@@ -21,7 +23,7 @@ static const struct option options[] = {
     {"--quick", NULL, NULL, "a budget of 120 seconds: a few short prompts, 20 tokens each", 0},
     {"--repetitions", "N", "5", "of every prompt by every policy", 0},
     {"--prompts", "N", "512", "at most so many", 0},
-    {"--rounds", "N", "5", "of calibration, at least", 0},
+    {"--rounds", "N", "5", "of calibration, at least; 4 with --quick", 0},
     {"--ctx", "TOKENS", "2048", "context of the engine", 0},
     {"--store", "FILE.sqlite", "out/validate.sqlite", "where every run goes when it ends", 0},
     {"--resume", NULL, NULL, "go on with the store's runs", 0},
@@ -62,7 +64,7 @@ static int numbers(const struct args *a, struct val_options *o, struct err *e)
     o->budget_s = arg_given(a, "--quick") ? 120 : (double)budget;
     o->repetitions = (int32_t)reps;
     o->max_prompts = (int32_t)prompts;
-    o->rounds = (int32_t)rounds;
+    o->rounds = o->quick && !arg_given(a, "--rounds") ? QUICK_ROUNDS : (int32_t)rounds;
     o->max_ctx = (int32_t)ctx;
     o->seed = (uint64_t)seed;
     return rc;

@@ -19,14 +19,15 @@ static bool fits(const struct validation *v, int32_t n, int32_t max_tokens)
     return n + max_tokens + MARGIN <= v->o->max_ctx;
 }
 
-/* The prompt nearest to NEAR_TOKENS, rather one of which a fourfold fits the engine's context. */
+/* The prompt nearest to NEAR_TOKENS, of those of which a fourfold fits the engine's context; the
+ * shortest of them when time is short. */
 static int32_t choose_prompt(const struct validation *v)
 {
-    int32_t best = -1;
+    int32_t best = -1, near = v->o->quick ? 0 : NEAR_TOKENS;
     for (int32_t i = 0; i < v->n_prompts; i++) {
         const struct val_prompt *p = &v->prompt[i];
         if (fits(v, TIMES * p->n, p->max_tokens) &&
-            (best < 0 || abs(p->n - NEAR_TOKENS) < abs(v->prompt[best].n - NEAR_TOKENS)))
+            (best < 0 || abs(p->n - near) < abs(v->prompt[best].n - near)))
             best = i;
     }
     return best;
@@ -87,7 +88,7 @@ static void plan_rounds(struct validation *v)
     while (c->plan.n_contexts > 1 &&
            c->plan.context[c->plan.n_contexts - 2] >= p->n + p->max_tokens)
         c->plan.n_contexts--;
-    c->want_rounds = v->o->quick ? 2 : 4;
+    c->want_rounds = v->o->quick ? 1 : 4;
     c->want_rounds = c->want_rounds < v->o->rounds ? c->want_rounds : v->o->rounds;
 }
 
