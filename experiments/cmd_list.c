@@ -36,14 +36,17 @@ static void put_params(struct output *o, const char *kind, const char *name,
 }
 
 static void put_head(struct output *o, const char *kind, const char *name, const char *what,
-                     bool truth, bool drafter)
+                     bool truth, uint32_t flags)
 {
+    const char *drafter = flags & POLICY_NEEDS_DRAFTER   ? " (needs a drafter)"
+                          : flags & POLICY_TAKES_DRAFTER ? " (takes a drafter)"
+                                                         : "";
     output_text(o, kind);
     output_text(o, name);
     output_text(o, "");
     output_text(o, "");
     output_text(o, "");
-    output_cell(o, "%s%s%s", what, drafter ? " (needs a drafter)" : "",
+    output_cell(o, "%s%s%s", what, drafter,
                 truth ? " (knows the truth: simulation only)" : "");
     output_end(o);
 }
@@ -77,7 +80,7 @@ static void put_mechanisms(struct output *o)
         {"thermal", "not modelled"},
     };
     for (size_t i = 0; i < sizeof list / sizeof *list; i++)
-        put_head(o, "mechanism", list[i].name, list[i].what, false, false);
+        put_head(o, "mechanism", list[i].name, list[i].what, false, 0);
 }
 
 static void put_executors(struct output *o)
@@ -97,7 +100,7 @@ static void put_executors(struct output *o)
 #endif
         char what[160];
         snprintf(what, sizeof what, "%s%s", list[i].what, here ? "" : " (not in this build)");
-        put_head(o, "executor", list[i].name, what, false, false);
+        put_head(o, "executor", list[i].name, what, false, 0);
     }
 }
 
@@ -119,7 +122,7 @@ static int run(int argc, char **argv)
         char what[200];
         snprintf(what, sizeof what, "%s%s", t->summary, lossless(t));
         put_head(&o, "policy", t->name, what, t->flags & POLICY_NEEDS_TRUTH,
-                 t->flags & POLICY_NEEDS_DRAFTER);
+                 t->flags);
         put_params(&o, "policy", t->name, t->params);
     }
     for (int i = 0; draft_registry[i]; i++) {

@@ -10,6 +10,8 @@
 #include "sim/core/clock.h"
 
 static const char *const split_words[] = {"held-out", "calibration", "all", NULL};
+static const char *const layout_words[] = {"one", "mllm", "mllm-pairs", NULL};
+static const char *const wait_words[] = {"polling", "sleeping", NULL};
 static const char *const estimator_words[] = {"minimum", "median", NULL};
 
 struct reader {
@@ -71,8 +73,8 @@ static void read_workloads(struct reader *r, struct yaml_node *root)
 
 /* ---- roles ---------------------------------------------------------------------------------- */
 
-/* A mapping from role to processor as the text that device_roles takes. */
-static void read_roles(struct reader *r, struct yaml_node *root)
+/* A mapping from role to processor as the text that device_roles takes; NULL: there is none. */
+static const char *read_roles(struct reader *r, struct yaml_node *root)
 {
     char text[512] = "";
     size_t at = 0;
@@ -88,11 +90,13 @@ static void read_roles(struct reader *r, struct yaml_node *root)
         at += (size_t)n;
         if (at >= sizeof text) {
             yaml_fail(&r->y, c, ERR_LIMIT, "the role map has more than %zu bytes", sizeof text - 1);
-            return;
+            return NULL;
         }
     }
-    if (map && !r->y.code && !(r->x->roles = arena_strdup(r->arena, text)))
+    const char *kept = map && !r->y.code ? arena_strdup(r->arena, text) : NULL;
+    if (map && !r->y.code && !kept)
         no_memory(r);
+    return kept;
 }
 
 static void read_real_roles(struct reader *r, struct yaml_node *root)
@@ -164,7 +168,7 @@ static void read_drafters(struct reader *r, struct yaml_node *item, struct exper
                       p->type->name);
         return;
     }
-    if (!needs) {
+    if (!needs && !(p->type->flags & POLICY_TAKES_DRAFTER)) {
         yaml_fail(&r->y, node, ERR_SCHEMA, "policy '%s' uses no drafter: remove it", p->type->name);
         return;
     }
@@ -185,7 +189,8 @@ static void read_policy_params(struct reader *r, struct yaml_node *item,
     param_defaults(p->type->params, p->param);
     for (struct yaml_node *c = item->first; c && !r->y.code; c = c->next) {
         struct err e = {0};
-        if (!strcmp(c->key, "policy") || !strcmp(c->key, "name") || !strcmp(c->key, "drafter"))
+        if (!strcmp(c->key, "policy") || !strcmp(c->key, "name") || !strcmp(c->key, "drafter") ||
+            !strcmp(c->key, "roles"))
             continue;
         c->used = true;
         bool known = param_find(p->type->params, c->key) >= 0;
@@ -194,7 +199,8 @@ static void read_policy_params(struct reader *r, struct yaml_node *item,
         const char *text = c->type == YAML_TEXT ? c->text : "";
         int code = param_set(p->type->params, c->key, text, p->param, &e);
         if (code)
-            yaml_fail(&r->y, c, code, "%s%s", e.msg, known ? "" : ", or policy, name, drafter");
+            yaml_fail(&r->y, c, code, "%s%s", e.msg,
+                      known ? "" : ", or policy, name, drafter, roles");
     }
 }
 
@@ -259,6 +265,7 @@ static void read_policy(struct reader *r, struct yaml_node *item, int32_t index)
         return;
     }
     read_drafters(r, item, p);
+    p->roles = read_roles(r, item);
     read_policy_params(r, item, p);
     p->label = yaml_str_or(&r->y, item, "name", NULL);
     if (!p->label && !r->y.code)
@@ -371,12 +378,45 @@ static void read_belief(struct reader *r, struct yaml_node *root)
 {
     struct experiment *x = r->x;
     struct yaml_node *map = yaml_map_or(&r->y, root, "belief");
-    x->belief_scale = 1;
+    x->belief_scale = x->belief_load_scale = 1;
     if (!map)
         return;
     x->belief = read_path(r, map, "file");
     x->belief_scale = yaml_double_or(&r->y, map, "scale", 0.001, 1000, 1);
     x->belief_noise_pct = yaml_double_or(&r->y, map, "noise_pct", 0, 100, 0);
+    x->belief_load_scale = yaml_double_or(&r->y, map, "load_scale", 0.001, 1000, 1);
+}
+
+/* ---- a model on a device of operators ------------------------------------------------------- */
+
+static void read_graphs(struct reader *r, struct yaml_node *root)
+{
+    struct yaml *y = &r->y;
+    struct phone_graphs *g = &r->x->graphs;
+    struct yaml_node *map = yaml_map_or(y, root, "graphs");
+    if (!map)
+        return;
+    r->x->has_graphs = true;
+    g->wide = (int32_t)yaml_int(y, map, "wide", 1, DEVICE_MAX_WIDTH);
+    g->narrow = (int32_t)yaml_int(y, map, "narrow", 1, DEVICE_MAX_WIDTH);
+    g->blocks = (int32_t)yaml_int_or(y, map, "blocks", 1, GRAPHS_MAX_BLOCKS, 1);
+    g->context = (int32_t)yaml_int_or(y, map, "context", 1, 1 << 24, 0);
+    g->layout = (enum layout)yaml_enum_or(y, map, "layout", layout_words, 0);
+    g->sleeping = yaml_enum_or(y, map, "wait", wait_words, 0) != 0;
+    g->attention = yaml_str_or(y, map, "attention", NULL);
+    g->backend = yaml_str_or(y, map, "backend", NULL);
+    g->datatype = yaml_str_or(y, map, "datatype", NULL);
+    g->load_bytes_per_s = yaml_quantity_or(y, map, "load", UNIT_BYTES_PER_S, -1);
+    g->read_bytes = yaml_quantity_or(y, map, "read_block", UNIT_BYTES, 512000);
+    g->base_bytes = yaml_quantity_or(y, map, "base", UNIT_BYTES, 0);
+    g->wide_bytes = yaml_quantity_or(y, map, "wide_own", UNIT_BYTES, 0);
+    g->narrow_bytes = yaml_quantity_or(y, map, "narrow_own", UNIT_BYTES, 0);
+    r->x->graphs_host = read_path(r, map, "host");
+    if (!y->code && g->narrow > g->wide)
+        yaml_fail(y, yaml_get(y, map, "narrow"), ERR_SCHEMA, "wider than graphs.wide, %" PRId32,
+                  g->wide);
+    if (!y->code && !g->load_bytes_per_s)
+        yaml_fail(y, yaml_get(y, map, "load"), ERR_SCHEMA, "expected a bandwidth above 0, or null");
 }
 
 /* ---- the whole ------------------------------------------------------------------------------ */
@@ -400,7 +440,8 @@ static void read_root(struct reader *r)
     x->limit = (int32_t)yaml_int_or(y, root, "limit", 1, 1 << 20, 0);
     x->max_tokens = (int32_t)yaml_int_or(y, root, "max_tokens", 1, 1 << 20, 0);
     x->max_ctx = (int32_t)yaml_int_or(y, root, "max_ctx", 2, 1 << 24, 0);
-    read_roles(r, root);
+    x->roles = read_roles(r, root);
+    read_graphs(r, root);
     read_real_roles(r, root);
     read_policies(r, root);
     read_arrivals(r, root);
@@ -483,11 +524,14 @@ static void put_params(FILE *f, const struct param *spec, const int64_t *value, 
     }
 }
 
+static void put_roles(FILE *f, const char *gap, const char *roles);
+
 static void put_policy(FILE *f, const struct experiment_policy *p)
 {
     char quoted[1024];
     fprintf(f, "  - policy: %s\n    name: %s\n", p->type->name,
             yaml_quote(p->label, quoted, sizeof quoted));
+    put_roles(f, "    ", p->roles);
     if (p->n_drafters)
         fputs("    drafter:\n", f);
     for (int32_t i = 0; i < p->n_drafters; i++) {
@@ -500,12 +544,12 @@ static void put_policy(FILE *f, const struct experiment_policy *p)
         fputc('\n', f);
 }
 
-static void put_roles(FILE *f, const char *roles)
+static void put_roles(FILE *f, const char *gap, const char *roles)
 {
     char quoted[512];
     if (!roles)
         return;
-    fputs("roles:", f);
+    fprintf(f, "%sroles:", gap);
     if (!*roles)
         fputs(" {}", f);
     fputc('\n', f);
@@ -514,10 +558,32 @@ static void put_roles(FILE *f, const char *roles)
         char one[512], key[512];
         snprintf(key, sizeof key, "%.*s", (int)role, roles);
         snprintf(one, sizeof one, "%.*s", (int)(all - role - 1), roles + role + 1);
-        fprintf(f, "  %s: ", yaml_quote(key, quoted, sizeof quoted));
+        fprintf(f, "%s  %s: ", gap, yaml_quote(key, quoted, sizeof quoted));
         fprintf(f, "%s\n", yaml_quote(one, quoted, sizeof quoted));
         roles += all + (roles[all] == ' ');
     }
+}
+
+static void put_graphs(FILE *f, const struct experiment *x)
+{
+    const struct phone_graphs *g = &x->graphs;
+    if (!x->has_graphs)
+        return;
+    fprintf(f, "graphs:\n  wide: %" PRId32 "\n  narrow: %" PRId32 "\n  blocks: %" PRId32 "\n",
+            g->wide, g->narrow, g->blocks);
+    if (g->context)
+        fprintf(f, "  context: %" PRId32 "\n", g->context);
+    fprintf(f, "  layout: %s\n  wait: %s\n", layout_words[g->layout], wait_words[g->sleeping]);
+    put(f, "  attention", g->attention);
+    put(f, "  backend", g->backend);
+    put(f, "  datatype", g->datatype);
+    if (g->load_bytes_per_s > 0)
+        fprintf(f, "  load: %" PRId64 " B/s\n", g->load_bytes_per_s);
+    fprintf(f,
+            "  read_block: %" PRId64 " B\n  base: %" PRId64 " B\n  wide_own: %" PRId64
+            " B\n  narrow_own: %" PRId64 " B\n",
+            g->read_bytes, g->base_bytes, g->wide_bytes, g->narrow_bytes);
+    put(f, "  host", x->graphs_host.given);
 }
 
 static void put_arrivals(FILE *f, const struct experiment *x)
@@ -555,7 +621,8 @@ void experiment_print(const struct experiment *x, FILE *f)
         fprintf(f, "max_tokens: %" PRId32 "\n", x->max_tokens);
     if (x->max_ctx)
         fprintf(f, "max_ctx: %" PRId32 "\n", x->max_ctx);
-    put_roles(f, x->roles);
+    put_roles(f, "", x->roles);
+    put_graphs(f, x);
     put(f, "real_roles", x->real_roles);
     put_arrivals(f, x);
     fprintf(f, "repetitions: %" PRId32 "\nseed: [", x->repetitions);
@@ -567,8 +634,11 @@ void experiment_print(const struct experiment *x, FILE *f)
         fprintf(f, "]\nestimator: %s\n", estimator_words[x->estimator == DEVICE_MEDIAN]);
     fputs("belief:\n", f);
     put(f, "  file", x->belief.given);
-    fprintf(f, "  scale: %.17g\n  noise_pct: %.17g\nmix_numerics: %s\npolicies:\n", x->belief_scale,
-            x->belief_noise_pct, x->mix_numerics ? "true" : "false");
+    fprintf(f,
+            "  scale: %.17g\n  noise_pct: %.17g\n  load_scale: %.17g\nmix_numerics: %s\n"
+            "policies:\n",
+            x->belief_scale, x->belief_noise_pct, x->belief_load_scale,
+            x->mix_numerics ? "true" : "false");
     for (int32_t i = 0; i < x->n_policies; i++)
         put_policy(f, &x->policy[i]);
 }

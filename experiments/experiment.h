@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "hwmodels/phone.h"
 #include "hwmodels/table.h"
 #include "sim/base/arena.h"
 #include "sim/exec/driver.h"
@@ -33,6 +34,7 @@ struct experiment_policy {
     const char *label; /* unique in the experiment */
     const struct policy_type *type;
     int64_t param[PARAM_MAX];
+    const char *roles; /* that differ from the experiment's, in simulation; NULL */
     int32_t n_drafters;
     struct run_drafter drafter[EXEC_MAX_DRAFTERS];
 };
@@ -61,7 +63,10 @@ struct experiment {
     uint64_t seed[EXPERIMENT_MAX_SEEDS];
     enum device_estimator estimator;
     int32_t estimator_n;
-    double belief_scale, belief_noise_pct;
+    double belief_scale, belief_noise_pct, belief_load_scale;
+    bool has_graphs; /* how `model` is put on a device of operators */
+    struct phone_graphs graphs;
+    struct experiment_path graphs_host;
     bool mix_numerics;
     int32_t n_device_sets;
     const char *device_set[EXPERIMENT_MAX_SETS]; /* "device.bus.dram=80 GB/s" */

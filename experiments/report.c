@@ -78,6 +78,19 @@ static void put_lossy(const struct run_summary *s, int32_t n, FILE *f)
         fputc('\n', f);
 }
 
+/* Which policies have roles of their own. */
+static void put_own_roles(const struct run_report *r, FILE *f)
+{
+    const char *gap = "roles of their own: ";
+    for (int32_t i = 0; i < r->x->n_policies && r->kind == WORLD_SIM; i++)
+        if (r->x->policy[i].roles) {
+            fprintf(f, "%s%s (%s)", gap, r->x->policy[i].label, r->x->policy[i].roles);
+            gap = ", ";
+        }
+    if (*gap == ',')
+        fputc('\n', f);
+}
+
 static void put_notes(const struct run_report *r, const struct run_summary *s, FILE *f)
 {
     int32_t n = r->x->n_policies, degenerate = run_degenerate(r);
@@ -107,9 +120,13 @@ static void put_notes(const struct run_report *r, const struct run_summary *s, F
                 degenerate, r->n_requests, METRICS_DEGENERATE);
     if (equal < 1)
         fprintf(f, "texts of lossless policies DIFFER: equal for %.4f of the requests\n", equal);
-    if (r->mixed)
+    if (r->mixed && *r->device_numerics)
         fprintf(f, "numerics ids differ, as allowed: trace %s, device %s\n", r->numerics,
                 r->device_numerics);
+    else if (r->mixed)
+        fprintf(f, "the text, and so acceptance, is another model's, as allowed: trace %s\n",
+                r->numerics);
+    put_own_roles(r, f);
     if (r->faulty)
         fputs("with injected faults\n", f);
 }

@@ -328,6 +328,17 @@ static int open_session(struct world *w, uint64_t seed, struct err *e)
 static int check_numerics(struct world *w, bool mix, struct err *e)
 {
     const char *device = w->device.numerics_id;
+    w->mixed = w->phone;
+    if (w->phone && !mix && !w->x->mix_numerics)
+        return err_at(e, ERR_MISMATCH, w->x->file, 0, 0,
+                      "the trace was recorded with '%s' and not on this device with '%s': allow "
+                      "that with mix_numerics: true, or --mix-numerics",
+                      w->model, w->desc.name);
+    if (w->phone) {
+        char text[sizeof w->model];
+        snprintf(text, sizeof text, "%.48s with the text of %.56s", w->desc.name, w->model);
+        snprintf(w->model, sizeof w->model, "%s", text);
+    }
     if (!w->has_device || w->kind != WORLD_SIM || !*device || !*w->numerics ||
         !strcmp(device, w->numerics))
         return ERR_OK;
@@ -387,6 +398,42 @@ static int set_arrivals(struct world *w, struct err *e)
     return ERR_OK;
 }
 
+/* A device of operators runs a model that the experiment describes, as graphs of its shapes. */
+static int open_phone(struct world *w, struct err *e)
+{
+    const struct experiment *x = w->x;
+    w->phone = w->device.operators && w->kind == WORLD_SIM;
+    if (w->phone != (x->has_graphs && w->kind == WORLD_SIM))
+        return err_at(e, ERR_SCHEMA, x->file, 0, 0,
+                      w->phone ? "device '%s' has operators' times, for any model: add 'graphs:' "
+                                 "with wide and narrow, and 'model:' with a description"
+                               : "device '%s' has whole-step tables: graphs need a device of "
+                                 "operators, as oneplus-13.yaml",
+                      w->device.name);
+    if (!w->phone)
+        return ERR_OK;
+    if (!x->model.path)
+        return err_at(e, ERR_SCHEMA, x->file, 0, 0,
+                      "device '%s' has operators' times, for any model: add 'model:', as in "
+                      "hwmodels/models/qwen2.5-1.5b.yaml",
+                      w->device.name);
+    int rc = model_load(x->model.path, &w->desc, e);
+    if (!rc && x->graphs_host.path) {
+        rc = device_load(x->graphs_host.path, NULL, 0, &w->arena, &w->host, e);
+        w->has_host = !rc;
+    }
+    if (!rc && w->has_host && w->host.operators)
+        rc = err_at(e, ERR_SCHEMA, x->file, 0, 0,
+                    "graphs.host: device '%s' has operators' times and no costs of drafting: "
+                    "expected one that was profiled",
+                    w->host.name);
+    if (x->graphs.context)
+        w->device.max_ctx = x->graphs.context;
+    else if (x->max_ctx && x->max_ctx < w->device.max_ctx)
+        w->device.max_ctx = x->max_ctx;
+    return rc;
+}
+
 int world_open(const struct experiment *x, enum world_kind kind, uint64_t seed, bool mix,
                struct world *out, struct err *e)
 {
@@ -401,6 +448,8 @@ int world_open(const struct experiment *x, enum world_kind kind, uint64_t seed, 
         rc = err_set(e, ERR_USAGE, "--set %s: the experiment names no device file",
                      x->device_set[0]);
     }
+    if (!rc)
+        rc = open_phone(out, e);
     if (!rc)
         rc = kind == WORLD_SIM ? open_trace(out, e) : open_session(out, seed, e);
     if (!rc)
@@ -439,12 +488,49 @@ static void distort(struct belief *b, const struct belief_options *how)
         }
 }
 
-static int make_belief(const struct world *w, uint64_t seed, struct belief *out, struct err *e)
+/* What a run costs on a device of operators. */
+static int spec_of(const struct world *w, const struct run_setup *setup, struct arena *arena,
+                   struct blocks_spec **out, struct err *e)
+{
+    struct phone_graphs g = w->x->graphs;
+    struct phone_run run = {.role = setup->policy->role,
+                            .map = setup->roles,
+                            .n_drafters = setup->n_drafters,
+                            .max_topk = trace_info(w->trace)->top_k};
+    for (int32_t i = 0; i < setup->n_drafters; i++)
+        run.drafter[i] = setup->drafter[i].type;
+    g.context = w->device.max_ctx;
+    *out = arena_alloc(arena, 1, sizeof **out);
+    if (!*out)
+        return no_memory(e);
+    return phone_spec(&w->device, w->has_host ? &w->host : NULL, &w->desc, &g, &run, arena, *out,
+                      e);
+}
+
+/* Every time is wrong by noise and by scale, those of loads by load_scale besides. */
+static int phone_belief(const struct world *w, const struct run_setup *setup, struct arena *arena,
+                        struct belief *out, struct err *e)
+{
+    const struct experiment *x = w->x;
+    const struct blocks_error how = {.load_scale = x->belief_load_scale,
+                                     .noise_pct = x->belief_noise_pct,
+                                     .seed = setup->seed,
+                                     .scale = x->belief_scale};
+    struct blocks_spec *spec;
+    int rc = spec_of(w, setup, arena, &spec, e);
+    if (rc)
+        return rc;
+    blocks_belief(spec, 1, 2, &how, out);
+    return ERR_OK;
+}
+
+static int make_belief(const struct world *w, const struct run_setup *setup, struct belief *out,
+                       struct err *e)
 {
     static const char *const target[] = {"target", NULL};
     const struct experiment *x = w->x;
     struct belief_options how = {
-        .scale = x->belief_scale, .noise_pct = x->belief_noise_pct, .seed = seed};
+        .scale = x->belief_scale, .noise_pct = x->belief_noise_pct, .seed = setup->seed};
     struct device_options opt = options_of(x);
     struct arena scratch;
     int32_t processor;
@@ -455,7 +541,9 @@ static int make_belief(const struct world *w, uint64_t seed, struct belief *out,
         rc = belief_load(x->belief.path, &scratch, out, e);
         if (!rc && (how.scale < 1 || how.scale > 1 || how.noise_pct > 0))
             distort(out, &how);
-    } else if (w->has_device) {
+    } else if (w->phone) {
+        rc = phone_belief(w, setup, &scratch, out, e);
+    } else if (w->has_device && !w->device.operators) {
         rc = device_roles(&w->device, target, x->roles, &processor, e);
         if (!rc)
             rc = device_belief(&w->device, processor, &opt, &how, &scratch, out, e);
@@ -464,19 +552,31 @@ static int make_belief(const struct world *w, uint64_t seed, struct belief *out,
     return rc;
 }
 
-/* The experiment's role map, and after it what the device's file says of other roles. */
-static void put_roles(const struct device *d, const char *map, char *buf, size_t size)
+/* Adds "role=processor", n bytes, unless the text maps that role. */
+static void put_role(char *buf, size_t size, const char *item, size_t n)
 {
-    size_t at = (size_t)snprintf(buf, size, "%s", map ? map : "");
-    for (int32_t i = 0; i < d->n_roles && at < size; i++) {
-        const char *role = d->role[i].name, *found = map;
-        size_t n = strlen(role);
-        while ((found = found ? strstr(found, role) : NULL) &&
-               (found[n] != '=' || (found > map && !strchr(" ,", found[-1]))))
-            found++;
-        if (!found)
-            at += (size_t)snprintf(buf + at, size - at, "%s%s=%s", at ? " " : "", role,
-                                   d->processor[d->role[i].processor].name);
+    size_t role = strcspn(item, "=") + 1, at = strlen(buf);
+    for (const char *found = buf; (found = strchr(found, item[0])); found++)
+        if ((found == buf || found[-1] == ' ') && !strncmp(found, item, role))
+            return;
+    snprintf(buf + at, size - at, "%s%.*s", at ? " " : "", (int)n, item);
+}
+
+/* The policy's role map, after it the experiment's and what the device's file says of others. */
+static void put_roles(const struct device *d, const char *own, const char *map, char *buf,
+                      size_t size)
+{
+    char item[256];
+    snprintf(buf, size, "%s", own ? own : "");
+    for (const char *p = map ? map : ""; *p;) {
+        size_t n = strcspn(p, " ");
+        put_role(buf, size, p, n);
+        p += n + strspn(p + n, " ");
+    }
+    for (int32_t i = 0; i < d->n_roles; i++) {
+        snprintf(item, sizeof item, "%s=%s", d->role[i].name,
+                 d->processor[d->role[i].processor].name);
+        put_role(buf, size, item, strlen(item));
     }
 }
 
@@ -500,12 +600,12 @@ int world_run_setup(const struct world *w, const struct experiment_policy *polic
         snprintf(out->numerics, sizeof out->numerics, "%s", w->numerics);
         snprintf(out->device, sizeof out->device, "%s%s", w->device.name,
                  *w->device.altered ? " (altered)" : "");
-        put_roles(&w->device, x->roles, out->roles, sizeof out->roles);
+        put_roles(&w->device, policy->roles, x->roles, out->roles, sizeof out->roles);
         snprintf(out->version, sizeof out->version, "sim");
     } else {
         session_setup(&w->session, out);
     }
-    return make_belief(w, seed, &out->belief, e);
+    return make_belief(w, out, &out->belief, e);
 }
 
 int world_exec(struct world *w, const struct run_setup *setup, struct arena *arena,
@@ -514,5 +614,13 @@ int world_exec(struct world *w, const struct run_setup *setup, struct arena *are
     struct device_options opt = options_of(w->x);
     if (w->kind != WORLD_SIM)
         return session_exec(&w->session, setup, out, e);
-    return device_exec(&w->device, w->x->roles, &opt, &w->truth.truth, setup, arena, out, e);
+    if (w->phone) {
+        const struct cost_model *cost;
+        struct blocks_spec *spec;
+        int rc = spec_of(w, setup, arena, &spec, e);
+        if (!rc)
+            rc = blocks_cost_create(spec, arena, &cost, e);
+        return rc ? rc : sim_create(cost, &w->truth.truth, setup, out, e);
+    }
+    return device_exec(&w->device, setup->roles, &opt, &w->truth.truth, setup, arena, out, e);
 }

@@ -54,6 +54,9 @@ struct world {
     struct arena arena;
     bool has_device, mixed; /* mixed: numerics ids differ, and that was allowed */
     struct device device;
+    bool phone, has_host;   /* a device of operators, and whose other costs stand for its own */
+    struct device host;
+    struct model_desc desc; /* what runs on it */
     struct trace *trace;
     struct trace_truth truth;
     struct session session;

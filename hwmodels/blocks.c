@@ -6,7 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "hwmodels/thermal.h"
 #include "sim/base/hash.h"
+#include "sim/core/power.h"
 
 enum { MAX_JOBS = 64, N_SLOTS = 2 };
 
@@ -40,6 +42,9 @@ static void blocks_caps(const struct cost_model *m, struct exec_caps *out)
         if (s->graph[g].width > out->max_rows)
             out->max_rows = s->graph[g].width;
     }
+    const struct blocks_dynamic *d = &s->dynamic;
+    if (d->n_widths && d->width[d->n_widths - 1] > out->max_rows)
+        out->max_rows = d->width[d->n_widths - 1];
 }
 
 /* ---- jobs ----------------------------------------------------------------------------------- */
@@ -52,15 +57,55 @@ static void add_head(const struct blocks_spec *s, const struct job_forward *f, s
     out->bytes += s->head_bytes;
 }
 
+/* The value at a width and a context, between the four around them. */
+static int64_t between(const struct blocks_dynamic *d, const int64_t v[][2], int32_t width,
+                       int32_t pos)
+{
+    int32_t i = 0;
+    while (i + 1 < d->n_widths && d->width[i + 1] < width)
+        i++;
+    int32_t k = i + 1 < d->n_widths ? i + 1 : i, gap = d->width[k] - d->width[i];
+    double x = gap ? (double)(width - d->width[i]) / gap : 0, y = (double)pos / d->context;
+    double a = (double)v[i][0] + x * (double)(v[k][0] - v[i][0]);
+    double b = (double)v[i][1] + x * (double)(v[k][1] - v[i][1]);
+    return (int64_t)(a + y * (b - a) + 0.5);
+}
+
+static int cost_dynamic(const struct blocks_spec *s, const struct job *job, struct cost *out,
+                        struct err *e)
+{
+    const struct job_forward *f = &job->forward;
+    const struct blocks_dynamic *d = &s->dynamic;
+    if (!d->n_widths || f->b0 || f->b1 != s->n || f->slot_out >= 0)
+        return err_set(e, ERR_UNSUPPORTED,
+                       d->n_widths ? "device '%s' runs whole steps on the dynamic graph: job "
+                                     "%" PRId64 " is for a part of one"
+                                   : "device '%s' runs static graphs only: job %" PRId64
+                                     " is for graph 0",
+                       s->name, job->id);
+    out->alone_ns = between(d, d->ns, f->width, f->pos);
+    out->bytes = between(d, d->bytes, f->width, f->pos);
+    out->active_mw = d->active_mw;
+    if (f->want != WANT_NONE) {
+        out->alone_ns += d->head_ns + (f->n - f->want_from) * d->head_row_ns;
+        out->bytes += d->head_bytes;
+    }
+    return ERR_OK;
+}
+
 static int cost_forward(const struct blocks_spec *s, const struct job *job, struct cost *out,
                         struct err *e)
 {
     const struct job_forward *f = &job->forward;
+    out->extrapolated = s->extrapolated;
+    if (f->graph == 0)
+        return cost_dynamic(s, job, out, e);
     if (f->graph < 1 || f->graph > s->n_graphs)
         return err_set(e, ERR_UNSUPPORTED,
-                       "device '%s' runs static graphs only: job %" PRId64 " is for graph %" PRId32,
-                       s->name, job->id, f->graph);
+                       "device '%s' has %" PRId32 " graphs: job %" PRId64 " is for graph %" PRId32,
+                       s->name, s->n_graphs, job->id, f->graph);
     const struct blocks_graph *g = &s->graph[f->graph - 1];
+    out->active_mw = g->active_mw;
     for (int32_t b = f->b0; b < f->b1; b++) {
         out->alone_ns += g->compute_ns[b];
         out->bytes += g->compute_bytes[b];
@@ -89,11 +134,26 @@ static bool keeps_chain(const struct job_commit *c)
     return true;
 }
 
-static int blocks_job(const struct cost_model *m, const struct job *job,
-                      const struct engine_state *state, const struct draft_work *work,
+static int cost_draft(const struct blocks_spec *s, int32_t drafter, const struct draft_work *work,
                       struct cost *out, struct err *e)
 {
-    const struct blocks_spec *s = spec_of(m);
+    assert(work && drafter >= 0 && drafter < EXEC_MAX_DRAFTERS);
+    const struct blocks_draft *d = &s->draft[drafter];
+    if (d->fixed_ns < 0)
+        return err_set(e, ERR_UNSUPPORTED,
+                       "device '%s' does not know what drafter %" PRId32
+                       " costs: name a device file that does as graphs.host",
+                       s->name, drafter);
+    out->alone_ns = d->fixed_ns + (d->kprobe_ns * work->probes + d->knode_ns * work->nodes +
+                                   d->ktoken_ns * work->tokens + 500) /
+                                      1000;
+    return ERR_OK;
+}
+
+static int cost_job(const struct blocks_spec *s, const struct job *job,
+                    const struct engine_state *state, const struct draft_work *work,
+                    struct cost *out, struct err *e)
+{
     const struct blocks_graph *g = NULL;
     *out = (struct cost){0};
     if (job->kind == JOB_LOAD || job->kind == JOB_FREE)
@@ -118,15 +178,23 @@ static int blocks_job(const struct cost_model *m, const struct job *job,
         out->alone_ns = keeps_chain(&job->commit) ? s->commit_chain_ns : s->commit_tree_ns;
         return ERR_OK;
     case JOB_DRAFT:
+        return cost_draft(s, job->draft.drafter, work, out, e);
     case JOB_CALIBRATE:
-        assert(work);
-        out->alone_ns = s->draft_ns + (s->kprobe_ns * work->probes + s->knode_ns * work->nodes +
-                                       s->ktoken_ns * work->tokens + 500) /
-                                          1000;
-        return ERR_OK;
+        return cost_draft(s, job->calibrate.drafter, work, out, e);
     default:
         return err_set(e, ERR_UNSUPPORTED, "device '%s' copies no sequences", s->name);
     }
+}
+
+static int blocks_job(const struct cost_model *m, const struct job *job,
+                      const struct engine_state *state, const struct draft_work *work,
+                      struct cost *out, struct err *e)
+{
+    bool stored = job->kind == JOB_LOAD || job->kind == JOB_FREE;
+    int rc = cost_job(spec_of(m), job, state, work, out, e);
+    if (!rc && !stored && state->clock_permille > 0 && state->clock_permille < 1000)
+        out->alone_ns = out->alone_ns * 1000 / state->clock_permille;
+    return rc;
 }
 
 static void blocks_host(const struct cost_model *m, struct cost_host *out)
@@ -149,6 +217,22 @@ static int32_t blocks_processor_of(const struct cost_model *m, int32_t role)
 static int64_t blocks_bus(const struct cost_model *m)
 {
     return spec_of(m)->dram_bytes_per_s;
+}
+
+static int64_t blocks_bus_energy(const struct cost_model *m)
+{
+    return spec_of(m)->pj_per_byte;
+}
+
+static int32_t blocks_heat(const struct cost_model *m, struct cost_heat *h, int64_t mw, int64_t ns)
+{
+    const struct platform_thermal *t = &spec_of(m)->thermal;
+    if (!thermal_known(t))
+        return 1000;
+    if (!h->known)
+        thermal_init(t, h);
+    thermal_advance(t, h, mw, ns, NULL);
+    return (int32_t)thermal_speed(t, h);
 }
 
 /* ---- memory --------------------------------------------------------------------------------- */
@@ -230,6 +314,8 @@ static const struct cost_ops ops = {
     .processors = blocks_processors,
     .processor_of = blocks_processor_of,
     .bus_bytes_per_s = blocks_bus,
+    .bus_pj_per_byte = blocks_bus_energy,
+    .heat = blocks_heat,
     .memory = blocks_memory,
     .memory_text = blocks_memory_text,
 };
@@ -271,6 +357,44 @@ static int check_graph(const struct blocks_spec *s, const struct blocks_graph *g
     return rc;
 }
 
+static int check_drafting(const struct blocks_spec *s, struct err *e)
+{
+    int rc = ERR_OK;
+    for (int32_t i = 0; !rc && i < EXEC_MAX_DRAFTERS; i++) {
+        const struct blocks_draft *d = &s->draft[i];
+        rc = check(s, "a draft's fixed_ns", d->fixed_ns, -1, MOST, e);
+        if (!rc)
+            rc = check(s, "a draft's kprobe_ns", d->kprobe_ns, 0, INT32_MAX, e);
+        if (!rc)
+            rc = check(s, "a draft's knode_ns", d->knode_ns, 0, MOST / 4096, e);
+        if (!rc)
+            rc = check(s, "a draft's ktoken_ns", d->ktoken_ns, 0, INT32_MAX, e);
+    }
+    return rc;
+}
+
+static int check_dynamic(const struct blocks_spec *s, struct err *e)
+{
+    const struct blocks_dynamic *d = &s->dynamic;
+    int rc = check(s, "dynamic.n_widths", d->n_widths, 0, BLOCKS_MAX_WIDTHS, e);
+    if (rc || !d->n_widths)
+        return rc;
+    rc = check(s, "dynamic.context", d->context, 1, INT32_MAX, e);
+    if (!rc)
+        rc = check(s, "dynamic.head_ns", d->head_ns, 0, MOST, e);
+    if (!rc)
+        rc = check(s, "dynamic.head_row_ns", d->head_row_ns, 0, MOST / 4096, e);
+    for (int32_t i = 0; !rc && i < d->n_widths; i++) {
+        rc = check(s, "a dynamic width", d->width[i], i ? d->width[i - 1] + 1 : 1, i ? 4096 : 1, e);
+        for (int k = 0; !rc && k < 2; k++) {
+            rc = check(s, "dynamic.ns", d->ns[i][k], 0, MOST, e);
+            if (!rc)
+                rc = check(s, "dynamic.bytes", d->bytes[i][k], 0, MOST, e);
+        }
+    }
+    return rc;
+}
+
 static int check_spec(const struct blocks_spec *s, struct err *e)
 {
     const struct {
@@ -286,10 +410,7 @@ static int check_spec(const struct blocks_spec *s, struct err *e)
                {"head_bytes", s->head_bytes, 0, MOST},
                {"commit_chain_ns", s->commit_chain_ns, 0, MOST},
                {"commit_tree_ns", s->commit_tree_ns, 0, MOST},
-               {"draft_ns", s->draft_ns, 0, MOST},
-               {"kprobe_ns", s->kprobe_ns, 0, INT32_MAX},
-               {"knode_ns", s->knode_ns, 0, INT32_MAX},
-               {"ktoken_ns", s->ktoken_ns, 0, INT32_MAX},
+               {"pj_per_byte", s->pj_per_byte, 0, POWER_MAX_MW},
                {"dram_bytes_per_s", s->dram_bytes_per_s, 0, MOST},
                {"max_ctx", s->max_ctx, 1, INT32_MAX},
                {"max_topk", s->max_topk, 0, 4096},
@@ -301,6 +422,10 @@ static int check_spec(const struct blocks_spec *s, struct err *e)
         rc = check(s, "a role's processor", s->role[r], 0, s->n_processors - 1, e);
     if (!rc)
         rc = check_array(s, "weight_bytes", s->weight_bytes, e);
+    if (!rc)
+        rc = check_drafting(s, e);
+    if (!rc)
+        rc = check_dynamic(s, e);
     for (int32_t g = 0; !rc && g < s->n_graphs; g++)
         rc = check_graph(s, &s->graph[g], e);
     return rc;
@@ -329,6 +454,7 @@ static int64_t believed(int64_t ns, double scale, const struct blocks_error *how
         return ns;
     double u = 2 * rng_unit(rng_u64(how->seed, RNG_BELIEF, 1, key)) - 1;
     double v = (double)ns * scale * (1 + how->noise_pct / 100 * u);
+    v *= how->scale > 0 ? how->scale : 1;
     return v < 4e18 ? (int64_t)(v + 0.5) : INT64_MAX / 2;
 }
 

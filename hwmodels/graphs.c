@@ -97,6 +97,26 @@ static int head_line(const struct device *d, const struct roof_unit *u, const st
     return ERR_OK;
 }
 
+static int64_t pass_ns(const struct graphs *g, const struct explain_step *x, int32_t graph,
+                       int32_t layers)
+{
+    struct layout_times t;
+    struct layout_result r;
+    int32_t widest = 1;
+    if (g->layout == LAYOUT_ONE)
+        return x->ns;
+    for (int32_t i = 0; i < g->n_graphs; i++)
+        widest = g->width[i] > widest ? g->width[i] : widest;
+    layout_of_step(x, layers, &t);
+    t.edge_ns = g->edge_ns;
+    if (g->layout == LAYOUT_PAIRS && g->width[graph] == widest) {
+        layout_run(&t, LAYOUT_PAIRS, &r);
+        return r.ns < 0 ? -1 : (r.ns + 1) / 2;
+    }
+    layout_run(&t, LAYOUT_ALTERNATING, &r);
+    return r.ns;
+}
+
 int graphs_compute(const struct device *d, const struct roof_unit *u,
                    const struct roof_unit *attention, const struct model_desc *m, int32_t context,
                    struct arena *arena, struct graphs *g, struct err *e)
@@ -110,7 +130,7 @@ int graphs_compute(const struct device *d, const struct roof_unit *u,
             int code = explain_step(d, u, attention, m, &s, arena, &x, e);
             if (code)
                 return code;
-            g->compute_ns[i][b] = x.ns;
+            g->compute_ns[i][b] = pass_ns(g, &x, i, s.b1 - s.b0);
             g->compute_bytes[i][b] = x.bytes;
             g->extrapolated = g->extrapolated || x.extrapolated;
         }
@@ -122,9 +142,12 @@ static int64_t read_ns(int64_t bytes, int64_t rate)
     return rate > 0 ? (int64_t)((double)bytes * 1e9 / (double)rate + 0.5) : -1;
 }
 
-void graphs_load(const struct platform *p, int64_t read_bytes, struct graphs *g)
+void graphs_load(const struct platform *p, int64_t read_bytes, int64_t bytes_per_s,
+                 struct graphs *g)
 {
-    int64_t rate = platform_storage_rate(&p->storage, read_bytes, &g->extrapolated);
+    int64_t rate = bytes_per_s > 0
+                       ? bytes_per_s
+                       : platform_storage_rate(&p->storage, read_bytes, &g->extrapolated);
     int64_t bus = p->bus.dram_bytes_per_s.value;
     if (bus > 0 && rate > bus)
         rate = bus;
@@ -148,6 +171,7 @@ int graphs_spec(const struct device *d, const struct graphs *g, struct blocks_sp
                        d->name);
     out->n = g->n_blocks;
     out->n_graphs = g->n_graphs;
+    out->extrapolated = g->extrapolated;
     for (int32_t i = 0; i < g->n_graphs; i++) {
         struct blocks_graph *to = &out->graph[i];
         to->width = g->width[i];
@@ -173,6 +197,8 @@ int graphs_spec(const struct device *d, const struct graphs *g, struct blocks_sp
     out->memory_bytes = or_none(d->platform.memory.dram_bytes.value);
     out->address_bytes = or_none(d->platform.memory.npu_space_bytes.value);
     out->dram_bytes_per_s = or_none(d->platform.bus.dram_bytes_per_s.value);
+    out->pj_per_byte = or_none(d->platform.bus.pj_per_byte.value);
+    out->thermal = d->platform.thermal;
     out->max_ctx = d->max_ctx;
     return ERR_OK;
 }

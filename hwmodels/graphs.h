@@ -8,6 +8,7 @@
 
 #include "hwmodels/blocks.h"
 #include "hwmodels/device.h"
+#include "hwmodels/layout.h"
 
 enum { GRAPHS_MAX = 8, GRAPHS_MAX_BLOCKS = 64 };
 
@@ -18,6 +19,8 @@ struct graphs {
     int64_t weight_bytes[GRAPHS_MAX_BLOCKS];    /* embeddings in the first, head in the last */
     int64_t own_bytes[GRAPHS_MAX];              /* of a graph's every block, besides weights */
     bool shared_weights;
+    enum layout layout; /* of a pass; PAIRS: of the widest graphs' alone, half a pair's time each */
+    int64_t edge_ns;    /* a crossing between processors, in the layouts that have them; -1 */
     int64_t compute_ns[GRAPHS_MAX][GRAPHS_MAX_BLOCKS]; /* a pass, no head; -1: not known */
     int64_t compute_bytes[GRAPHS_MAX][GRAPHS_MAX_BLOCKS];
     int64_t head_ns, head_row_ns, head_bytes;         /* the head: per job, per row; -1 */
@@ -34,16 +37,17 @@ int graphs_init(const struct model_desc *m, const struct model_type *weights, in
                 const int32_t *width, int32_t n_graphs, bool shared_weights, struct graphs *out,
                 struct err *e);
 
-/* Fills compute_ns and _bytes with a pass of each graph at `context` cached tokens by the unit's
+/* Fills compute_ns and _bytes with a pass of each graph, laid out as `layout` says, at `context` cached tokens by the unit's
  * rooflines (attention by `attention` where that is not NULL), and the head's times with the line
  * through one row and the widest graph's rows. ERR_NOMEM. */
 int graphs_compute(const struct device *d, const struct roof_unit *u,
                    const struct roof_unit *attention, const struct model_desc *m, int32_t context,
                    struct arena *arena, struct graphs *g, struct err *e);
 
-/* Fills load_ns and attach_ns at the storage's rate for reads of read_bytes, or at the bus's where
- * that is less; -1 where neither is known. */
-void graphs_load(const struct platform *p, int64_t read_bytes, struct graphs *g);
+/* Fills load_ns and attach_ns at the storage's rate for reads of read_bytes, at bytes_per_s where
+ * that is above 0, or at the bus's where it is less; -1 where none is known. */
+void graphs_load(const struct platform *p, int64_t read_bytes, int64_t bytes_per_s,
+                 struct graphs *g);
 
 /* The same as the cost model of static graphs takes it (blocks.h): widths, times, bytes, weights,
  * limits and bus of the device. Nothing else of *out is touched: it comes with name, roles,

@@ -72,7 +72,7 @@ static int64_t pair_ns(const struct layout_times *t)
 
 void layout_run(const struct layout_times *t, enum layout how, struct layout_result *out)
 {
-    assert(t->layers >= 1);
+    assert(t->layers >= 1 && how != LAYOUT_ONE);
     *out = (struct layout_result){.graphs = t->layers + 1, .edges = 2 * t->layers, .ns = -1};
     if (t->first_ns < 0 || t->between_ns < 0 || t->last_ns < 0 || t->attention_ns < 0 ||
         t->edge_ns < 0)

@@ -1,6 +1,6 @@
 /* Execution layouts: how a step's parts are spread over an NPU and a CPU.
  *
- * ALTERNATING is mllm's: for L layers L + 1 graphs on the NPU (the first layer's norm and q, k, v;
+ * ONE runs a step's operators one after another. ALTERNATING is mllm's: for L layers L + 1 graphs on the NPU (the first layer's norm and q, k, v;
  * then what follows one layer's attention with what comes before the next one's; at last the rest
  * and the head) with L attention stages on the CPU between them, and an edge at each of the 2 L
  * crossings. PAIRS runs two chunks of that at once: each processor takes the stage that can start
@@ -11,7 +11,7 @@
 
 #include "hwmodels/explain.h"
 
-enum layout { LAYOUT_ALTERNATING, LAYOUT_PAIRS };
+enum layout { LAYOUT_ONE, LAYOUT_ALTERNATING, LAYOUT_PAIRS };
 
 enum { LAYOUT_LAG = 4 };
 

@@ -8,10 +8,10 @@ bool thermal_known(const struct platform_thermal *t)
            t->hot_mc.value >= 0 && t->cool_mc.value >= 0 && t->slow_permille.value > 0;
 }
 
-void thermal_init(const struct platform_thermal *t, struct thermal_state *s)
+void thermal_init(const struct platform_thermal *t, struct cost_heat *s)
 {
     assert(thermal_known(t));
-    *s = (struct thermal_state){.mc = (double)t->ambient_mc.value};
+    *s = (struct cost_heat){.known = true, .mc = (double)t->ambient_mc.value};
 }
 
 /* e^-x for x >= 0 by + - * / alone: the rational approximation of a small part, squared. */
@@ -25,7 +25,7 @@ static double decay(double x)
     return r;
 }
 
-static void govern(const struct platform_thermal *t, struct thermal_state *s)
+static void govern(const struct platform_thermal *t, struct cost_heat *s)
 {
     if (s->mc > (double)t->hot_mc.value)
         s->slow = true;
@@ -33,7 +33,7 @@ static void govern(const struct platform_thermal *t, struct thermal_state *s)
         s->slow = false;
 }
 
-void thermal_advance(const struct platform_thermal *t, struct thermal_state *s, int64_t mw,
+void thermal_advance(const struct platform_thermal *t, struct cost_heat *s, int64_t mw,
                      int64_t ns, int64_t *slow_ns)
 {
     assert(thermal_known(t) && mw >= 0 && ns >= 0);
@@ -56,7 +56,7 @@ void thermal_advance(const struct platform_thermal *t, struct thermal_state *s, 
     }
 }
 
-int64_t thermal_speed(const struct platform_thermal *t, const struct thermal_state *s)
+int64_t thermal_speed(const struct platform_thermal *t, const struct cost_heat *s)
 {
     return s->slow ? t->slow_permille.value : 1000;
 }

@@ -11,26 +11,22 @@
 #define TANDEM_HWMODELS_THERMAL_H
 
 #include "hwmodels/platform.h"
+#include "sim/exec/cost.h"
 
 enum { THERMAL_STEPS = 256 };
-
-struct thermal_state {
-    double mc; /* thousandths of a degree Celsius */
-    bool slow;
-};
 
 /* Whether all six numbers are known, R and C above 0. */
 bool thermal_known(const struct platform_thermal *t);
 
 /* At the ambient temperature, not slowed. */
-void thermal_init(const struct platform_thermal *t, struct thermal_state *s);
+void thermal_init(const struct platform_thermal *t, struct cost_heat *s);
 
 /* Lets `ns` >= 0 pass with `mw` >= 0 of power. The time that it was slowed for is added to *slow_ns
  * (NULL: not wanted). thermal_known must hold. */
-void thermal_advance(const struct platform_thermal *t, struct thermal_state *s, int64_t mw,
+void thermal_advance(const struct platform_thermal *t, struct cost_heat *s, int64_t mw,
                      int64_t ns, int64_t *slow_ns);
 
 /* Speed in thousandths: 1000, or slow_permille while slowed. */
-int64_t thermal_speed(const struct platform_thermal *t, const struct thermal_state *s);
+int64_t thermal_speed(const struct platform_thermal *t, const struct cost_heat *s);
 
 #endif

@@ -22,10 +22,7 @@ static struct blocks_spec example(void)
                             .head_bytes = 900,
                             .commit_chain_ns = 11,
                             .commit_tree_ns = 12,
-                            .draft_ns = 1300,
-                            .kprobe_ns = 20000,
-                            .knode_ns = 3000000,
-                            .ktoken_ns = 500000000,
+                            .draft = {{1300, 20000, 3000000, 500000000}},
                             .host = {1, 2, 3, 4},
                             .dram_bytes_per_s = 60000000000,
                             .max_ctx = 1024,
@@ -467,7 +464,7 @@ static void bad_values_are_named(void)
                 {&s.graph[3].attach_bytes[0], -5, "attach_bytes is -5"},
                 {&s.weight_bytes[2], -1, "weight_bytes is -1"},
                 {&s.memory_bytes, -1, "memory_bytes is -1"},
-                {&s.kprobe_ns, INT64_MAX, "kprobe_ns is 9223372036854775807"}};
+                {&s.draft[0].kprobe_ns, INT64_MAX, "kprobe_ns is 9223372036854775807"}};
     const struct {
         int32_t *at;
         int32_t value;

@@ -264,14 +264,14 @@ static void loads_and_passes_have_times(void)
     arena_init(&a);
     init_graphs(&m, false, &g);
     load("hwmodels/devices/redmi-k70-pro.yaml", NULL, &a, &d);
-    graphs_load(&d.platform, 512000, &g);
+    graphs_load(&d.platform, 512000, 0, &g);
     CHECK(!g.extrapolated);
     CHECK_EQ(g.load_ns[1][1], (g.weight_bytes[1] + 10 + 2) / 4); /* 4 GB/s: 4 bytes per ns */
     CHECK_EQ(g.attach_ns[0][1], 250);
-    graphs_load(&d.platform, 4000, &g);
+    graphs_load(&d.platform, 4000, 0, &g);
     CHECK_EQ(g.load_ns[1][1], (int64_t)((double)(g.weight_bytes[1] + 10) / 0.45 + 0.5));
     d.platform.bus.dram_bytes_per_s.value = 100000000; /* the bus is the slower one */
-    graphs_load(&d.platform, 4000, &g);
+    graphs_load(&d.platform, 4000, 0, &g);
     CHECK_EQ(g.load_ns[0][1], (g.weight_bytes[1] + 1000) * 10);
     const struct roof_unit *u = device_unit(&d.processor[0], "qnn", NULL);
     CHECK_EQ(graphs_compute(&d, u, NULL, &m, 512, &a, &g, &e), ERR_OK);
@@ -294,7 +294,7 @@ static void loads_and_passes_have_times(void)
              ERR_OK);
     CHECK_EQ(g.compute_ns[0][0], -1);
     load("hwmodels/devices/oneplus-13.yaml", NULL, &a, &d);
-    graphs_load(&d.platform, 512000, &g);
+    graphs_load(&d.platform, 512000, 0, &g);
     CHECK_EQ(g.load_ns[0][0], -1);
     arena_fini(&a);
 }
@@ -319,7 +319,7 @@ static void graphs_become_a_cost_model(void)
     e = (struct err){0};
     CHECK_EQ(graphs_spec(&d, &g, &spec, &e), ERR_UNSUPPORTED);
     CHECK_HAS(e.msg, "a load of block 0 at width 256");
-    graphs_load(&d.platform, 512000, &g);
+    graphs_load(&d.platform, 512000, 0, &g);
     e = (struct err){0};
     CHECK_EQ(graphs_spec(&d, &g, &spec, &e), ERR_OK);
     CHECK_EQ(spec.graph[1].weights, 1);
@@ -383,7 +383,7 @@ static struct platform_thermal phone(void)
 static void warming_is_exponential(void)
 {
     struct platform_thermal t = phone();
-    struct thermal_state s;
+    struct cost_heat s;
     t.hot_mc.value = 90000;
     thermal_init(&t, &s);
     thermal_advance(&t, &s, 4000, 100 * SECOND, NULL); /* towards 25 + 20 */
@@ -391,7 +391,7 @@ static void warming_is_exponential(void)
     thermal_advance(&t, &s, 0, 230 * SECOND, NULL);
     CHECK_NEAR(s.mc, 25000 + 20000 * (1 - exp(-1)) * exp(-2.3), 1e-3);
     /* in one piece or in many */
-    struct thermal_state pieces;
+    struct cost_heat pieces;
     thermal_init(&t, &s);
     thermal_init(&t, &pieces);
     thermal_advance(&t, &s, 3000, 70 * SECOND, NULL);
@@ -405,7 +405,7 @@ static void warming_is_exponential(void)
 static void a_governor_has_hysteresis(void)
 {
     struct platform_thermal t = phone();
-    struct thermal_state s;
+    struct cost_heat s;
     int64_t slow_ns = 0;
     thermal_init(&t, &s);
     /* towards 45 C: 42 C after 100 ln(20 / 3) = 189.7 s */

@@ -1,7 +1,8 @@
 /* Power: one active/idle integral per processor, exact, in picojoules (1 mW x 1 ns = 1 pJ).
  *
- *     E(t) = active_mw * (time with at least one job) + idle_mw * (the other time)
+ *     E(t) = sum over spells with a job of its power * time + idle_mw * (the other time)
  *
+ * A job has the processor's active power, or one of its own; of several at once the first's counts.
  * What was not measured is unknown, never zero: with either power unknown the energy is unknown,
  * and a sum with an unknown part is unknown. */
 #ifndef TANDEM_CORE_POWER_H
@@ -23,10 +24,12 @@ struct energy {
 
 struct power {
     int64_t active_mw, idle_mw;
-    int64_t start_ns;  /* when the integral began */
-    int64_t active_ns; /* closed spells of activity */
-    int64_t since_ns;  /* of the last change */
-    int32_t running;   /* jobs */
+    int64_t now_mw;       /* of the spell of activity that is open */
+    int64_t start_ns;     /* when the integral began */
+    int64_t active_ns;    /* closed spells of activity */
+    struct energy active; /* and their energy */
+    int64_t since_ns;     /* of the last change */
+    int32_t running;      /* jobs */
 };
 
 /* Idle from now on. Each power is in [0, POWER_MAX_MW] or POWER_UNKNOWN. */
@@ -34,11 +37,18 @@ void power_init(struct power *p, int64_t active_mw, int64_t idle_mw, int64_t now
 
 /* A job starts, or ends, on this processor. They may overlap: active is at least one. */
 void power_begin(struct power *p, int64_t now_ns);
+void power_begin_at(struct power *p, int64_t mw, int64_t now_ns); /* mw may be POWER_UNKNOWN */
 void power_end(struct power *p, int64_t now_ns);
 
 /* From init to now_ns, which is not before the last change. */
 int64_t power_active_ns(const struct power *p, int64_t now_ns);
 struct energy power_energy(const struct power *p, int64_t now_ns);
+
+/* Drawn at this moment, in mW; POWER_UNKNOWN. */
+int64_t power_now_mw(const struct power *p);
+
+/* a * b picojoules: mW times ns, or pJ per byte times bytes; a in [0, POWER_MAX_MW], b >= 0. */
+struct energy energy_product(int64_t a, int64_t b);
 
 struct energy energy_add(struct energy a, struct energy b);
 

@@ -7,7 +7,7 @@
 
 #include "sim/exec/exec.h"
 
-enum { COST_ABI = 2 };
+enum { COST_ABI = 3 };
 
 /* Blocks of static graphs that are resident: from the start of their LOAD to the end of their FREE.
  */
@@ -21,6 +21,13 @@ struct engine_state {
     int32_t pos;                          /* its cached tokens */
     int32_t n_true_rows;                  /* its rows with a token */
     const struct cost_resident *resident; /* of the whole device; NULL: nothing is */
+    int32_t clock_permille;               /* of its full speed; 0: full */
+};
+
+/* The device's heat, which the executor keeps. All zero: nothing has been asked yet. */
+struct cost_heat {
+    bool known, slow; /* slow: the governor has slowed the device */
+    double mc;        /* thousandths of a degree Celsius */
 };
 
 /* Where a job's time belongs when errors are told apart. */
@@ -31,6 +38,7 @@ struct cost {
     int64_t sample_ns; /* FORWARD, HEAD: choosing tokens */
     int64_t bytes;     /* over the bus, evenly during alone_ns; 0: none, or not known */
     int64_t resident_delta_bytes;
+    int64_t active_mw; /* while it runs; 0: its processor's, -1: not known */
     bool extrapolated; /* outside what was measured */
 };
 
@@ -79,6 +87,14 @@ struct cost_ops {
 
     /* Bytes per second of the DRAM, all processors together; 0: not modelled. */
     int64_t (*bus_bytes_per_s)(const struct cost_model *m);
+
+    /* Optional: energy of a byte over the bus, in pJ. 0, or none: the processors' powers hold it. */
+    int64_t (*bus_pj_per_byte)(const struct cost_model *m);
+
+    /* Optional: lets `ns` pass with `mw` drawn, and returns the speed in thousandths of full speed.
+     * Sets *h up at its first call. Where `known` stays false there is no model, and the speed is
+     * 1000. */
+    int32_t (*heat)(const struct cost_model *m, struct cost_heat *h, int64_t mw, int64_t ns);
 
     /* Optional, both or none. Without them a job's resident_delta_bytes count, and nothing is
      * limited. A LOAD that would exceed a limit ends DONE_NO_MEMORY with the text as its reason. */

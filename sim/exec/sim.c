@@ -46,6 +46,14 @@ struct sim {
     int32_t n_roles, n_processors;
     const struct cost_processor *processor_info;
     struct power power[SIM_MAX_PROCESSORS];
+    struct energy drawn;           /* by all processors: the integral of the sum of their powers */
+    struct energy bus_energy;      /* of the bytes of jobs */
+    int64_t bus_pj;                /* per byte */
+    double bus_mw[EXEC_MAX_ROLES]; /* of what the role's job moves */
+    struct cost_heat heat;
+    int32_t clock_permille;
+    double peak_mc;
+    int64_t heat_ns, slow_ns; /* when it was last looked at; time spent slowed */
     bool busy[SIM_MAX_PROCESSORS];
     int64_t ran_ns[SIM_MAX_PROCESSORS]; /* by jobs that ended */
     bool may_start; /* something was submitted, ended or given up since start_jobs looked */
@@ -201,6 +209,45 @@ static void do_work(struct sim *s, struct job_record *r)
         pool_fail(r, DONE_FAILED, "%s", why);
 }
 
+/* What all draw until now, since the last time that it was asked: before any power changes. */
+static void look_at_heat(struct sim *s)
+{
+    int64_t mw = 0, ns = s->clock.now_ns - s->heat_ns;
+    double bus_mw = 0;
+    s->heat_ns = s->clock.now_ns;
+    if (!ns || !s->drawn.known)
+        return;
+    for (int32_t i = 0; i < s->n_processors; i++) {
+        int64_t one = power_now_mw(&s->power[i]);
+        mw = mw < 0 || one < 0 ? POWER_UNKNOWN : mw + one;
+    }
+    if (mw < 0) { /* from here on neither energy nor heat is known */
+        s->drawn.known = s->heat.known = false;
+        s->clock_permille = 1000;
+        return;
+    }
+    s->drawn = energy_add(s->drawn, energy_product(mw, ns));
+    if (!s->heat.known)
+        return;
+    for (int r = 0; r < s->n_roles; r++)
+        bus_mw += s->bus_mw[r];
+    s->slow_ns += s->heat.slow ? ns : 0;
+    s->clock_permille = s->cost->ops->heat(s->cost, &s->heat, mw + (int64_t)(bus_mw + 0.5), ns);
+    s->peak_mc = s->heat.mc > s->peak_mc ? s->heat.mc : s->peak_mc;
+}
+
+/* A job begins to draw its power and to move its bytes. */
+static void draw(struct sim *s, int role, const struct cost *c)
+{
+    struct power *p = &s->power[s->processor[role]];
+    power_begin_at(p, c->active_mw ? c->active_mw : p->active_mw, s->clock.now_ns);
+    if (s->bus_pj <= 0 || !c->bytes)
+        return;
+    s->bus_energy = energy_add(s->bus_energy, energy_product(s->bus_pj, c->bytes));
+    s->bus_mw[role] =
+        c->alone_ns ? (double)s->bus_pj * (double)c->bytes / (double)c->alone_ns : 0;
+}
+
 static void begin_job(struct sim *s, struct job_record *r)
 {
     int role = r->job.role;
@@ -208,8 +255,9 @@ static void begin_job(struct sim *s, struct job_record *r)
     r->start_ns = s->clock.now_ns;
     s->starting[role] = NULL;
     s->busy[s->processor[role]] = true;
-    power_begin(&s->power[s->processor[role]], s->clock.now_ns);
+    look_at_heat(s);
     s->state[role].resident = &s->resident;
+    s->state[role].clock_permille = s->clock_permille;
     do_work(s, r);
     struct cost c = {0};
     const struct draft_work *work = pool_drafts(&r->job) ? &r->done.work : NULL;
@@ -232,6 +280,7 @@ static void begin_job(struct sim *s, struct job_record *r)
     if (!s->cost->ops->memory)
         use_memory(s, s->resident_bytes + c.resident_delta_bytes);
     r->done.resident_bytes = s->resident_bytes;
+    draw(s, role, &c);
     s->n_jobs++;
     s->n_extrapolated += c.extrapolated;
     if (r->job.kind == JOB_FORWARD) {
@@ -308,6 +357,8 @@ static void finish_running(struct sim *s, struct job_record *r)
     s->busy[s->processor[role]] = false;
     s->role_end_ns[role] = s->clock.now_ns;
     s->ran_ns[s->processor[role]] += s->clock.now_ns - r->start_ns;
+    look_at_heat(s);
+    s->bus_mw[role] = 0;
     power_end(&s->power[s->processor[role]], s->clock.now_ns);
     end_job(s, r);
 }
@@ -519,7 +570,7 @@ static void sim_caps(const struct exec *x, struct exec_caps *out)
 
 /* Conservation: every byte that was asked for was moved, given up or is still to move. A
  * processor, and so its energy, was active for the sum of its jobs' times, which never overlapped.
- */
+ * What each processor drew is the integral of what all did. */
 static void check_sums(struct sim *s)
 {
     int64_t now_ns = s->clock.now_ns, left = 0;
@@ -534,6 +585,11 @@ static void check_sums(struct sim *s)
                               s->bus.asked_bytes);
     for (int32_t i = 0; i < s->n_processors; i++)
         assert(power_active_ns(&s->power[i], now_ns) == s->ran_ns[i]);
+    struct energy sum = {.known = true};
+    look_at_heat(s);
+    for (int32_t i = 0; i < s->n_processors; i++)
+        sum = energy_add(sum, power_energy(&s->power[i], now_ns));
+    assert(!sum.known || !s->drawn.known || (sum.mj == s->drawn.mj && sum.pj == s->drawn.pj));
     (void)left;
 }
 
@@ -561,6 +617,10 @@ static void map_roles(struct sim *s)
     for (int32_t i = 0; i < s->n_processors; i++)
         power_init(&s->power[i], s->processor_info[i].active_mw, s->processor_info[i].idle_mw,
                    now_ns);
+    s->drawn.known = s->bus_energy.known = true;
+    s->bus_pj = s->cost->ops->bus_pj_per_byte ? s->cost->ops->bus_pj_per_byte(s->cost) : 0;
+    s->clock_permille = s->cost->ops->heat ? s->cost->ops->heat(s->cost, &s->heat, 0, 0) : 1000;
+    s->peak_mc = s->heat.mc;
 }
 
 static int allocate(struct sim *s, struct truth *truth, struct err *e)
@@ -633,6 +693,10 @@ void sim_stats(const struct exec *x, struct sim_stats *out)
                               .n_jobs = s->n_jobs,
                               .n_extrapolated = s->n_extrapolated};
     out->bus_bytes = s->has_bus ? s->bus.served_bytes : 0;
+    out->bus_energy = s->bus_energy;
+    out->heat_known = s->heat.known;
+    out->peak_mc = (int64_t)s->peak_mc;
+    out->slow_ns = s->slow_ns;
     for (int32_t i = 0; i < s->n_processors; i++) {
         out->processor[i].name = s->processor_info[i].name;
         out->processor[i].busy_ns = power_active_ns(&s->power[i], now_ns);

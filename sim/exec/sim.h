@@ -4,7 +4,9 @@
  * A job runs for cost.alone_ns; one that moves bytes is a flow on the DRAM bus and takes longer
  * when others compete. Jobs of roles on one processor exclude each other. The host is a processor
  * too: it handles one event at a time and its time delays what follows (cost.h, struct cost_host).
- */
+ *
+ * Powers add up to a heat, where the cost model has one. It is looked at when a job begins or ends;
+ * the speed that it leaves holds for a job from its beginning to its end. */
 #ifndef TANDEM_EXEC_SIM_H
 #define TANDEM_EXEC_SIM_H
 
@@ -32,7 +34,12 @@ struct sim_stats {
         int64_t busy_ns;
         struct energy energy; /* unknown where a power is */
     } processor[SIM_MAX_PROCESSORS];
-    int64_t bus_bytes; /* moved over the bus */
+    int64_t bus_bytes;        /* moved over the bus */
+    struct energy bus_energy; /* of the jobs' bytes; zero where the processors' powers hold it */
+    /* Heat, where the device has a model of it and every power is known. */
+    bool heat_known;
+    int64_t peak_mc; /* thousandths of a degree Celsius */
+    int64_t slow_ns; /* spent slowed by the governor */
     int64_t peak_resident_bytes;
     int64_t n_jobs, n_extrapolated; /* jobs, and those whose cost lies outside what was measured */
 };

@@ -841,6 +841,7 @@ const struct policy_type policy_switching = {
     .size = sizeof(struct policy_type),
     .name = "switching",
     .summary = "a wide graph for the prompt, a narrow one to decode: how blocks pass over",
+    .flags = POLICY_TAKES_DRAFTER,
     .role = roles,
     .params = params,
     .needs = {.features = EXEC_BLOCKS | EXEC_GRAPHS,
