@@ -1,4 +1,4 @@
-/* tandem bench: what Tandem itself costs. */
+/* tandem bench: what Tandem itself costs, and its speed against llama.cpp's own programs. */
 #include <errno.h>
 #include <math.h>
 #include <spawn.h>
@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "experiments/bench_real.h"
 #include "experiments/bench_sim.h"
 #include "experiments/command.h"
 #include "experiments/output.h"
@@ -277,6 +278,33 @@ static int bench_start(enum output_format format, const char *experiment, int64_
     return rc;
 }
 
+/* ---- real ----------------------------------------------------------------------------------- */
+
+static int bench_real(const struct args *a, enum output_format format, int64_t repetitions,
+                      struct err *e)
+{
+    struct bench_options o = {.seed = 1, .progress = isatty(STDERR_FILENO) != 0};
+    struct bench_real b;
+    int64_t prompts = 0, tokens = 0, budget = 0;
+    int rc = arg_int(a, "--prompts", 1, 13, &prompts, e);
+    if (!rc)
+        rc = arg_int(a, "--tokens", 8, 512, &tokens, e);
+    if (!rc)
+        rc = arg_int(a, "--budget", 1, 100000, &budget, e);
+    if (rc)
+        return rc;
+    o.n_models = arg_all(a, "--model", o.model, BENCH_MAX_MODELS);
+    o.prompts = (int32_t)prompts;
+    o.max_tokens = (int32_t)tokens;
+    o.budget_s = (double)budget;
+    o.repetitions = (int32_t)(repetitions > BENCH_MAX_REPS ? BENCH_MAX_REPS : repetitions);
+    rc = bench_real_measure(&o, &b, e);
+    if (!rc)
+        rc = bench_real_print(&b, format == OUTPUT_JSON, stdout, e);
+    bench_real_close(&b);
+    return rc;
+}
+
 /* ---- the command ---------------------------------------------------------------------------- */
 
 static int run(int argc, char **argv)
@@ -302,8 +330,11 @@ static int run(int argc, char **argv)
         rc = bench_start(format, arg_text(&a, "--experiment"), repetitions ? repetitions : 21, &e);
     else if (!strcmp(a.arg[0], "sim"))
         rc = bench_sim(format, repetitions ? repetitions : 11, &e);
+    else if (!strcmp(a.arg[0], "real"))
+        rc = bench_real(&a, format, repetitions ? repetitions : 5, &e);
     else
-        return command_usage("nothing is called '%s' here: expected bench core|draft|sim|start",
+        return command_usage("nothing is called '%s' here: expected bench "
+                             "core|draft|sim|start|real",
                              a.arg[0]);
     if (rc && !e.code)
         err_set(&e, rc, "standard output: %s", err_text(rc));
@@ -312,8 +343,12 @@ static int run(int argc, char **argv)
 
 static const struct option options[] = {
     {"--format", "FORMAT", "table", "table or json", 0},
-    {"--repetitions", "N", NULL, "of each measurement; 5 for core and draft, 11 for sim, 21 for start", 0},
+    {"--repetitions", "N", NULL, "of each measurement; 11 for sim, 21 for start, else 5", 0},
     {"--experiment", "FILE", "experiments/quickstart.yaml", "start: what the process runs", 0},
+    {"--model", "FILE.gguf", NULL, "real: instead of SmolLM2 and TinyLlama", OPTION_REPEATS},
+    {"--prompts", "N", "3", "real: held-out prompts of each task", 0},
+    {"--tokens", "N", "64", "real: output tokens of a prompt", 0},
+    {"--budget", "S", "1200", "real: no further repetition that would end later", 0},
     {.name = NULL}};
 
 static const char *const examples[] = {"bench core --repetitions 1",
@@ -324,13 +359,16 @@ static const char *const examples[] = {"bench core --repetitions 1",
 const struct command command_bench = {
     .name = "bench",
     .group = "Look",
-    .summary = "what Tandem itself costs: event core, drafters, simulator, start",
-    .arguments = "core|draft|sim|start",
+    .summary = "what Tandem itself costs, and its speed against llama.cpp's programs",
+    .arguments = "core|draft|sim|start|real",
     .min_args = 1,
     .max_args = 1,
     .options = options,
     .details = "core: the event queue and bandwidth sharing. draft: one drafting step at 4,096\n"
-               "tokens of context, caches evicted. sim: output tokens simulated per second, one stream,\n"
-               "drafts by parametric acceptance, from a memo, executed. start: process start to the first event.",
+               "tokens of context, caches evicted. sim: output tokens simulated per second,\n"
+               "one stream, drafts by parametric acceptance, from a memo, executed. start:\n"
+               "process start to the first event. real: against llama-lookup and\n"
+               "llama-speculative-simple, which the first call builds (ten minutes); the\n"
+               "fastest of their builds, attentions and draft lengths.",
     .examples = examples,
     .run = run};

@@ -510,6 +510,7 @@ setup_draft() # TANDEM_DEVICE
             --copy-vocab-from-model "$deps/models/$tinyllama_file" \
             --llama2c-model "$deps/models/stories15M.bin" --llama2c-output-model "$model.part" ||
             die "stories15M could not be converted"
+        rm "$deps/models/stories15M.bin"
         mv "$model.part" "$model"
     fi
     requantise "$1" "$model" "$deps/models/$stories_pure_file"

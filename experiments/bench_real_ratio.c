@@ -1,0 +1,140 @@
+#include <math.h>
+#include <stdlib.h>
+
+#include "experiments/bench_real.h"
+#include "sim/exec/metrics.h"
+
+static bool in_set(const struct bench_contender *c, int32_t k, enum bench_set set)
+{
+    if (c->own)
+        return set == BENCH_SET_AUTOREGRESSIVE && k == BENCH_AUTOREGRESSIVE;
+    bool products = c->comparator.build == BUILD_PRODUCTS;
+    switch (set) {
+    case BENCH_SET_LOOKUP:
+        return !products && c->comparator.tool == COMPARATOR_LOOKUP;
+    case BENCH_SET_DRAFT_MODEL:
+        return !products && c->comparator.tool == COMPARATOR_SPECULATIVE;
+    case BENCH_SET_PUBLIC:
+        return !products;
+    case BENCH_SET_ALL:
+        return true;
+    default:
+        return false;
+    }
+}
+
+double bench_ns(const struct bench_prompt *p, int32_t contender)
+{
+    double x[BENCH_MAX_REPS];
+    for (int32_t i = 0; i < p->n_reps; i++)
+        x[i] = p->ns[contender][i];
+    return metrics_quantile(x, p->n_reps, 0.5);
+}
+
+int32_t bench_best(const struct bench_model *m, int32_t task, enum bench_set set)
+{
+    int32_t best = -1;
+    double least = INFINITY;
+    for (int32_t k = 0; k < m->n_contenders; k++) {
+        double sum = 0;
+        if (!in_set(&m->contender[k], k, set))
+            continue;
+        for (int32_t i = 0; i < m->n_prompts; i++)
+            if (m->prompt[i].task == task)
+                sum += bench_ns(&m->prompt[i], k);
+        if (sum < least) {
+            least = sum;
+            best = k;
+        }
+    }
+    return best;
+}
+
+/* One for each prompt whose model x task has a contender of the set: its times. */
+struct unit {
+    double best, ours, oracle;
+};
+
+struct question {
+    int32_t n, n_strata;
+    struct unit *unit;  /* [n] */
+    int32_t *stratum;   /* [n] */
+    bool oracle; /* in our place */
+};
+
+static double geometric_mean(const void *self, const int32_t *count)
+{
+    const struct question *q = self;
+    double sum_log = 0;
+    for (int32_t s = 0; s < q->n_strata; s++) {
+        double best = 0, ours = 0;
+        for (int32_t i = 0; i < q->n; i++) {
+            if (q->stratum[i] != s)
+                continue;
+            best += count[i] * q->unit[i].best;
+            ours += count[i] * (q->oracle ? q->unit[i].oracle : q->unit[i].ours);
+        }
+        sum_log += log(best / ours);
+    }
+    return exp(sum_log / q->n_strata);
+}
+
+double bench_oracle_ns(const struct bench_prompt *p)
+{
+    return p->oracle_ns * bench_ns(p, BENCH_AUTOREGRESSIVE) / p->simulated_ns;
+}
+
+static void add_task(struct question *q, const struct bench_model *m, int32_t task,
+                     enum bench_set set)
+{
+    int32_t best = bench_best(m, task, set), before = q->n;
+    for (int32_t i = 0; i < m->n_prompts && best >= 0; i++) {
+        const struct bench_prompt *p = &m->prompt[i];
+        if (p->task != task)
+            continue;
+        q->stratum[q->n] = q->n_strata;
+        q->unit[q->n++] =
+            (struct unit){bench_ns(p, best), bench_ns(p, BENCH_SPECULATIVE), bench_oracle_ns(p)};
+    }
+    q->n_strata += q->n > before;
+}
+
+static int answer(struct question *q, uint64_t seed, struct bench_ratio *out, struct err *e)
+{
+    int32_t *once = malloc((size_t)q->n * sizeof *once);
+    int rc = once ? ERR_OK : err_set(e, ERR_NOMEM, "out of memory");
+    for (int32_t i = 0; i < q->n && once; i++)
+        once[i] = 1;
+    if (!rc) {
+        out->value = geometric_mean(q, once);
+        q->oracle = true;
+        out->ceiling = geometric_mean(q, once);
+        q->oracle = false;
+        if (out->ceiling > 1)
+            out->gap_closed = (out->value - 1) / (out->ceiling - 1);
+        rc = interval_statistic(q->stratum, q->n, q->n_strata, geometric_mean, q, seed,
+                                &out->interval);
+        if (rc)
+            err_set(e, rc, "out of memory");
+    }
+    free(once);
+    return rc;
+}
+
+int bench_ratio(const struct bench_real *b, enum bench_set set, struct bench_ratio *out,
+                struct err *e)
+{
+    size_t most = (size_t)b->n_models * BENCH_MAX_PROMPTS;
+    struct question q = {.unit = calloc(most, sizeof *q.unit),
+                         .stratum = calloc(most, sizeof *q.stratum)};
+    int rc = q.unit && q.stratum ? ERR_OK : err_set(e, ERR_NOMEM, "out of memory");
+    *out = (struct bench_ratio){NAN, {NAN, NAN}, NAN, NAN};
+    for (int32_t i = 0; i < b->n_models && !rc; i++)
+        for (int32_t t = 0; t < b->model[i].n_tasks; t++)
+            add_task(&q, &b->model[i], t, set);
+    if (!rc && q.n)
+        rc = answer(&q, b->o->seed, out, e);
+    free(q.unit);
+    free(q.stratum);
+    return rc;
+}
