@@ -8,9 +8,10 @@
 
 #include "experiments/command.h"
 #include "experiments/spec.h"
-#include "experiments/validate_time.h"
+#include "experiments/world.h"
 #include "hwmodels/belief.h"
 #include "sim/exec/metrics.h"
+#include "sim/exec/truth.h"
 
 /* Chosen on the calibration split (README.md): chains, because a path that is not first costs
  * another step; no calibration, because the head's logits of a whole prompt cost more than what
@@ -425,29 +426,61 @@ static int run_all(struct bench_real *b, struct bench_model *m, double until_s, 
 
 /* ---- the upper bound ------------------------------------------------------------------------ */
 
+/* The target's own text as the truth. */
+struct own_text {
+    struct truth truth; /* must be first */
+    const struct bench_prompt *prompt;
+};
+
+static int32_t text_choice(struct truth *t, int32_t request, int32_t n_true, const int32_t *wrong,
+                           int32_t n_wrong)
+{
+    const struct bench_prompt *p = ((const struct own_text *)t)->prompt;
+    (void)request;
+    (void)wrong;
+    return !n_wrong && n_true < p->n_output ? p->output[n_true] : -1;
+}
+
+static int32_t text_length(struct truth *t, int32_t request)
+{
+    (void)request;
+    return ((const struct own_text *)t)->prompt->n_output;
+}
+
+static int32_t text_top(struct truth *t, int32_t request, int32_t pos, int32_t k, int32_t *token,
+                        float *logit)
+{
+    (void)t;
+    (void)request;
+    (void)pos;
+    (void)k;
+    (void)token;
+    (void)logit;
+    return 0;
+}
+
+static const struct truth_ops text_ops = {text_choice, text_length, text_top};
+
 static int simulate(const struct bench_model *m, const struct bench_prompt *p, const char *spec,
                     double *ns, struct err *e)
 {
     struct device_options opt = {.estimator = DEVICE_MINIMUM};
-    struct val_prompt prompt = {.n = p->n, .max_tokens = p->n_output, .token = p->token};
-    struct val_run own = {.n_output = p->n_output};
-    struct val_tally tally = {0};
-    struct val_timing timing;
+    struct request request = request_of(p, p->n_output);
+    struct own_text text = {{&text_ops}, p};
     struct run_setup setup;
-    const struct cost_model *cost;
+    struct run_result result;
     struct arena arena;
-    own.output = arena_alloc(m->device.arena, (size_t)p->n_output, sizeof *own.output);
-    if (!own.output)
-        return err_set(e, ERR_NOMEM, "out of memory");
-    memcpy(own.output, p->output, (size_t)p->n_output * sizeof *own.output);
+    struct exec *x = NULL;
     arena_init(&arena);
     int rc = set_up(m, spec, &setup, e);
     if (!rc)
-        rc = val_cost(&m->device, &opt, &setup, &arena, &cost, e);
+        rc = device_exec(&m->device, NULL, &opt, &text.truth, &setup, &arena, &x, e);
     if (!rc)
-        rc = val_simulate(cost, &setup, &prompt, &own, &timing, &tally, e);
+        rc = driver_run(&setup, x, &request, 1, &arena, &result, e);
     if (!rc)
-        *ns = timing.e2e;
+        *ns = (double)(result.request[0].last_ns - result.request[0].arrive_ns);
+    if (x)
+        x->ops->destroy(x);
     arena_fini(&arena);
     return rc;
 }
