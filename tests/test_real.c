@@ -9,6 +9,7 @@
 #include "sim/base/io.h"
 #include "sim/exec/driver.h"
 #include "sim/exec/threads.h"
+#include "tests/runs.h"
 #include "tests/scratch.h"
 #include "tests/unit.h"
 #include "tests/world.h"
@@ -311,6 +312,29 @@ static void plain_trees_diverge_by_what_is_counted(void)
     arena_fini(&other);
 }
 
+static int make_real(const struct run_setup *setup, struct exec **out, struct err *e)
+{
+    struct threads_options o = {
+        .name = "real", .cpu = {-1, -1, -1, -1, -1, -1, -1, -1}, .stall_ns = 60000000000};
+    return threads_create(engine, setup, &o, out, e);
+}
+
+static void runs_keep_the_laws(void)
+{
+    if (!open_engine())
+        return;
+    struct request few[2] = {request[0], request[2]};
+    few[0].max_tokens = few[1].max_tokens = 16;
+    struct runs r = {.name = "real",
+                     .make = make_real,
+                     .n_vocab = facts.n_vocab,
+                     .n_eos = facts.n_eos,
+                     .request = few,
+                     .n = 2};
+    memcpy(r.eos, facts.eos, sizeof r.eos);
+    runs_are_lawful(&r);
+}
+
 /* A file that is no model is named, with the offset where it is wrong, and so is the file that
  * cannot be written. Nothing is left behind. */
 static void bad_files_are_named(void)
@@ -357,6 +381,7 @@ static const struct unit_test tests[] = {
     {"a_tree_keeps_its_second_branch", a_tree_keeps_its_second_branch},
     {"lossless_policies_give_the_same_text", lossless_policies_give_the_same_text},
     {"plain_trees_diverge_by_what_is_counted", plain_trees_diverge_by_what_is_counted},
+    {"runs_keep_the_laws", runs_keep_the_laws},
     {"bad_files_are_named", bad_files_are_named},
     {NULL, NULL},
 };
