@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hwmodels/real/direct.h"
 #include "hwmodels/real/llama_engine.h"
 #include "hwmodels/real/q4_kernel.h"
 #include "sim/base/io.h"
@@ -78,38 +79,20 @@ static bool open_engine(void)
 }
 
 /* One job straight to the engine. */
-static struct engine_out out;
-static int32_t choice[512], top[512 * 16];
-static float logit[512 * 16];
-
-static bool run_job(const struct job *job)
-{
-    out = (struct engine_out){.choice = choice, .top = top, .logit = logit};
-    engine->ops->run(engine, job, &out);
-    return out.status == DONE_OK;
-}
+static struct direct direct;
+static const int32_t *const choice = direct.choice;
 
 static bool forward(int32_t pos, int32_t n, const int32_t *token, const int32_t *parent,
                     int32_t width)
 {
-    struct job job = {.id = 1, .kind = JOB_FORWARD};
-    job.forward = (struct job_forward){.b1 = 1,
-                                       .width = width,
-                                       .pos = pos,
-                                       .n = n,
-                                       .token = token,
-                                       .parent = parent,
-                                       .slot_in = -1,
-                                       .slot_out = -1,
-                                       .want = WANT_ARGMAX};
-    return run_job(&job);
+    direct.engine = engine;
+    return direct_forward(&direct, pos, n, token, parent, width);
 }
 
 static bool commit(int32_t pos, int32_t n, const int32_t *row)
 {
-    struct job job = {.id = 1, .kind = JOB_COMMIT};
-    job.commit = (struct job_commit){.pos = pos, .n = n, .row = row};
-    return run_job(&job);
+    direct.engine = engine;
+    return direct_commit(&direct, pos, n, row);
 }
 
 /* Against a library that computes otherwise ours would be left out: correct, and slow unnoticed. */

@@ -4,54 +4,29 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hwmodels/real/direct.h"
 #include "hwmodels/real/llama_engine.h"
 
 enum { CHAIN = 32, LATER = 4, STRIDE = 5 };
 
 struct bench {
-    struct engine *g;
+    struct direct to;
     const int32_t *prompt;
     int32_t n, n_vocab;
     float *want; /* [CHAIN * n_vocab], logits after each token of the chain, one at a time */
     int32_t chain[CHAIN + 1];
-    struct engine_out out;
-    int32_t choice[512], top[512 * 16];
-    float logit[512 * 16];
 };
-
-static bool run(struct bench *b, const struct job *job)
-{
-    b->out = (struct engine_out){.choice = b->choice, .top = b->top, .logit = b->logit};
-    b->g->ops->run(b->g, job, &b->out);
-    return b->out.status == DONE_OK;
-}
-
-static bool step(struct bench *b, int32_t pos, int32_t n, const int32_t *token,
-                 const int32_t *parent, int32_t width)
-{
-    struct job job = {.id = 1, .kind = JOB_FORWARD};
-    job.forward = (struct job_forward){.b1 = 1,
-                                       .width = width,
-                                       .pos = pos,
-                                       .n = n,
-                                       .token = token,
-                                       .parent = parent,
-                                       .slot_in = -1,
-                                       .slot_out = -1,
-                                       .want = WANT_ARGMAX};
-    return run(b, &job);
-}
 
 /* Clears the cache and runs the prompt again. */
 static bool restart(struct bench *b)
 {
-    struct job job = {.id = 1, .kind = JOB_COMMIT};
-    return run(b, &job) && (!b->n || step(b, 0, b->n, b->prompt, NULL, b->n));
+    return direct_commit(&b->to, 0, 0, NULL) &&
+           (!b->n || direct_forward(&b->to, 0, b->n, b->prompt, NULL, b->n));
 }
 
 static bool differs(const struct bench *b, int32_t row, int32_t at, double *max_diff)
 {
-    const float *got = llama_engine_logits(b->g, row);
+    const float *got = llama_engine_logits(b->to.engine, row);
     const float *want = b->want + (size_t)at * (size_t)b->n_vocab;
     if (!memcmp(got, want, (size_t)b->n_vocab * sizeof *got))
         return false;
@@ -64,19 +39,19 @@ static bool record(struct bench *b, double *min_margin)
 {
     if (!restart(b))
         return false;
-    b->chain[0] = b->choice[b->n - 1];
+    b->chain[0] = b->to.choice[b->n - 1];
     for (int32_t i = 0; i < CHAIN; i++) {
-        if (!step(b, b->n + i, 1, &b->chain[i], NULL, 1))
+        if (!direct_forward(&b->to, b->n + i, 1, &b->chain[i], NULL, 1))
             return false;
-        const float *x = llama_engine_logits(b->g, 0);
+        const float *x = llama_engine_logits(b->to.engine, 0);
         float *to = b->want + (size_t)i * (size_t)b->n_vocab;
         memcpy(to, x, (size_t)b->n_vocab * sizeof *to);
-        b->chain[i + 1] = b->choice[0];
+        b->chain[i + 1] = b->to.choice[0];
         double next = -INFINITY;
         for (int32_t t = 0; t < b->n_vocab; t++)
-            if (t != b->choice[0])
+            if (t != b->to.choice[0])
                 next = fmax(next, (double)x[t]);
-        *min_margin = fmin(*min_margin, (double)x[b->choice[0]] - next);
+        *min_margin = fmin(*min_margin, (double)x[b->to.choice[0]] - next);
     }
     return true;
 }
@@ -88,7 +63,7 @@ static bool probe_width(struct bench *b, int32_t width, bool *equal)
         return false;
     for (int32_t at = 0; at < CHAIN; at += width) {
         int32_t rows = at + width < CHAIN ? width : CHAIN - at;
-        if (!step(b, b->n + at, rows, b->chain + at, NULL, width))
+        if (!direct_forward(&b->to, b->n + at, rows, b->chain + at, NULL, width))
             return false;
         for (int32_t i = 0; i < rows; i++)
             *equal = *equal && !differs(b, i, at + i, NULL);
@@ -105,7 +80,7 @@ static void compare(struct bench *b, int32_t row, int32_t at, bool true_first, s
     }
     out->tree_rows++;
     out->other_rows_differ += differs(b, row, at, &out->other_max_diff);
-    out->other_choices_differ += b->choice[row] != b->chain[at + 1];
+    out->other_choices_differ += b->to.choice[row] != b->chain[at + 1];
 }
 
 /* A tree at the text's token `at`, its true branch kept, and the steps after it. */
@@ -125,15 +100,14 @@ static bool probe_tree(struct bench *b, int32_t at, bool true_first, struct prob
     }
     bool good = restart(b);
     for (int32_t i = 0; i < at && good; i++)
-        good = step(b, b->n + i, 1, &b->chain[i], NULL, 1);
-    good = good && step(b, b->n + at, 1 + 2 * PROBE_DEPTH, token, parent, 1 + 2 * PROBE_DEPTH);
+        good = direct_forward(&b->to, b->n + i, 1, &b->chain[i], NULL, 1);
+    good = good && direct_forward(&b->to, b->n + at, 1 + 2 * PROBE_DEPTH, token, parent,
+                                  1 + 2 * PROBE_DEPTH);
     for (int32_t i = 0; i < PROBE_DEPTH && good; i++)
         compare(b, row[1 + i], at + i + 1, true_first, out);
-    struct job keep = {.id = 1, .kind = JOB_COMMIT};
-    keep.commit = (struct job_commit){.pos = b->n + at, .n = 1 + PROBE_DEPTH, .row = row};
-    good = good && run(b, &keep);
+    good = good && direct_commit(&b->to, b->n + at, 1 + PROBE_DEPTH, row);
     for (int32_t i = at + 1 + PROBE_DEPTH; i < at + 1 + PROBE_DEPTH + LATER && good; i++) {
-        good = step(b, b->n + i, 1, &b->chain[i], NULL, 1);
+        good = direct_forward(&b->to, b->n + i, 1, &b->chain[i], NULL, 1);
         if (good)
             compare(b, 0, i, true_first, out);
     }
@@ -159,18 +133,20 @@ int probe_exactness(struct engine *g, const int32_t *prompt, int32_t n, int32_t 
     float *want = calloc((size_t)CHAIN * (size_t)facts.n_vocab, sizeof *want);
     bool good = b && want;
     if (good) {
-        *b = (struct bench){
-            .g = g, .prompt = prompt, .n = n, .n_vocab = facts.n_vocab, .want = want};
+        *b = (struct bench){.to.engine = g,
+                            .prompt = prompt,
+                            .n = n,
+                            .n_vocab = facts.n_vocab,
+                            .want = want};
         good = record(b, &out->min_margin);
         for (int32_t w = 1; good && w <= out->max_width; w++)
             good = probe_width(b, w, &out->chain_equal[w]);
         good = good && probe_trees(b, out);
-        struct job clear = {.id = 1, .kind = JOB_COMMIT};
-        run(b, &clear);
+        direct_commit(&b->to, 0, 0, NULL);
     }
     int rc = good ? ERR_OK
                   : err_set(e, ERR_DEVICE, "the probe of exactness failed: %s",
-                            b && b->out.message[0] ? b->out.message : "out of memory");
+                            b && b->to.out.message[0] ? b->to.out.message : "out of memory");
     free(want);
     free(b);
     return rc;
