@@ -84,7 +84,7 @@ struct val_change {
 };
 
 struct val_round {
-    int32_t after_prompt; /* prompts finished before it */
+    int32_t after; /* runs of a prompt by all policies that were finished before it */
 };
 
 struct validation {
@@ -95,7 +95,8 @@ struct validation {
     int32_t n_policies, n_prompts, n_rounds, n_frozen_rounds;
     struct val_policy policy[VAL_MAX_POLICIES];
     struct val_prompt prompt[VAL_MAX_PROMPTS + VAL_SETTINGS]; /* in the order in which they run */
-    int32_t n_done;      /* prompts of which every run is there */
+    int32_t n_done;      /* prompts that are run; when measuring is over, all of their runs are there */
+    int32_t n_sets;      /* runs of a prompt by all policies so far, one repetition each */
     struct val_run *run; /* [prompts][n_policies][repetitions] */
     struct val_round round[4096];
     struct measure_plan plan;

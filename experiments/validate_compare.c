@@ -227,19 +227,29 @@ static void compare_texts(struct compare *c)
     c->r->margin_max = largest;
 }
 
-/* Each prompt's level of the machine: the mean of the calibration rounds before and after it. */
+/* How fast the machine was beside a set of runs: the mean of the calibration rounds before and after
+ * it. */
+static double level_at(const struct validation *v, int32_t set)
+{
+    int32_t before = 0, after = v->n_rounds - 1;
+    for (int32_t r = 0; r < v->n_rounds; r++)
+        before = v->round[r].after <= set ? r : before;
+    for (int32_t r = v->n_rounds - 1; r >= 0; r--)
+        after = v->round[r].after > set ? r : after;
+    return (profile_level(&v->samples, &v->plan, before) +
+            profile_level(&v->samples, &v->plan, after)) /
+           2;
+}
+
+/* Each prompt's level of the machine: the mean over its repetitions, each a set of its own. */
 static void find_levels(struct compare *c)
 {
     struct validation *v = c->v;
+    int32_t reps = v->o->repetitions;
     for (int32_t p = 0; p < v->n_done; p++) {
-        int32_t before = 0, after = v->n_rounds - 1;
-        for (int32_t r = 0; r < v->n_rounds; r++)
-            before = v->round[r].after_prompt <= p ? r : before;
-        for (int32_t r = v->n_rounds - 1; r >= 0; r--)
-            after = v->round[r].after_prompt > p ? r : after;
-        c->level[p] = (profile_level(&v->samples, &v->plan, before) +
-                       profile_level(&v->samples, &v->plan, after)) /
-                      2;
+        c->level[p] = 0;
+        for (int32_t r = 0; r < reps; r++)
+            c->level[p] += level_at(v, r * v->n_done + p) / reps;
     }
 }
 

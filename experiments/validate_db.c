@@ -22,7 +22,7 @@ static const char schema[] =
     "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;"
     "CREATE TABLE IF NOT EXISTS policy (policy INTEGER PRIMARY KEY, label TEXT NOT NULL UNIQUE,"
     " spec TEXT NOT NULL) STRICT;"
-    /* Of the device as it is (setting 0) after so many prompts, or of one with other threads (1)
+    /* Of the device as it is (setting 0) after so many repetitions of a prompt, or of one with other threads (1)
      * after that round of the device as it is. */
     "CREATE TABLE IF NOT EXISTS round (setting INTEGER NOT NULL, round INTEGER NOT NULL,"
     " after INTEGER NOT NULL, layout INTEGER NOT NULL, samples BLOB NOT NULL,"
@@ -178,7 +178,7 @@ static int load_round(struct validation *v, sqlite3_stmt *s, struct err *e)
     if (changed)
         c->beside[c->n_rounds++] = sqlite3_column_int(s, 2);
     else
-        v->round[v->n_rounds++].after_prompt = sqlite3_column_int(s, 2);
+        v->round[v->n_rounds++].after = sqlite3_column_int(s, 2);
     return ERR_OK;
 }
 
@@ -399,7 +399,7 @@ int val_db_put_round(struct validation *v, enum val_setting setting, int32_t rou
     const struct sample *x = from->item + first_sample;
     sqlite3_bind_int(s, 1, (int)setting);
     sqlite3_bind_int(s, 2, round);
-    sqlite3_bind_int(s, 3, changed ? v->change.beside[round] : v->round[round].after_prompt);
+    sqlite3_bind_int(s, 3, changed ? v->change.beside[round] : v->round[round].after);
     sqlite3_bind_int(s, 4, (int)sizeof *x);
     sqlite3_bind_blob(s, 5, x, (from->n - first_sample) * (int)sizeof *x, SQLITE_STATIC);
     return finish(v, s, e);

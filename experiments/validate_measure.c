@@ -168,7 +168,7 @@ int val_calibrate(struct validation *v, enum val_setting setting, struct err *e)
     if (changed)
         c->beside[c->n_rounds++] = v->n_rounds - 1;
     else
-        v->round[v->n_rounds++].after_prompt = v->n_done;
+        v->round[v->n_rounds++].after = v->n_sets;
     return val_db_put_round(v, setting, round, first, e);
 }
 
@@ -265,44 +265,68 @@ int val_run_once(struct validation *v, int32_t prompt, int32_t policy, int32_t r
     return rc;
 }
 
-/* All policies and repetitions of one prompt; policies rotate, so that none is always first. */
-static int run_prompt(struct validation *v, int32_t prompt, struct err *e)
+/* One repetition of a prompt by every policy; policies rotate, so that none is always first. */
+static int run_set(struct validation *v, int32_t prompt, int32_t rep, struct err *e)
 {
     char what[80];
     int rc = ERR_OK;
-    for (int32_t rep = 0; rep < v->o->repetitions && !rc; rep++)
-        for (int32_t i = 0; i < v->n_policies && !rc; i++) {
-            int32_t policy = (i + rep + prompt) % v->n_policies;
-            snprintf(what, sizeof what, "prompt %d %s %s %d", prompt + 1, v->prompt[prompt].id,
-                     v->policy[policy].label, rep + 1);
-            val_progress(v, what);
-            rc = val_run_once(v, prompt, policy, rep, e);
-        }
-    return rc;
+    for (int32_t i = 0; i < v->n_policies && !rc; i++) {
+        int32_t policy = (i + rep + prompt) % v->n_policies;
+        snprintf(what, sizeof what, "prompt %d %s %s %d", prompt + 1, v->prompt[prompt].id,
+                 v->policy[policy].label, rep + 1);
+        val_progress(v, what);
+        rc = val_run_once(v, prompt, policy, rep, e);
+    }
+    if (rc || v->o->quick)
+        return rc;
+    int32_t every = ROUND_EVERY * v->o->repetitions;
+    v->n_sets++;
+    bool due = v->n_rounds < v->n_frozen_rounds + v->n_sets / every;
+    return due ? val_calibrate(v, VAL_UNCHANGED, e) : ERR_OK;
 }
 
-/* Prompts in their order until the budget does not hold another one. */
+/* Seconds of a prompt's first repetition, as far as it is there. */
+static double set_s(const struct validation *v, int32_t prompt)
+{
+    double sum = 0;
+    for (int32_t i = 0; i < v->n_policies; i++) {
+        const struct val_run *r = val_run_at(v, prompt, i, 0);
+        sum += r->done ? (double)(r->last_ns - r->arrive_ns) / 1e9 : 0;
+    }
+    return sum;
+}
+
+/* Seconds of what is still to be run of the prompts that are run, and of one more that takes as
+ * long as the longest of them. Calibration rounds and what runs leave out are a tenth. */
+static double left_s(const struct validation *v)
+{
+    double sum = 0, longest = 0;
+    for (int32_t p = 0; p < v->n_done; p++) {
+        double s = set_s(v, p);
+        longest = s > longest ? s : longest;
+        for (int32_t r = 1; r < v->o->repetitions; r++)
+            sum += val_run_at(v, p, v->n_policies - 1, r)->done ? 0 : s;
+    }
+    return 1.1 * (sum + v->o->repetitions * longest);
+}
+
+/* The first repetition of as many prompts, in their order, as the budget holds with all their
+ * repetitions; then the others, one after another over all prompts: a slow spell of the machine
+ * meets one repetition of every prompt and not all of one. */
 static int run_all(struct validation *v, struct err *e)
 {
     int rc = ERR_OK;
-    double longest_s = 0, round_s = 0, budget_s = v->o->budget_s * (1 - CHANGE_SHARE);
+    int32_t least = v->o->quick ? 2 : v->workload.n_tasks;
+    double budget_s = v->o->budget_s * (1 - CHANGE_SHARE);
     while (v->n_done < v->n_prompts && !rc) {
-        double from_s = seconds(v);
-        double need_s = 1.1 * longest_s + 2 * round_s;
-        int32_t least = v->o->quick ? 2 : v->workload.n_tasks;
-        if (v->n_done >= least && from_s + need_s > budget_s)
+        if (v->n_done >= least && seconds(v) + left_s(v) > budget_s)
             break;
-        rc = run_prompt(v, v->n_done, e);
+        rc = run_set(v, v->n_done, 0, e);
         v->n_done += !rc;
-        double took_s = seconds(v) - from_s;
-        longest_s = took_s > longest_s ? took_s : longest_s;
-        int32_t due = v->n_frozen_rounds + v->n_done / ROUND_EVERY;
-        if (!rc && v->n_rounds < due && !v->o->quick) {
-            from_s = seconds(v);
-            rc = val_calibrate(v, VAL_UNCHANGED, e);
-            round_s = seconds(v) - from_s;
-        }
     }
+    for (int32_t rep = 1; rep < v->o->repetitions; rep++)
+        for (int32_t p = 0; p < v->n_done && !rc; p++)
+            rc = run_set(v, p, rep, e);
     if (!rc)
         rc = val_change_measure(v, e);
     while (!rc && v->n_rounds < v->o->rounds)
