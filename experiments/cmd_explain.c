@@ -351,6 +351,8 @@ static const char *const examples[] = {
     "explain --device redmi-k70-pro --model llama-3.2-3b --backend heteroinfer --width 256 "
     "--blocks 0..1 --format csv",
     "explain --device hwmodels/devices/example-2core.yaml --width 8 --context 150",
+    "explain --device oneplus-13 --model qwen2.5-1.5b --width 256 --attention cpu "
+    "--layout mllm-pairs --sleeping",
     "explain --device oneplus-13 --mechanisms", NULL};
 
 const struct command command_explain = {

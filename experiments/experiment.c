@@ -250,6 +250,20 @@ static void check_label(struct reader *r, struct yaml_node *item, int32_t index)
                       "two policies are named '%s': give one another 'name:'", label);
 }
 
+/* Schemes and the like are words of a policy's parameter: says whose, where one is taken for a
+ * policy. */
+static bool is_word(const char *name, char *buf, size_t size)
+{
+    for (const struct policy_type *const *t = policy_registry; *t; t++)
+        for (const struct param *p = (*t)->params; p && p->name; p++)
+            for (const char *const *word = p->choice; word && *word; word++)
+                if (!strcmp(*word, name)) {
+                    snprintf(buf, size, "{policy: %s, %s: %s}", (*t)->name, p->name, name);
+                    return true;
+                }
+    return false;
+}
+
 static void read_policy(struct reader *r, struct yaml_node *item, int32_t index)
 {
     struct experiment_policy *p = &r->x->policy[index];
@@ -258,6 +272,11 @@ static void read_policy(struct reader *r, struct yaml_node *item, int32_t index)
     if (r->y.code)
         return;
     p->type = policy_find(name);
+    if (!p->type && is_word(name, known, sizeof known)) {
+        yaml_fail(&r->y, yaml_get(&r->y, item, "policy"), ERR_SCHEMA,
+                  "there is no such policy: is %s meant", known);
+        return;
+    }
     if (!p->type) {
         JOIN_NAMES(policy_registry, known);
         yaml_fail(&r->y, yaml_get(&r->y, item, "policy"), ERR_SCHEMA,

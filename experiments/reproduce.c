@@ -18,6 +18,7 @@ const struct reproduction *const reproduce_registry[] = {
     &reproduce_memory,
     &reproduce_rejection,
     &reproduce_negatives,
+    &reproduce_bus,
     &reproduce_switching,
     &reproduce_acceptance,
     NULL,

@@ -229,6 +229,9 @@ printf 'schema: tandem-experiment-1\nname: x\npolicies:\n  - policy: autoregresi
 t 1 run bad.yaml
 err "tandem: bad.yaml:4:13: policies.0.policy is 'autoregresive': there is no such policy"
 silent_out
+printf 'schema: tandem-experiment-1\nname: x\npolicies:\n  - policy: both-resident-shared\n' >bad.yaml
+t 1 run bad.yaml
+err 'there is no such policy: is {policy: switching, scheme: both-resident-shared} meant'
 t 1 run $q --set polices=1
 err "did you mean 'policies'?"
 t 1 run $q --set estimator=mean

@@ -17,7 +17,7 @@ says() { err "$@"; }
 
 # ---- what there is
 t 0
-for name in audit table3 table4 ranges fig5 fig6 fig13 memory negatives; do
+for name in audit table3 table4 ranges fig5 fig6 fig13 memory negatives bus; do
     ok "$name is not in the list" grep -q "^$name  " out
 done
 t 2 tabel3
@@ -47,7 +47,7 @@ ok "all: null or a text for an error" [ "$(grep -c '"error_pct": [^-0-9]' out)" 
 if command -v python3 >/dev/null; then
     ok "all is no JSON" sh -c 'python3 -m json.tool out >/dev/null'
 fi
-for target in audit table3 table4 ranges fig5 fig6 fig13 memory; do
+for target in audit table3 table4 ranges fig5 fig6 fig13 memory bus; do
     ok "all has no row of $target" grep -q "\"target\": \"$target\"" out
 done
 awk -F'[:,]' '/"target":/ { t = $2 } /"simulated":/ && t ~ /table3/ { print $2 + 0 }' out >all.t3
@@ -141,6 +141,10 @@ has 'NPU / Ours = 57.41 / 15.08 = 3.807'
 has 't(n) = 46.9 + 4.235 n ms'
 has '18.75 / 7.17 = 2.62, published 1.11..2.53'
 has 'median 4.4 %, worst 99 and 124 %'
+t 0 bus --format csv
+ok "bus: the pair that the device file was not made from is off" awk -F, '
+    /CPU and NPU by DMA/ { n++; bad += $7 > 2 || $7 < -2 || $8 != "predicted" }
+    END { exit !(n == 1 && !bad) }' out
 t 0 fig6
 has 'throughput lost at 8 against 64, percent'
 
