@@ -261,7 +261,8 @@ static int choose(const char *file, enum experiment_split split, int64_t prompts
     int32_t n = out->workload.n;
     out->index = calloc((size_t)n + 1, sizeof *out->index);
     if (out->index)
-        out->n = world_choose(&out->workload, split, prompts < n ? (int32_t)prompts : n, out->index);
+        out->n =
+            world_choose(&out->workload, split, prompts < n ? (int32_t)prompts : n, out->index);
     return out->index && out->n >= 0 ? ERR_OK : err_set(e, ERR_NOMEM, "out of memory");
 }
 
@@ -430,7 +431,8 @@ const struct command command_observe = {
     .summary = "record a token trace: what the target says, also under rejected drafts",
     .arguments = "",
     .options = options,
-    .details = "Every prompt is decoded alone, which gives the target's own text, and again with "
-               "drafts, whose rejected rows give counterfactuals.",
+    .details = "Every prompt is decoded alone, which gives the target's own text, and again with\n"
+               "drafts, whose rejected rows give counterfactuals. Workload files take turns, and\n"
+               "the trace is written after every prompt: what was recorded before a stop is kept.",
     .examples = examples,
     .run = run};

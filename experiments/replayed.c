@@ -12,6 +12,7 @@ enum { MAX_ROWS = 512 };
 
 const struct shipped_trace shipped_traces[] = {
     {"traces/smollm2-135m.trace", "SmolLM2-135M"},
+    {"traces/tinyllama-1.1b.trace", "TinyLlama-1.1B"},
     {NULL, NULL},
 };
 

@@ -206,9 +206,9 @@ int report_tasks(const struct run_report *r, int format, FILE *f, struct err *e)
             err_set(e, rc, "the report could not be written: %s", err_text(rc));
     }
     if (!rc && format == OUTPUT_TABLE)
-        fprintf(f, "\nleft out: requests that were not finished or whose text repeats itself%s\n",
-                t.with_history ? "\nwith a history requests depend on those before them: no intervals"
-                               : "");
+        fputs("\nleft out: requests that were not finished or whose text repeats itself\n", f);
+    if (!rc && format == OUTPUT_TABLE && t.with_history)
+        fputs("with a history requests depend on those before them: no intervals\n", f);
     arena_fini(&arena);
     return rc;
 }

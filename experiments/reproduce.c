@@ -21,6 +21,7 @@ const struct reproduction *const reproduce_registry[] = {
     &reproduce_bus,
     &reproduce_switching,
     &reproduce_acceptance,
+    &reproduce_choices,
     NULL,
 };
 

@@ -41,8 +41,8 @@ struct reproduction {
 
 extern const struct reproduction reproduce_audit, reproduce_table3, reproduce_table4,
     reproduce_ranges, reproduce_fig5, reproduce_fig6, reproduce_fig13, reproduce_memory,
-    reproduce_negatives, reproduce_switching, reproduce_acceptance, reproduce_rejection,
-    reproduce_bus;
+    reproduce_negatives, reproduce_switching, reproduce_acceptance, reproduce_choices,
+    reproduce_rejection, reproduce_bus;
 
 /* NULL-terminated. */
 extern const struct reproduction *const reproduce_registry[];

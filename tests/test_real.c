@@ -271,7 +271,7 @@ static void lossless_policies_give_the_same_text(void)
 }
 
 /* A path that is kept where it was in the tree has cached values that differ in the last bits: the
- * text may become another. How often is what tree=plain is told by; the first token is prefill's. */
+ * text may become another, which is counted. The first token is prefill's. */
 static void plain_trees_diverge_by_what_is_counted(void)
 {
     struct arena arena, other;

@@ -34,7 +34,7 @@ t 0 all --format json
 ok "all: not an array" [ "$(head -c 1 out)" = "[" ]
 # every row of a cell has each key once; the error is a number; roles and readings are of the stated words
 ok "all: rows and keys differ in number" awk '
-    /"target":/ { other = /"acceptance"/ }
+    /"target":/ { other = /"(acceptance|choices)"/ }
     other { next }
     /"cell":/ { rows++ }
     /"published":/ || /"simulated":/ || /"low":/ || /"high":/ { keys++ }
@@ -111,25 +111,39 @@ ok "a seed changes what is not sampled" cmp -s null.1 null.2
 # ---- acceptance: every drafter at every width, of every task
 t 0 acceptance --format json
 ok "acceptance: rows are missing" awk '
+    /"model":/ { model[$2] = 1 }
     /"task":/ { task[$2] = 1 }
     /"width":/ { width[$2] = 1 }
     /"drafter":/ { drafter[$2]++ }
     /"drafter": "suffix/ { suffix[$2] = 1 }
     /"(tokens_per_verification|low|high)": [0-9]/ { numbers++ }
     END {
+        for (m in model) models++
         for (t in task) tasks++
         for (w in width) widths++
         for (d in drafter) { drafters++; rows += drafter[d] }
         for (s in suffix) suffixes++
-        exit !(tasks == 4 && widths == 3 && drafters >= 5 && suffixes == 1 &&
+        exit !(models == 2 && tasks == 4 && widths == 3 && drafters >= 5 && suffixes == 1 &&
                drafter["\"oracle\","] && drafter["\"aligned\","] && drafter["\"suffix\","] &&
-               rows == tasks * widths * drafters && numbers == 3 * rows)
+               rows == models * tasks * widths * drafters && numbers == 3 * rows)
     }' out
 t 0 acceptance
 has 'ratio to suffix, geometric mean'
+ok "acceptance: aligned is under its bar at width 32" awk '
+    /^  aligned  +[0-9]/ { n++; bad += $10 < 1.10 || substr($11, 2) + 0 <= 1.0 }
+    END { exit !(n == 1 && !bad) }' out
 has 'history of n responses'
 t 0 rejection
 has 'Eq. 3 finds a run'
+ok "rejection: not four causes of each model" [ "$(grep -c '^rejection .*, here' out)" = 8 ]
+t 0 choices --format csv
+ok "choices: rows are missing, or reuse is shown of a trace that cannot" awk -F, '
+    /^choices,/ { n[$2]++; widths[$5] = 1; bad += $6 < 0.5 || $6 > 2; reuse[$2] += $3 == "reuse" }
+    END {
+        for (w in widths) all++
+        exit !(n["SmolLM2-135M"] == 35 * 3 && n["TinyLlama-1.1B"] == 29 * 3 && all == 3 && !bad &&
+               reuse["SmolLM2-135M"] == 9 && !reuse["TinyLlama-1.1B"])
+    }' out
 
 # ---- notes
 t 0 audit

@@ -365,6 +365,15 @@ t 0 $o -o second.trace
 ok 'likely tokens make no difference' sh -c '! cmp -s first.trace second.trace'
 t 0 run experiments/quickstart.yaml --set trace=../first.trace --format json
 out '"id": "ui-01"'
+# files take turns, and what was recorded before a prompt fails is kept
+long=$(printf 'word %.0s' $(seq 200))
+one() { printf '{"id": "%s", "task": "x", "prompt": "%s", "max_tokens": 8}\n' "$1" "$2"; }
+{ one a 'one two'; one c "$long"; } >turn.jsonl
+one b 'three four' >other.jsonl
+t 1 observe --engine toy --ctx 64 --workload turn.jsonl --workload other.jsonl -o turns.trace
+err 'turn.jsonl:2:'
+t 0 run experiments/quickstart.yaml --set trace=../turns.trace --set split=all --format json
+ok 'not one of each file was kept' [ "$(grep -c '"id": "[ab]"' out.txt)" = 10 ]
 t 2 observe --engine toy
 err 'observe needs --workload FILE.jsonl'
 
