@@ -227,7 +227,9 @@ const struct command command_validate = {
         "Micro-benchmarks profile the device; every policy runs every held-out prompt for "
         "real, calibration rounds in between; the simulator predicts the same runs. "
         "Printed: the error under four readings, its sources, negative controls, order of "
-        "policies and regret, and what other threads and a longer context change. A "
+        "policies and regret, and what other threads and a longer context change. Acceptance "
+        "is replayed, from the request's own run, and blind, from requests of the calibration "
+        "split: then each task's mean and P90 are foretold. A "
         "finished comparison exits 0 whatever its verdict. --published measures nothing: hardware "
         "models are fitted to the points of experiments/published/points.yaml but one, and "
         "foretell that one; beside the errors it prints how far sources disagree.",

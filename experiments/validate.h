@@ -4,6 +4,7 @@
  *                      the store, so that a killed run loses at most itself
  *   validate_change    interventions: another thread count, a longer context
  *   validate_own       what the target said in a run, as the request's own trace
+ *   validate_blind     the same runs foretold from the calibration split's texts
  *   validate_time      times of runs, measured and simulated, in pieces that compare
  *   validate_compare   readings of the prediction error, controls, floors, order, regret
  *   validate_print     the table or the JSON object
@@ -23,8 +24,14 @@
 enum { VAL_MAX_POLICIES = 16, VAL_MAX_PROMPTS = 512, VAL_MAX_REPS = 32, VAL_CONTROLS = 4 };
 
 /* An intervention runs one prompt as it is and changed, by turns. Their runs are those of three
- * more prompts, behind the last: VAL_MAX_PROMPTS + setting. */
+ * more prompts, behind the last: VAL_MAX_PROMPTS + setting. Behind those are the requests of the
+ * calibration split. */
 enum val_setting { VAL_UNCHANGED, VAL_THREADS, VAL_CONTEXT, VAL_SETTINGS };
+enum {
+    VAL_MAX_BLIND = 64,
+    VAL_BLIND = VAL_MAX_PROMPTS + VAL_SETTINGS,
+    VAL_PLACES = VAL_BLIND + VAL_MAX_BLIND
+};
 
 struct val_options {
     const char *model;        /* path of a GGUF; NULL: the toy engine */
@@ -94,17 +101,18 @@ struct validation {
     struct workload workload;
     int32_t n_policies, n_prompts, n_rounds, n_frozen_rounds;
     struct val_policy policy[VAL_MAX_POLICIES];
-    struct val_prompt prompt[VAL_MAX_PROMPTS + VAL_SETTINGS]; /* in the order in which they run */
-    int32_t n_done;      /* prompts that are run; when measuring is over, all of their runs are there */
-    int32_t n_sets;      /* runs of a prompt by all policies so far, one repetition each */
-    struct val_run *run; /* [prompts][n_policies][repetitions] */
+    struct val_prompt prompt[VAL_PLACES]; /* in the order in which they run */
+    int32_t n_done; /* prompts that are run; when measuring is over, all of their runs are there */
+    int32_t n_sets; /* runs of a prompt by all policies so far, one repetition each */
+    int32_t n_blind, blind_policy; /* requests of the calibration split, and who runs them */
+    struct val_run *run;           /* [VAL_PLACES][n_policies][repetitions] */
     struct val_round round[4096];
     struct measure_plan plan;
     struct samples samples;
     struct val_change change;
     struct device frozen; /* what a user has: saved before the runs */
     struct trace *own;    /* of every run's repetition 0, while comparing */
-    int32_t *own_index;   /* [prompts][n_policies] */
+    int32_t *own_index;   /* [VAL_PLACES][n_policies] */
     int64_t started_ns;
     struct sqlite3 *db;
     int lock; /* the file that keeps others out of the store, when `locked` */
@@ -118,8 +126,10 @@ struct val_run *val_run_at(const struct validation *v, int32_t prompt, int32_t p
 int validate_measure(const struct val_options *o, struct validation *v, struct err *e);
 void validate_close(struct validation *v);
 
-/* For its own files: one real run, kept and stored, unless it is there; one calibration round of
+/* For its own files: a prompt's tokens, ERR_LIMIT when the context does not hold it; one real run, kept and stored, unless it is there; one calibration round of
  * the device as it is or with changed threads; a line of progress. */
+int val_prompt_read(struct validation *v, const struct workload_item *item,
+                    struct val_prompt *out, struct err *e);
 int val_run_once(struct validation *v, int32_t prompt, int32_t policy, int32_t rep, struct err *e);
 int val_calibrate(struct validation *v, enum val_setting setting, struct err *e);
 void val_progress(const struct validation *v, const char *what);
@@ -131,6 +141,23 @@ struct val_reading {
     struct error_pct e2e, ttft, tpot;
 };
 
+/* A task and policy: its requests' end-to-end times, each prompt's expected one. */
+struct val_blind_row {
+    const char *task;
+    int32_t policy;
+    double predicted_mean_ns, measured_mean_ns, predicted_p90_ns, measured_p90_ns;
+};
+
+/* Acceptance from the calibration split alone. */
+struct val_blind_report {
+    const char *why_not; /* NULL: it was made */
+    int32_t requests;
+    struct error_pct error, mean, p90; /* over tasks and policies; of both statistics, and of each */
+    double tau, resolved_pairs, regret_pct;
+    int32_t n_rows;
+    struct val_blind_row *row;
+};
+
 struct val_report {
     int32_t prompts, policies, repetitions, degenerate;
     /* Noise floor: the expected minimum of as many samples on both sides. Raw: medians. Each with
@@ -139,6 +166,7 @@ struct val_report {
     struct interval noise_median;           /* 95 % of its median, prompts resampled */
     double floor_median_pct, floor_p90_pct; /* one repetition against the median of the others */
     double tau, resolved_pairs, regret_pct;
+    struct val_blind_report blind;
     /* Noise floor by source, percent of the pair's end to end: median and 90 % quantile. */
     struct {
         double median, p90;

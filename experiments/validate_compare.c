@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "experiments/validate_blind.h"
 #include "experiments/validate_change.h"
 #include "experiments/validate_own.h"
 #include "hwmodels/table.h"
@@ -450,6 +451,11 @@ static int read_all(struct compare *c)
         rc = leave_out(c, &beside, &floor);
     if (!rc)
         rc = val_change_compare(v, &beside, &floor, r, c->e);
+    if (!rc)
+        rc = val_blind_compare(v, &beside, &floor, c->measured_floor, c->predicted, r, c->e);
+    r->blind.tau = r->blind.resolved_pairs = r->blind.regret_pct = NAN;
+    if (!rc && !r->blind.why_not)
+        read_decisions(c, &r->blind.tau, &r->blind.resolved_pairs, &r->blind.regret_pct);
     c->tally = (struct val_tally){0};
     if (!rc)
         rc = predict(c, &beside, &floor);

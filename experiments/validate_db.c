@@ -122,6 +122,8 @@ static int put_prompts(struct validation *v, struct err *e)
     for (int32_t p = 0; p < VAL_SETTINGS && !rc; p++)
         if (!v->change.why_not[p])
             rc = put_prompt(v, &v->prompt[VAL_MAX_PROMPTS + p], e);
+    for (int32_t p = 0; p < v->n_blind && !rc; p++)
+        rc = put_prompt(v, &v->prompt[VAL_BLIND + p], e);
     return rc;
 }
 
@@ -217,6 +219,9 @@ static int32_t find_prompt(const struct validation *v, const char *id)
     for (int32_t p = 0; p < VAL_SETTINGS; p++)
         if (!v->change.why_not[p] && !strcmp(v->prompt[VAL_MAX_PROMPTS + p].id, id))
             return VAL_MAX_PROMPTS + p;
+    for (int32_t p = 0; p < v->n_blind; p++)
+        if (!strcmp(v->prompt[VAL_BLIND + p].id, id))
+            return VAL_BLIND + p;
     return -1;
 }
 

@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "experiments/spec.h"
+#include "experiments/validate_blind.h"
 #include "experiments/validate_change.h"
 #include "experiments/validate_db.h"
 #include "experiments/validate_own.h"
@@ -76,7 +77,8 @@ static int merge(struct validation *v, struct err *e)
     return workload_finish(&v->workload, rule, v->o->workload[0], e);
 }
 
-static int add_prompt(struct validation *v, const struct workload_item *item, struct err *e)
+int val_prompt_read(struct validation *v, const struct workload_item *item,
+                    struct val_prompt *out, struct err *e)
 {
     int32_t cap = v->o->max_ctx;
     int32_t *token = arena_alloc(&v->arena, (size_t)cap, sizeof *token);
@@ -88,11 +90,13 @@ static int add_prompt(struct validation *v, const struct workload_item *item, st
                       "prompt %s and its %d output tokens do not fit a context of %d tokens: raise "
                       "--ctx or leave the prompt out",
                       item->id, item->max_tokens, cap);
-    v->prompt[v->n_prompts++] = (struct val_prompt){.id = item->id,
-                                                    .task = v->workload.task[item->task],
-                                                    .n = n,
-                                                    .max_tokens = item->max_tokens,
-                                                    .token = token};
+    *out = (struct val_prompt){.id = item->id,
+                               .task = v->workload.task[item->task],
+                               .n = n,
+                               .max_tokens = item->max_tokens,
+                               .token = token};
+    if (v->o->quick && out->max_tokens > QUICK_TOKENS)
+        out->max_tokens = QUICK_TOKENS;
     return ERR_OK;
 }
 
@@ -111,8 +115,6 @@ static void quick_order(struct validation *v)
         struct val_prompt p = v->prompt[i];
         v->prompt[i] = v->prompt[best];
         v->prompt[best] = p;
-        if (v->prompt[i].max_tokens > QUICK_TOKENS)
-            v->prompt[i].max_tokens = QUICK_TOKENS;
     }
 }
 
@@ -129,7 +131,7 @@ static int load_prompts(struct validation *v, struct err *e)
     if (!n)
         return err_set(e, ERR_USAGE, "the workload has no held-out prompt");
     for (int32_t i = 0; i < n && !rc; i++)
-        rc = add_prompt(v, &v->workload.item[index[i]], e);
+        rc = val_prompt_read(v, &v->workload.item[index[i]], &v->prompt[v->n_prompts++], e);
     if (!rc && v->o->quick) {
         quick_order(v);
         int32_t most = v->o->max_prompts < QUICK_PROMPTS ? v->o->max_prompts : QUICK_PROMPTS;
@@ -315,7 +317,7 @@ static double left_s(const struct validation *v)
  * meets one repetition of every prompt and not all of one. */
 static int run_all(struct validation *v, struct err *e)
 {
-    int rc = ERR_OK;
+    int rc = val_blind_measure(v, e);
     int32_t least = v->o->quick ? 2 : v->workload.n_tasks;
     double budget_s = v->o->budget_s * (1 - CHANGE_SHARE);
     while (v->n_done < v->n_prompts && !rc) {
@@ -362,10 +364,12 @@ int validate_measure(const struct val_options *o, struct validation *v, struct e
     int32_t ctx = (longest + BUCKET - 1) / BUCKET * BUCKET;
     profile_plan(MAX_WIDTH, ctx < o->max_ctx ? ctx : o->max_ctx, o->seed, &v->plan);
     v->plan.prefill_to = prompt;
-    size_t prompts = VAL_MAX_PROMPTS + VAL_SETTINGS;
-    v->run = arena_alloc(&v->arena, prompts * (size_t)v->n_policies * (size_t)o->repetitions,
+    v->run = arena_alloc(&v->arena,
+                         (size_t)VAL_PLACES * (size_t)v->n_policies * (size_t)o->repetitions,
                          sizeof *v->run);
     rc = v->run ? val_change_plan(v, e) : err_set(e, ERR_NOMEM, "out of memory for runs");
+    if (!rc)
+        rc = val_blind_plan(v, e);
     if (!rc)
         rc = val_db_open(v, e);
     if (!rc)

@@ -211,13 +211,14 @@ static int add_all(struct validation *v, struct trace_builder *b, struct err *e)
 {
     char id[64];
     int rc = ERR_OK;
-    for (int32_t p = 0; p < VAL_MAX_PROMPTS + VAL_SETTINGS && !rc; p++) {
+    for (int32_t p = 0; p < VAL_PLACES && !rc; p++) {
         bool whole = p < v->n_done || p >= VAL_MAX_PROMPTS;
         for (int32_t i = 0; i < v->n_policies && whole && !rc; i++) {
             const struct val_run *run = val_run_at(v, p, i, 0);
             snprintf(id, sizeof id, "%d %d", p, i);
             if (run->done)
-                rc = val_own_add(b, id, &v->prompt[p], SPLIT_HELD_OUT, run,
+                rc = val_own_add(b, id, &v->prompt[p],
+                                 p < VAL_BLIND ? SPLIT_HELD_OUT : SPLIT_CALIBRATION, run,
                                  &v->own_index[p * v->n_policies + i], e);
         }
     }
@@ -230,7 +231,7 @@ int val_own_open(struct validation *v, struct err *e)
     const struct session *s = &v->session;
     char path[4096];
     int32_t k = 0;
-    size_t n = (size_t)(VAL_MAX_PROMPTS + VAL_SETTINGS) * (size_t)v->n_policies;
+    size_t n = (size_t)VAL_PLACES * (size_t)v->n_policies;
     for (int32_t i = 0; i < v->n_policies; i++)
         k = val_top_k(&v->policy[i]) > k ? val_top_k(&v->policy[i]) : k;
     v->own_index = arena_alloc(&v->arena, n, sizeof *v->own_index);

@@ -67,6 +67,31 @@ static void print_left_out(const char *what, const struct error_pct *x, FILE *f)
         fprintf(f, "%s %.2f %% (P90 %.2f)", what, x->median, x->p90);
 }
 
+/* The two ways to know what is accepted. */
+static void print_acceptance(const struct val_report *r, FILE *f)
+{
+    static const char *const name[] = {"blind, of mean and P90", "  each task's mean",
+                                       "  each task's P90"};
+    const struct val_blind_report *b = &r->blind;
+    const struct error_pct *x[] = {&b->error, &b->mean, &b->p90};
+    char tau[16];
+    fprintf(f, "\nacceptance, end to end           median    P90    max   bias    tau  regret\n");
+    fprintf(f, "  %-28s %8.2f %6.2f %6.2f %+6.2f %6s %7.2f\n", "replayed, each request",
+            r->noise.e2e.median, r->noise.e2e.p90, r->noise.e2e.max, r->noise.e2e.bias,
+            tau_text(r->tau, tau, sizeof tau), r->regret_pct);
+    if (b->why_not)
+        fprintf(f, "  %-28s not made: %s\n", "blind", b->why_not);
+    for (int32_t i = 0; i < 3 && !b->why_not; i++) {
+        fprintf(f, "  %-28s %8.2f %6.2f %6.2f %+6.2f", name[i], x[i]->median, x[i]->p90, x[i]->max,
+                x[i]->bias);
+        if (i == 0)
+            fprintf(f, " %6s %7.2f", tau_text(b->tau, tau, sizeof tau), b->regret_pct);
+        fprintf(f, "\n");
+    }
+    if (!b->why_not)
+        fprintf(f, "  %-28s from %d requests of the calibration split\n", "", b->requests);
+}
+
 static void print_table(const struct validation *v, const struct val_report *r, FILE *f)
 {
     char tau[16];
@@ -90,6 +115,7 @@ static void print_table(const struct validation *v, const struct val_report *r, 
     for (int32_t i = 0; i < PART_OTHER; i++)
         fprintf(f, " %s %.2f (%.2f)", part_name[i], r->source[i].median, r->source[i].p90);
     fprintf(f, "  sum %.2f (%.2f)\n", r->source_sum.median, r->source_sum.p90);
+    print_acceptance(r, f);
     fprintf(f, "\nnegative controls, each must miss a bar\n");
     for (int32_t i = 0; i < VAL_CONTROLS; i++)
         fprintf(f, "  %-22s %-7s median %.2f %%, P90 %.2f %%, tau %s, regret %.2f %%\n",
@@ -173,6 +199,31 @@ static void put_errors(struct json_writer *w, const struct val_report *r)
     put_error(w, "left_out_bucket_error_pct", &r->left_out_bucket);
 }
 
+static void put_blind(struct json_writer *w, const struct validation *v, const struct val_report *r)
+{
+    const struct val_blind_report *b = &r->blind;
+    put_error(w, "blind_error_pct", &b->error);
+    put_error(w, "blind_error_mean_pct", &b->mean);
+    put_error(w, "blind_error_p90_pct", &b->p90);
+    json_double(w, "blind_tau", b->tau);
+    json_double(w, "blind_resolved_pairs", b->resolved_pairs);
+    json_double(w, "blind_regret_pct", b->regret_pct);
+    json_int(w, "blind_requests", b->requests);
+    json_string(w, "blind_why_not", b->why_not ? b->why_not : "");
+    json_array(w, "blind_by_task");
+    for (int32_t i = 0; i < b->n_rows; i++) {
+        json_object(w, NULL);
+        json_string(w, "task", b->row[i].task);
+        json_string(w, "policy", v->policy[b->row[i].policy].label);
+        json_double(w, "predicted_mean_ns", b->row[i].predicted_mean_ns);
+        json_double(w, "measured_mean_ns", b->row[i].measured_mean_ns);
+        json_double(w, "predicted_p90_ns", b->row[i].predicted_p90_ns);
+        json_double(w, "measured_p90_ns", b->row[i].measured_p90_ns);
+        json_close(w);
+    }
+    json_close(w);
+}
+
 /* An intervention that was not made says why, and has no policies. */
 static void put_changes(struct json_writer *w, const struct validation *v,
                         const struct val_report *r)
@@ -225,6 +276,7 @@ static int print_json(const struct validation *v, const struct val_report *r, FI
     json_double(&w, "kendall_tau", r->tau);
     json_double(&w, "resolved_pairs", r->resolved_pairs);
     json_double(&w, "regret_pct", r->regret_pct);
+    put_blind(&w, v, r);
     json_object(&w, "controls");
     for (int32_t i = 0; i < VAL_CONTROLS; i++)
         json_string(&w, r->control[i].name, r->control[i].missed ? "missed" : "passed");

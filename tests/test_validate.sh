@@ -48,6 +48,30 @@ for key in ('e2e_error_pct', 'e2e_error_raw_pct', 'e2e_error_frozen_pct', 'ttft_
     need(isinstance(x, dict) and set(x) >= set(fields), f'{key} is {x!r}')
     for f in fields:
         need(isinstance(x, dict) and number(x.get(f), key), f'{key}.{f} is no number')
+# Blind: there, or all of it null and a reason; the errors are those of its tasks and policies.
+blind, why_not = d.get('blind_by_task', []), d.get('blind_why_not')
+need(type(why_not) is str and (why_not == '') == bool(blind), f'blind: {why_not!r}, {len(blind)} rows')
+need(why_not or len(blind) % len(d['policies']) == 0, 'blind lacks a policy of a task')
+for key, stats in (('blind_error_mean_pct', ('mean',)), ('blind_error_p90_pct', ('p90',)),
+                   ('blind_error_pct', ('mean', 'p90'))):
+    x = d.get(key, {})
+    if why_not:
+        need(set(x) == {'median', 'p90', 'max', 'bias'} and set(x.values()) == {None}, f'{key}: {x}')
+        continue
+    signed = [100 * (row[f'predicted_{s}_ns'] / row[f'measured_{s}_ns'] - 1)
+              for row in blind for s in stats]
+    n = len(signed)
+    need(abs(x['max'] - max(map(abs, signed))) < 1e-6, f'{key}: {x}, not the rows\' largest')
+    need(abs(x['bias'] - sum(signed) / n) < 1e-6, f'{key}: {x}: bias')
+for key in ('blind_tau', 'blind_resolved_pairs', 'blind_regret_pct'):
+    need(key in d and (d[key] is None or type(d[key]) in (int, float)), f'{key} is {d.get(key)!r}')
+need((d.get('blind_regret_pct') is None) == bool(why_not), 'a regret without a prediction')
+tasks = len({row['task'] for row in blind})
+for i, name in enumerate(d['policies']):  # prompts are spread evenly
+    mean = sum(row['measured_mean_ns'] for row in blind if row['policy'] == name)
+    need(why_not or n_prompts % tasks or
+         abs(mean * n_prompts / tasks / d['by_policy'][i]['measured_ns'] - 1) < 1e-6,
+         f'{name}: the tasks\' means are not those of what was measured')
 for key in ('kendall_tau', 'resolved_pairs', 'regret_pct', 'tokens_equal'):
     need(key in d and number(d[key], key), f'{key} is {d.get(key)!r}')
 need(d.get('tokens_equal') == 1, 'tokens_equal is not 1')
@@ -112,13 +136,16 @@ out 'repetition floor'
 out 'permuted_width'
 out 'not made: the toy engine has no threads'
 out ' tokens autoregressive   predicted '
+out 'replayed, each request'
+out 'from 16 requests of the calibration split'
 out 'verdict: '
 ok 'a number is none' [ "$(grep -c -w nan out.txt)" = 0 ]
 report out/validate.json 4 2
 ok 'no picture' grep -q '<svg' out/validate.svg
 ok 'the device is not one' grep -q '^numerics_id: "toy-1"' out/device.yaml
 n=$(policies)
-changed=12 # three policies, twice, on a prompt as it is and on a longer one
+# Three policies, twice, on a prompt as it is and on a longer one; four calibration requests a task.
+changed=$((12 + 16))
 ok 'the store does not hold every run' [ "$(rows out/validate.sqlite)" = $((8 * n + changed)) ]
 absent out/validate.sqlite.replay
 absent out/validate.json.part
@@ -151,7 +178,7 @@ err "this validation has repetitions '3', the file's has '2'"
 t 1 $v --resume --seed 2
 err "this validation has numerics_id 'toy-2', the file's has 'toy-1'"
 t 1 validate --engine toy --prompts 4 --repetitions 2 --resume --quick
-err 'that this validation does not have: name another --store'
+err "this validation has prompt summary-01 '"
 t 1 $v --resume --device out/device.yaml
 err "this validation has device 'out/device.yaml', the file's has 'profiled'"
 t 1 validate --engine toy --budget 1 --prompts 3 --repetitions 2 --resume
@@ -205,6 +232,9 @@ err 'none/toy.yaml.part: cannot create: '
 echo '{"id": "a", "task": "x", "prompt": "one two", "max_tokens": 1}' >one.jsonl
 t 0 $v --workload one.jsonl --store one.sqlite --format json
 report out.txt 1 2
+out '"blind_why_not": "the workload has no calibration split'
+t 0 $v --workload one.jsonl --store one.sqlite --resume
+out 'blind                        not made: the workload has no calibration split'
 
 t 2 $v --quick
 err '--quick'
