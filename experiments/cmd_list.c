@@ -73,11 +73,11 @@ static void put_mechanisms(struct output *o)
         {"host", "measured: event, action, dispatch and notify times of a device file"},
         {"bus sharing", "weighted max-min; needs bus.dram and the tables' bytes"},
         {"power", "active and idle power of a device file; null: energy unknown"},
-        {"operators", "sourced: products and rates that others measured; explain alone"},
-        {"load beside compute", "not modelled: a device file has whole-step tables only"},
-        {"synchronisation", "not modelled beyond dispatch and notify"},
-        {"storage", "not modelled"},
-        {"thermal", "not modelled"},
+        {"operators", "sourced: products and rates that others measured; an experiment's graphs"},
+        {"load beside compute", "share the bus, where bus.dram is known; devices of operators"},
+        {"synchronisation", "dispatch and notify; layouts mllm and mllm-pairs: sync of a device"},
+        {"storage", "sourced: its bandwidth by block, or an experiment's graphs.load"},
+        {"thermal", "one node, a governor with hysteresis; null: unknown; devices of operators"},
     };
     for (size_t i = 0; i < sizeof list / sizeof *list; i++)
         put_head(o, "mechanism", list[i].name, list[i].what, false, 0);

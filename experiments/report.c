@@ -78,6 +78,20 @@ static void put_lossy(const struct run_summary *s, int32_t n, FILE *f)
         fputc('\n', f);
 }
 
+/* How warm it got, where that is known. */
+static void put_heat(const struct run_summary *s, int32_t n, FILE *f)
+{
+    const char *gap = "heat: ";
+    for (int32_t i = 0; i < n; i++)
+        if (s[i].heat_known) {
+            fprintf(f, "%s%s up to %.1f C, slowed for %.1f %% of its time", gap, s[i].policy->label,
+                    (double)s[i].peak_mc / 1e3, 100 * s[i].slow_share);
+            gap = "; ";
+        }
+    if (*gap == ';')
+        fputc('\n', f);
+}
+
 /* Which policies have roles of their own. */
 static void put_own_roles(const struct run_report *r, FILE *f)
 {
@@ -127,6 +141,7 @@ static void put_notes(const struct run_report *r, const struct run_summary *s, F
         fprintf(f, "the text, and so acceptance, is another model's, as allowed: trace %s\n",
                 r->numerics);
     put_own_roles(r, f);
+    put_heat(s, n, f);
     if (r->faulty)
         fputs("with injected faults\n", f);
 }
@@ -325,6 +340,8 @@ static void put_run(struct json_writer *w, const struct run_report *r, const str
     snprintf(hash, sizeof hash, "%016" PRIx64, o->result.actions_hash);
     json_string(w, "actions_hash", hash);
     put_count(w, "energy_pj", pj);
+    put_count(w, "peak_mc", o->heat_known ? o->peak_mc : -1);
+    put_count(w, "slowed_ns", o->heat_known ? o->slow_ns : -1);
     put_count(w, "peak_resident_bytes", o->peak_resident_bytes);
     put_count(w, "jobs", o->n_jobs);
     put_count(w, "extrapolated_jobs", o->n_extrapolated);

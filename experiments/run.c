@@ -161,6 +161,10 @@ static int take_stats(struct run_outcome *o, const struct exec *inner, enum worl
             o->busy[o->n_busy++] = (struct run_busy){name, s.processor[i].busy_ns};
             o->energy = energy_add(o->energy, s.processor[i].energy);
         }
+        o->energy = energy_add(o->energy, s.bus_energy);
+        o->heat_known = s.heat_known;
+        o->peak_mc = s.peak_mc;
+        o->slow_ns = s.slow_ns;
         return ERR_OK;
     }
     int64_t steps = 0, drafts = 0;

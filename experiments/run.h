@@ -24,7 +24,9 @@ struct run_outcome {
     struct run_busy busy[SIM_MAX_PROCESSORS];
     int64_t n_jobs, n_extrapolated; /* -1 where the executor measures and does not model */
     int64_t peak_resident_bytes;    /* -1: not known */
-    struct energy energy;           /* of all processors */
+    struct energy energy;           /* of all processors, and of the bus where that is apart */
+    bool heat_known;                /* of a device whose heat is modelled, all powers known */
+    int64_t peak_mc, slow_ns;       /* its highest temperature; time that it was slowed for */
     int code;                       /* of a run that failed: it has no result */
     char why[768];
 };
@@ -114,6 +116,9 @@ struct run_summary {
         double share; /* of the runs' time */
     } busy[SIM_MAX_PROCESSORS];
     int64_t n_jobs, n_extrapolated; /* -1 as above */
+    bool heat_known;
+    int64_t peak_mc;
+    double slow_share;              /* of the runs' time, slowed by heat */
     int64_t n_unknown;              /* choices that the trace did not hold */
     int32_t n_degenerate;           /* of n_requests, those whose text repeats itself */
     int32_t n_differ; /* of n_requests, those whose text is not the first lossless policy's; -1 */

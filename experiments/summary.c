@@ -43,6 +43,9 @@ static void add_run(struct run_summary *s, struct sums *t, const struct run_outc
     t->end_ns += o->result.end_ns;
     s->n_jobs = o->n_jobs < 0 ? -1 : s->n_jobs + o->n_jobs;
     s->n_extrapolated = o->n_extrapolated < 0 ? -1 : s->n_extrapolated + o->n_extrapolated;
+    s->heat_known = o->heat_known && (!s->n_runs || s->heat_known);
+    s->peak_mc = o->peak_mc > s->peak_mc ? o->peak_mc : s->peak_mc;
+    s->slow_share += (double)o->slow_ns;
     s->n_busy = o->n_busy;
     for (int32_t i = 0; i < o->n_busy; i++) {
         s->busy[i].name = o->busy[i].name;
@@ -63,6 +66,7 @@ static void finish(struct run_summary *s, struct sums *t)
     s->e2e_ns_median = median(t->e2e, t->n_e2e);
     s->tokens_per_verify = t->verify ? (double)t->after_first / (double)t->verify : NAN;
     s->draft_efficiency = t->drafted ? (double)t->accepted / (double)t->drafted : NAN;
+    s->slow_share = t->end_ns ? s->slow_share / (double)t->end_ns : NAN;
     for (int32_t i = 0; i < s->n_busy; i++)
         s->busy[i].share = t->end_ns ? s->busy[i].share / (double)t->end_ns : NAN;
     s->energy_known = t->energy.known && s->n_output > 0;

@@ -76,7 +76,8 @@ static int64_t phase_mw(const struct device_processor *p, const struct ranged *o
 static int32_t place(struct phone *p, int32_t processor)
 {
     struct blocks_spec *s = p->out;
-    struct cost_processor info = {"storage", -1, -1};
+    int64_t load_mw = p->g->load_mw;
+    struct cost_processor info = {"storage", load_mw, load_mw < 0 ? -1 : 0};
     if (processor >= 0) {
         const struct device_processor *of = &p->d->processor[processor];
         info = (struct cost_processor){of->name, phase_mw(of, &of->decode_mw), of->idle_mw};

@@ -8,7 +8,7 @@
  * Roles. "load" is played by the storage, a processor of its own. "decode" is where a policy sends
  * steps of the dynamic graph; without a mapping it is the target's. The dynamic graph is that of
  * "decode", or of "target" where the policy has no such role, unless an NPU plays it. Energy is
- * that of the processors that play a role. The storage has no power of its own that is known.
+ * that of the processors that play a role, the storage while it loads.
  *
  * Costs of drafting, of COMMIT and of the host are another device's, which was measured (`host`):
  * no source has a phone's. A parametric drafter that the host does not know is a drafter as EAGLE
@@ -32,6 +32,7 @@ struct phone_graphs {
     const char *backend, *datatype; /* of the target's unit; NULL: its first that fits */
     int64_t load_bytes_per_s;       /* of loading; -1: the storage's at reads of read_bytes */
     int64_t read_bytes;
+    int64_t load_mw;                  /* of the storage while it loads; -1: not known */
     int64_t base_bytes;               /* resident beside graphs, weights and KV cache */
     int64_t wide_bytes, narrow_bytes; /* resident with a graph beside its weights, all blocks */
 };

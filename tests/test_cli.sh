@@ -246,6 +246,63 @@ err '--mix-numerics'
 t 0 run experiments/strict.yaml --set trace=../other.trace --mix-numerics
 out 'numerics ids differ, as allowed: trace another-build, device example-2core'
 
+# ---- phones: a device of operators, a model's description, graphs
+phone="experiments/phone.yaml --set trace=../traces/quickstart.trace --set policies.all.calibrate=0"
+phone="$phone --set policies.all.reuse=0 --set split=all --set limit=2"
+t 0 run $phone
+out 'Qwen2.5-1.5B-Instruct with the text of'
+out 'NPU-EAGLE ?'
+out '? its acceptance is a parameter, as a paper states it'
+out "the text, and so acceptance, is another model's, as allowed"
+out 'NPU-EAGLE (draft=npu)'
+out 'unknown'
+t 0 run $phone --format json
+out '"tokens_equal": 1,'
+out '"energy_pj_per_token": null'
+out '"peak_mc": null'
+t 1 run $phone --set device.memory.npu_space='0.5 GB'
+err 'of 500 MB of address space; resident: base 58 MB, graph 1 blocks 0 '
+t 1 run $phone --set mix_numerics=false
+err 'allow that with mix_numerics: true'
+t 1 run $phone --set graphs.load=null
+err "does not know the time of a load of block 0 at width 256: set what is null"
+t 1 run $phone --set graphs.layout=mllm --set graphs.attention=cpu
+err 'does not know the time of a crossing between CPU and NPU (polling of sync cpu-npu)'
+t 1 run $phone --set graphs.narrow=512
+err 'wider than graphs.wide, 256'
+t 1 run $phone --set graphs.host=null
+err 'does not know what drafter 0 costs: name a device file that does as graphs.host'
+t 1 run $q --set graphs.wide=8 --set graphs.narrow=4
+err 'graphs need a device of operators'
+hot='run experiments/phone.yaml --set trace=../traces/quickstart.trace --set split=all'
+hot="$hot --set policies.all.calibrate=0 --set policies.all.reuse=0 --set graphs.load_power=1W"
+for p in npu cpu; do
+    hot="$hot --set device.processors.$p.power.active=8W --set device.processors.$p.power.idle=50mW"
+done
+t 0 $hot
+out 'NPU vanilla'
+silent_err
+ok 'an energy that is known is unknown' sh -c "! grep -q unknown '$stdout'"
+heat='resistance=6C/W capacity=1J/C ambient=25C hot=42C cool=38C slow_permille=500'
+for v in $heat; do hot="$hot --set device.thermal.$v"; done
+t 0 $hot
+out 'heat: NPU vanilla up to 4'
+ok 'nothing was slowed' sh -c "! grep -q 'NPU vanilla up to [0-9.]* C, slowed for 0.0 %' '$stdout'"
+cat >toy-graphs.yaml <<END
+schema: tandem-experiment-1
+name: toy graphs
+workload: traces/workloads/reply.jsonl
+split: all
+limit: 2
+max_tokens: 40
+policies:
+  - {policy: autoregressive}
+  - {policy: switching, name: a, k: 2, drafter: suffix, overflow: passes}
+  - {policy: switching, name: b, scheme: no-switch, decode: dynamic, drafter: suffix}
+END
+t 0 run toy-graphs.yaml --on toy --format json
+out '"tokens_equal": 1,'
+
 # ---- faults: a named error, and a store that is whole
 t 1 run $q --faults 'drop=20' --store faults.sqlite
 err 'was dropped by the fault plan'
@@ -320,7 +377,7 @@ out 'suffix automaton'
 out '1..4096'
 t 0 list --format csv
 out 'drafter,lookup,ngram,3,1..8,'
-out 'mechanism,thermal,,,,not modelled'
+out 'mechanism,thermal,,,,"one node, a governor with hysteresis; null: unknown; devices of operators"'
 t 0 list --format json
 out '"what": "one token per step, no drafts: the baseline; lossless"'
 array

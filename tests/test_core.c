@@ -740,6 +740,27 @@ static void energy_by_hand_is_tight(void)
     CHECK_EQ(pj, 991 * 117 + 2000 * 2385);
 }
 
+/* Jobs of different powers: each draws its own, and what draws is what is asked for. */
+static void jobs_have_powers_of_their_own(void)
+{
+    struct power p;
+    int64_t pj;
+    power_init(&p, 1000, 10, 0);
+    power_begin_at(&p, 5000, 100);
+    CHECK_EQ(power_now_mw(&p), 5000);
+    power_end(&p, 150);
+    CHECK_EQ(power_now_mw(&p), 10);
+    power_begin(&p, 200);
+    CHECK(energy_pj(power_energy(&p, 203), &pj));
+    CHECK_EQ(pj, 150 * 10 + 50 * 5000 + 3 * 1000);
+    power_end(&p, 210);
+    power_begin_at(&p, POWER_UNKNOWN, 300);
+    CHECK(power_energy(&p, 300).known); /* nothing of it has passed */
+    CHECK(!power_energy(&p, 301).known);
+    power_end(&p, 302);
+    CHECK(!power_energy(&p, 400).known);
+}
+
 static void unknown_power_is_never_zero(void)
 {
     static const struct {
@@ -882,6 +903,7 @@ static const struct unit_test tests[] = {
      finishes_are_the_ideal_ones_within_a_nanosecond_each},
     {"queries_do_not_alter_the_run", queries_do_not_alter_the_run},
     {"energy_by_hand_is_tight", energy_by_hand_is_tight},
+    {"jobs_have_powers_of_their_own", jobs_have_powers_of_their_own},
     {"unknown_power_is_never_zero", unknown_power_is_never_zero},
     {"energy_is_exact_beyond_64_bits", energy_is_exact_beyond_64_bits},
     {"watchdog_names_who_waits_for_whom", watchdog_names_who_waits_for_whom},

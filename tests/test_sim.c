@@ -55,6 +55,9 @@ static void every_policy_says_what_the_target_says(void)
                                          "switching:k=2 calibrate=1 reuse=1 free=after",
                                          "switching:scheme=no-switch max_draft=9",
                                          "switching:scheme=async-last-chunk back=keep-resident",
+                                         "switching:k=2 overflow=passes max_draft=30",
+                                         "switching:scheme=no-switch decode=dynamic max_draft=9",
+                                         "switching:k=2 decode=dynamic tree=plain",
                                          NULL};
     static const char *const drafter[] = {"lookup",
                                           "lookup:branches=3 min_ngram=1",

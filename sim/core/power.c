@@ -41,7 +41,7 @@ struct energy energy_add(struct energy a, struct energy b)
 /* Of all spells of activity, the open one until now_ns. */
 static struct energy active_energy(const struct power *p, int64_t now_ns)
 {
-    if (!p->running)
+    if (!p->running || now_ns == p->since_ns)
         return p->active;
     if (p->now_mw == POWER_UNKNOWN)
         return (struct energy){0};

@@ -31,11 +31,12 @@
  * short for all switches leaves the rest of them to its end. Decoding starts when all blocks are
  * on the narrow graph.
  *
- * Decoding: on the graph in place, every step as wide as it is; with a drafter, its first tokens
- * up to that width are verified in one step. `tree` and `reuse` are as in the policy speculative.
- * With calibrate=1 the LM head runs on every row of the prompt and a CALIBRATE job takes each
- * pass's topk likely tokens to the drafter, beside the passes after it; the first draft waits for
- * all. */
+ * Decoding: on the graph in place, every step as wide as it is; or with decode=dynamic whole steps
+ * of the dynamic graph by the role "decode", as wide as their rows. With a drafter, its first
+ * tokens up to that width are verified in one step. `overflow`, `tree` and `reuse` are as in the
+ * policy speculative. With calibrate=1 the LM head runs on every row of the prompt and a CALIBRATE
+ * job takes each pass's topk likely tokens to the drafter, beside the passes after it; the first
+ * draft waits for all. */
 #include <assert.h>
 #include <string.h>
 
@@ -54,7 +55,9 @@ enum {
     TREE,
     CALIBRATE,
     TOPK,
-    REUSE
+    REUSE,
+    DECODE,
+    OVERFLOW
 };
 enum { NO_SWITCH, SYNC_SWITCH, ASYNC_LAST, PROGRESSIVE, BOTH_COPIED, BOTH_SHARED, NARROW_ONLY };
 enum { BACK_SYNC, BACK_IDLE, BACK_KEEP };
@@ -64,7 +67,9 @@ enum { WINDOW_CHUNK, WINDOW_NEXT };
 enum { UNHIDDEN_START, UNHIDDEN_WAIT };
 enum { STALL_BLOCK, STALL_WINDOW };
 enum { TREE_RECOMPUTE, TREE_PLAIN };
-enum { ROLE_TARGET, ROLE_LOAD, ROLE_DRAFT };
+enum { DECODE_GRAPH, DECODE_DYNAMIC };
+enum { OVERFLOW_CUT, OVERFLOW_PASSES };
+enum { ROLE_TARGET, ROLE_LOAD, ROLE_DRAFT, ROLE_DECODE };
 enum { WIDE, NARROW };
 enum { MAX_ROWS = 512, ALL_CELLS = INT32_MAX };
 
@@ -82,6 +87,8 @@ static const char *const begin_words[] = {"first", "late", NULL};
 static const char *const window_words[] = {"chunk", "next", NULL};
 static const char *const unhidden_words[] = {"start", "wait", NULL};
 static const char *const stall_words[] = {"block", "window", NULL};
+static const char *const decode_words[] = {"graph", "dynamic", NULL};
+static const char *const overflow_words[] = {"cut", "passes", NULL};
 static const char *const tree_words[] = {"recompute", "plain", NULL};
 
 static const struct param params[] = {
@@ -111,9 +118,13 @@ static const struct param params[] = {
     {"topk", "likely tokens of a position, with calibrate=1", 4, 1, 64, NULL, 0},
     {"reuse", "1: the drafter is shown the verified rows and the target's choices", 0, 0, 1, NULL,
      0},
+    {"decode", "steps run on the graph in place, or on the dynamic one by the role decode",
+     DECODE_GRAPH, 0, 0, decode_words, 0},
+    {"overflow", "what becomes of a chain longer than the graph", OVERFLOW_CUT, 0, 0,
+     overflow_words, 0},
     {.name = NULL}};
 
-static const char *const roles[] = {"target", "load", "draft", NULL};
+static const char *const roles[] = {"target", "load", "draft", "decode", NULL};
 
 /* A job in flight that runs on blocks, loads one or frees one. */
 struct flight {
@@ -140,8 +151,10 @@ struct switching {
     int32_t slot;          /* that holds the chunk's rows between blocks */
     int64_t head_id;
     /* decoding */
-    int64_t draft_id, verify_id;
-    int32_t n_fresh; /* emitted, not yet appended to the drafter */
+    int64_t draft_id, verify_id;         /* of a step's last pass */
+    int64_t first_pass;                  /* of its first */
+    int32_t n_choices, choice[MAX_ROWS]; /* of the passes that are done */
+    int32_t n_fresh;                     /* emitted, not yet appended to the drafter */
     int32_t fresh[MAX_ROWS];
     int32_t n_rows; /* of the step being verified */
     bool chain;
@@ -649,35 +662,64 @@ static uint8_t decode_side(const struct switching *p)
     return switches(p) ? NARROW : WIDE;
 }
 
+static bool dynamic(const struct switching *p)
+{
+    return p->param[DECODE] == DECODE_DYNAMIC;
+}
+
+/* Rows of one pass of a step, at most. */
+static int32_t pass_rows(const struct switching *p)
+{
+    return dynamic(p) ? p->serve.env->caps.max_rows : p->width[decode_side(p)];
+}
+
 static int32_t max_nodes(const struct switching *p)
 {
-    int32_t n = min32((int32_t)p->param[MAX_DRAFT], min32(MAX_ROWS, p->width[decode_side(p)]) - 1);
+    int32_t passes = 1, rows = pass_rows(p);
+    if (p->param[OVERFLOW] == OVERFLOW_PASSES)
+        passes = min32(p->serve.env->caps.max_jobs, SERVE_MAX_FLIGHT) / 2;
+    int32_t n = rows < MAX_ROWS / passes ? rows * passes : MAX_ROWS;
+    n = min32((int32_t)p->param[MAX_DRAFT], n - 1);
     n = min32(n, serve_room(&p->serve) - 1);
     return min32(n, serve_left(&p->serve) - 1);
 }
 
+/* In one pass, or a chain that is too long for it in several. */
 static void submit_step(struct switching *p, struct actions *out)
 {
-    uint8_t side = decode_side(p);
-    struct job job = {.kind = JOB_FORWARD, .role = ROLE_TARGET};
-    job.phase = p->n_rows > 1 ? PHASE_VERIFY : PHASE_DECODE;
-    job.forward = (struct job_forward){.graph = p->graph[side],
-                                       .b1 = p->blocks,
-                                       .width = p->width[side],
-                                       .pos = p->serve.pos,
-                                       .n = p->n_rows,
-                                       .token = p->token,
-                                       .parent = p->chain ? NULL : p->parent,
-                                       .slot_in = -1,
-                                       .slot_out = -1,
-                                       .want = WANT_ARGMAX};
-    p->verify_id = serve_submit(&p->serve, &job, out);
+    int32_t rows = pass_rows(p);
+    p->n_choices = 0;
+    p->first_pass = p->serve.next_id;
+    for (int32_t at = 0; at < p->n_rows; at += rows) {
+        int32_t n = min32(rows, p->n_rows - at);
+        struct job job = {.kind = JOB_FORWARD, .role = dynamic(p) ? ROLE_DECODE : ROLE_TARGET};
+        job.phase = p->n_rows > 1 ? PHASE_VERIFY : PHASE_DECODE;
+        job.forward = (struct job_forward){.graph = dynamic(p) ? 0 : p->graph[decode_side(p)],
+                                           .b1 = p->blocks,
+                                           .width = dynamic(p) ? n : rows,
+                                           .pos = p->serve.pos + at,
+                                           .n = n,
+                                           .token = p->token + at,
+                                           .parent = p->chain ? NULL : p->parent,
+                                           .slot_in = -1,
+                                           .slot_out = -1,
+                                           .want = WANT_ARGMAX};
+        p->verify_id = serve_submit(&p->serve, &job, out);
+    }
+}
+
+static bool is_chain(const struct draft_tree *tree)
+{
+    bool chain = true;
+    for (int32_t i = 0; tree && i < tree->n; i++)
+        chain = chain && tree->parent[i] == i - 1;
+    return chain;
 }
 
 /* The root and the first nodes of the proposal; a tree's first nodes are a tree. */
 static void verify(struct switching *p, const struct draft_tree *tree, struct actions *out)
 {
-    int32_t n = tree ? tree->n : 0;
+    int32_t n = !tree ? 0 : is_chain(tree) ? tree->n : min32(tree->n, pass_rows(p) - 1);
     p->n_shown = 0;
     p->n_rows = n + 1;
     p->token[0] = p->serve.root;
@@ -715,7 +757,7 @@ static void emit(struct switching *p, const int32_t *token, int32_t n, struct ac
     int32_t k = serve_emit(&p->serve, token, n, out);
     if (p->serve.closing)
         return;
-    if (p->serve.env->n_drafters && p->width[decode_side(p)] > 1) { /* else nothing is drafted */
+    if (p->serve.env->n_drafters && max_nodes(p) > 0) { /* else nothing is drafted any more */
         memcpy(p->fresh + p->n_fresh, token, (size_t)k * sizeof *token);
         p->n_fresh += k;
     }
@@ -725,10 +767,11 @@ static void emit(struct switching *p, const int32_t *token, int32_t n, struct ac
         advance(p, out);
 }
 
-static void commit(struct switching *p, const int32_t *row, int32_t n, struct actions *out)
+static void commit(struct switching *p, int32_t pos, const int32_t *row, int32_t n,
+                   struct actions *out)
 {
-    struct job job = {.kind = JOB_COMMIT, .role = ROLE_TARGET};
-    job.commit = (struct job_commit){.pos = p->serve.pos, .n = n, .row = row};
+    struct job job = {.kind = JOB_COMMIT, .role = dynamic(p) ? ROLE_DECODE : ROLE_TARGET};
+    job.commit = (struct job_commit){.pos = pos, .n = n, .row = row};
     serve_submit(&p->serve, &job, out);
 }
 
@@ -745,32 +788,46 @@ static void show(struct switching *p, const int32_t *choice)
     memcpy(p->shown_choice, choice, bytes);
 }
 
-static int verified(struct switching *p, const struct done *done, struct actions *out)
+/* A step's choices are all there. */
+static void verified(struct switching *p, struct actions *out)
 {
-    if (done->n_choice != p->n_rows)
-        return ERR_POLICY;
-    int32_t row[MAX_ROWS], fresh[MAX_ROWS];
+    int32_t row[MAX_ROWS], fresh[MAX_ROWS], pos = p->serve.pos;
     const int32_t *parent = p->chain ? NULL : p->parent;
-    int32_t kept = exec_accept(p->n_rows, p->token, parent, done->choice, row);
-    bool first = true;
-    show(p, done->choice);
+    int32_t kept = exec_accept(p->n_rows, p->token, parent, p->choice, row);
+    bool first = true, passes = p->verify_id > p->first_pass;
+    p->verify_id = 0;
+    show(p, p->choice);
     for (int32_t i = 0; i < kept; i++)
         first = first && row[i] == i;
     if (!first && p->param[TREE] == TREE_RECOMPUTE) {
-        commit(p, NULL, 0, out);
+        commit(p, pos, NULL, 0, out);
         for (int32_t i = 0; i < kept; i++)
             p->token[i] = p->token[row[i]];
         p->n_rows = kept;
         p->chain = true;
         submit_step(p, out);
-        return ERR_OK;
+        return;
     }
-    if (kept < p->n_rows)
-        commit(p, first ? NULL : row, kept, out);
+    if (kept < p->n_rows && passes)
+        commit(p, pos + kept, NULL, 0, out); /* a COMMIT's rows are one step's */
+    else if (kept < p->n_rows)
+        commit(p, pos, first ? NULL : row, kept, out);
     for (int32_t i = 0; i < kept; i++)
-        fresh[i] = done->choice[row[i]];
+        fresh[i] = p->choice[row[i]];
     p->serve.pos += kept;
     emit(p, fresh, kept, out);
+}
+
+static int passed(struct switching *p, const struct done *done, struct actions *out)
+{
+    bool last = done->id == p->verify_id;
+    int32_t left = p->n_rows - p->n_choices;
+    if (last ? done->n_choice != left : done->n_choice >= left)
+        return ERR_POLICY;
+    memcpy(p->choice + p->n_choices, done->choice, (size_t)done->n_choice * sizeof *p->choice);
+    p->n_choices += done->n_choice;
+    if (last)
+        verified(p, out);
     return ERR_OK;
 }
 
@@ -809,9 +866,8 @@ static int handle(struct switching *p, const struct done *done, struct actions *
     if (done->id == p->draft_id) {
         p->draft_id = 0;
         verify(p, &done->tree, out);
-    } else if (done->id == p->verify_id) {
-        p->verify_id = 0;
-        return verified(p, done, out);
+    } else if (p->verify_id && done->id >= p->first_pass && done->id <= p->verify_id) {
+        return passed(p, done, out);
     } else {
         advance(p, out);
     }
