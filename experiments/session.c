@@ -195,11 +195,19 @@ int session_open_flash(const char *path, const struct role_map *roles, int32_t m
 
 int session_open_toy(uint64_t seed, struct session *out, struct err *e)
 {
+    return session_open_graphs(seed, 1, NULL, 0, out, e);
+}
+
+int session_open_graphs(uint64_t seed, int32_t blocks, const int32_t *width, int32_t n_graphs,
+                        struct session *out, struct err *e)
+{
     struct toy_options o;
     toy_defaults(&o);
     o.seed = seed;
-    o.blocks = 1; /* whole steps, as a device's step table has them */
-    o.n_graphs = 0;
+    o.blocks = blocks;
+    o.n_graphs = n_graphs;
+    for (int32_t i = 0; i < n_graphs; i++)
+        o.graph_width[i] = width[i];
     o.max_ctx = 4096;
     o.max_rows = 512;
     *out = (struct session){.executor = "toy", .n_vocab = o.n_vocab, .n_eos = 1};

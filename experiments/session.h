@@ -55,6 +55,10 @@ int session_open_flash(const char *path, const struct role_map *roles, int32_t m
 
 /* The toy engine with its defaults. */
 int session_open_toy(uint64_t seed, struct session *out, struct err *e);
+
+/* The same with static graphs of these widths, made of so many blocks. */
+int session_open_graphs(uint64_t seed, int32_t blocks, const int32_t *width, int32_t n_graphs,
+                        struct session *out, struct err *e);
 void session_close(struct session *s);
 
 /* Fills what a run_setup says about the target: vocabulary, end tokens, model, roles, versions. */

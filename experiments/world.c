@@ -311,8 +311,10 @@ static int open_session(struct world *w, uint64_t seed, struct err *e)
         role_map_default(&roles);
     if (rc)
         return rc;
+    const int32_t width[2] = {x->graphs.wide, x->graphs.narrow};
     if (w->kind == WORLD_TOY)
-        rc = session_open_toy(seed, &w->session, e);
+        rc = session_open_graphs(seed, x->has_graphs ? x->graphs.blocks : 1, width,
+                                 x->has_graphs ? 2 : 0, &w->session, e);
     else
         rc = session_open_model(x->model.path ? x->model.path
                                               : session_default_model(model, sizeof model),

@@ -87,7 +87,7 @@ static int cost_dynamic(const struct blocks_spec *s, const struct job *job, stru
     out->bytes = between(d, d->bytes, f->width, f->pos);
     out->active_mw = d->active_mw;
     if (f->want != WANT_NONE) {
-        out->alone_ns += d->head_ns + (f->n - f->want_from) * d->head_row_ns;
+        out->alone_ns += between(d, d->head_ns, f->n - f->want_from, 0);
         out->bytes += d->head_bytes;
     }
     return ERR_OK;
@@ -192,8 +192,11 @@ static int blocks_job(const struct cost_model *m, const struct job *job,
 {
     bool stored = job->kind == JOB_LOAD || job->kind == JOB_FREE;
     int rc = cost_job(spec_of(m), job, state, work, out, e);
-    if (!rc && !stored && state->clock_permille > 0 && state->clock_permille < 1000)
+    if (!rc && !stored && state->clock_permille > 0 && state->clock_permille < 1000) {
         out->alone_ns = out->alone_ns * 1000 / state->clock_permille;
+        if (out->active_mw > 0)
+            out->active_mw = out->active_mw * state->clock_permille / 1000;
+    }
     return rc;
 }
 
@@ -380,14 +383,12 @@ static int check_dynamic(const struct blocks_spec *s, struct err *e)
     if (rc || !d->n_widths)
         return rc;
     rc = check(s, "dynamic.context", d->context, 1, INT32_MAX, e);
-    if (!rc)
-        rc = check(s, "dynamic.head_ns", d->head_ns, 0, MOST, e);
-    if (!rc)
-        rc = check(s, "dynamic.head_row_ns", d->head_row_ns, 0, MOST / 4096, e);
     for (int32_t i = 0; !rc && i < d->n_widths; i++) {
         rc = check(s, "a dynamic width", d->width[i], i ? d->width[i - 1] + 1 : 1, i ? 4096 : 1, e);
         for (int k = 0; !rc && k < 2; k++) {
             rc = check(s, "dynamic.ns", d->ns[i][k], 0, MOST, e);
+            if (!rc)
+                rc = check(s, "dynamic.head_ns", d->head_ns[i][k], 0, MOST, e);
             if (!rc)
                 rc = check(s, "dynamic.bytes", d->bytes[i][k], 0, MOST, e);
         }

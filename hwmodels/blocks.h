@@ -6,7 +6,7 @@
  * whole step by its width and context. HEAD: the head alone. LOAD: load_ns, or attach_ns where
  * another graph that shares the block's weights has it resident. FREE: free_ns. COMMIT: chain or
  * tree. DRAFT, CALIBRATE: fixed + probes, nodes and tokens per 1000, by drafter. COPY is not there.
- * All but LOAD and FREE take longer where the clock is slowed.
+ * All but LOAD and FREE take longer where the clock is slowed, and draw that much less.
  *
  * Bus: FORWARD and LOAD move their bytes evenly during their time alone, so that a load and a
  * computation slow each other where both together want more than the DRAM gives.
@@ -43,7 +43,8 @@ struct blocks_dynamic {
     int32_t context;                      /* >= 1 */
     int64_t ns[BLOCKS_MAX_WIDTHS][2];     /* [..][0]: with nothing cached */
     int64_t bytes[BLOCKS_MAX_WIDTHS][2];
-    int64_t head_ns, head_row_ns, head_bytes;
+    int64_t head_ns[BLOCKS_MAX_WIDTHS][2]; /* of so many rows, at either context */
+    int64_t head_bytes;
     int64_t active_mw;
 };
 

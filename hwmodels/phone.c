@@ -226,20 +226,13 @@ static int put_dynamic(struct phone *p, struct err *e)
                                      20, 24, 28, 32, 40, 48, 64, 128, 256, 512, 1024};
     const struct device_processor *of = &p->d->processor[p->decode];
     struct blocks_dynamic *to = &p->out->dynamic;
-    int64_t many_ns, many_bytes;
+    int rc = ERR_OK;
     if (of->kind == DEVICE_NPU)
         return ERR_OK;
     const struct roof_unit *u = p->decode == p->target ? p->unit : device_unit(of, NULL, NULL);
     if (!u)
         return err_set(e, ERR_SCHEMA, "processor '%s' of device '%s' has no operators", of->name,
                        p->d->name);
-    int rc = head_ns(p, u, 1, &to->head_ns, &to->head_bytes, e);
-    if (!rc)
-        rc = head_ns(p, u, 32, &many_ns, &many_bytes, e);
-    if (rc)
-        return rc;
-    to->head_row_ns = many_ns > to->head_ns ? (many_ns - to->head_ns) / 31 : 0;
-    to->head_ns = to->head_ns > to->head_row_ns ? to->head_ns - to->head_row_ns : 0;
     to->context = p->g->context > 0 ? p->g->context : 1;
     to->active_mw = phase_mw(of, &of->decode_mw);
     for (size_t i = 0; i < sizeof widths / sizeof *widths && !rc; i++) {
@@ -250,6 +243,9 @@ static int put_dynamic(struct phone *p, struct err *e)
         for (int k = 0; k < 2 && !rc; k++)
             rc = step_ns(p, u, 0, widths[i], k ? to->context : 0, 0, &to->ns[at][k],
                          &to->bytes[at][k], e);
+        if (!rc)
+            rc = head_ns(p, u, widths[i], &to->head_ns[at][0], &to->head_bytes, e);
+        to->head_ns[at][1] = to->head_ns[at][0];
         to->n_widths += !rc;
     }
     /* weights in the form that this processor takes, beside the graphs' */

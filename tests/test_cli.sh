@@ -272,7 +272,8 @@ t 1 run $phone --set graphs.narrow=512
 err 'wider than graphs.wide, 256'
 t 1 run $phone --set graphs.host=null
 err 'does not know what drafter 0 costs: name a device file that does as graphs.host'
-t 1 run $q --set graphs.wide=8 --set graphs.narrow=4
+(cat $q && echo 'graphs: {wide: 8, narrow: 4}') >experiments/graphs.yaml
+t 1 run experiments/graphs.yaml
 err 'graphs need a device of operators'
 hot='run experiments/phone.yaml --set trace=../traces/quickstart.trace --set split=all'
 hot="$hot --set policies.all.calibrate=0 --set policies.all.reuse=0 --set graphs.load_power=1W"
@@ -295,6 +296,7 @@ workload: traces/workloads/reply.jsonl
 split: all
 limit: 2
 max_tokens: 40
+graphs: {wide: 64, narrow: 16, blocks: 4}
 policies:
   - {policy: autoregressive}
   - {policy: switching, name: a, k: 2, drafter: suffix, overflow: passes}

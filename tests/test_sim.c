@@ -91,7 +91,8 @@ static void every_policy_says_what_the_target_says(void)
                 CHECK(
                     !memcmp(q->output, truth.request[r].text + request[r].n, 90 * sizeof(int32_t)));
                 CHECK(q->finished);
-                CHECK(p < 2 || q->n_verify < 89); /* drafts save steps in a language so small */
+                bool passes = strstr(policy[p], "passes"); /* each of which is a step */
+                CHECK(p < 2 || passes || q->n_verify < 89); /* the language is so small */
             }
             arena_fini(&arena);
         }

@@ -48,7 +48,11 @@ static struct blocks_spec equal_blocks(int32_t n, int64_t load_ns)
                             .trees = true,
                             .n_processors = 3,
                             .processor = {{"npu", 1, 1}, {"io", 1, 1}, {"cpu", 1, 1}},
-                            .role = {0, 1, 2}};
+                            .role = {0, 1, 2},
+                            .dynamic = {.n_widths = 2,
+                                        .width = {1, 64},
+                                        .context = 1024,
+                                        .ns = {{5 * MS, 5 * MS}, {9 * MS, 9 * MS}}}};
     for (int32_t g = 0; g < 4; g++) {
         s.graph[g].width = g % 2 ? NARROW_ROWS : WIDE_ROWS;
         s.graph[g].weights = g / 2;
@@ -699,7 +703,9 @@ static void every_parameter_changes_some_output(void)
                 {"lookup:branches=3 min_ngram=1", "tree=recompute", "tree=plain"},
                 {"aligned", "calibrate=0", "calibrate=1"},
                 {"aligned", "topk=1 calibrate=1", "topk=3 calibrate=1"},
-                {"aligned", "reuse=0", "reuse=1"}};
+                {"aligned", "reuse=0", "reuse=1"},
+                {"suffix", "decode=graph", "decode=dynamic"},
+                {"suffix", "overflow=cut max_draft=60", "overflow=passes max_draft=60"}};
     const struct param *params = policy_find("switching")->params;
     for (int32_t i = 0; i < param_count(params); i++) {
         bool walked = false;
