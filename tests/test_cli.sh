@@ -251,7 +251,7 @@ phone="experiments/phone.yaml --set trace=../traces/quickstart.trace --set polic
 phone="$phone --set policies.all.reuse=0 --set split=all --set limit=2"
 t 0 run $phone
 out 'Qwen2.5-1.5B-Instruct with the text of'
-out 'NPU-EAGLE ?'
+out 'NPU-EAGLE ! ?'
 out '? its acceptance is a parameter, as a paper states it'
 out "the text, and so acceptance, is another model's, as allowed"
 out 'NPU-EAGLE (draft=npu)'
