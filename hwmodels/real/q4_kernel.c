@@ -2,9 +2,9 @@
  * llama.cpp computes there, bit for bit, in fewer instructions.
  *
  * The library's kernels cost so much per row that a step of four rows takes as long as three and a
- * half of one row (hwmodels/devices/epyc-2core-smollm2.yaml): no draft can pay. Here a block of 8 columns x 32 rows of weights is unpacked
- * once for four rows of activations. Nibbles are kept unsigned, u = w + 8, so that one VPMADDUBSW
- * takes them as they are, and
+ * half of one row (hwmodels/devices/epyc-2core-smollm2.yaml): no draft can pay. Here a block of 8
+ * columns x 32 rows of weights is unpacked once for four rows of activations. Nibbles are kept
+ * unsigned, u = w + 8, so that one VPMADDUBSW takes them as they are, and
  *     sum w y = sum u y - 8 sum y
  * where the last sum belongs to the activations alone. Sums of four products' pairs fit 16 bits:
  * 4 * 2 * 15 * 127 = 15,240. The integers are the library's, and so are the floating-point
@@ -206,7 +206,7 @@ static bool cpu_fits(void)
 {
     __builtin_cpu_init();
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-           __builtin_cpu_supports("f16c") && !__builtin_cpu_supports("avx512vnni");
+           !__builtin_cpu_supports("avx512vnni"); /* all of these have F16C */
 }
 
 /* ---- whether to ----------------------------------------------------------------------------- */
