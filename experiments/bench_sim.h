@@ -1,8 +1,8 @@
 /* tandem bench sim: how fast one stream of requests is simulated, step by step.
  *
- * The example device and the committed trace of SmolLM2-135M (all its requests, closed loop): driver,
- * policy `speculative` with 7 drafted tokens, simulated executor, cost model of whole steps; no log.
- * Timed: driver_run alone, by the wall clock, so that reading files is left out. */
+ * The example device and the committed trace of SmolLM2-135M (all its requests, closed loop):
+ * driver, policy `speculative` with 7 drafted tokens, simulated executor, cost model of whole
+ * steps; no log. Timed: driver_run alone, by the wall clock, so that reading files is left out. */
 #ifndef TANDEM_EXPERIMENTS_BENCH_SIM_H
 #define TANDEM_EXPERIMENTS_BENCH_SIM_H
 
@@ -15,8 +15,8 @@
 enum { SIM_BENCH_ROWS = 6 };
 
 struct sim_bench_row {
-    const char *what;    /* where drafts come from */
-    const char *drafter; /* its specification */
+    const char *what;               /* where drafts come from */
+    const char *drafter;            /* its specification */
     struct bench_stat tokens_per_s; /* output tokens over the wall's seconds */
     double tokens_per_step, events_per_s;
     double drafter_share; /* of the time; NAN where no drafter is run */

@@ -13,7 +13,8 @@ static const struct option options[] = {
     {"--picture", "FILE.svg", NULL, "drawn besides, of table3 and switching; needs gnuplot", 0},
     {NULL, NULL, NULL, NULL, 0}};
 
-static const char *const examples[] = {"reproduce", "reproduce audit", "reproduce fig6 --format csv",
+static const char *const examples[] = {"reproduce", "reproduce audit",
+                                       "reproduce fig6 --format csv",
                                        "reproduce switching --picture out/map.svg", NULL};
 
 enum { MAX_ENTRIES = 32 };

@@ -1,6 +1,7 @@
 /* Choices that the paper leaves open, on the calibration split: tokens per verification of
  * `aligned` with one parameter changed, against the suffix automaton, geometric mean over tasks.
- * What is shown here chose the defaults; `tandem reproduce acceptance` judges them on held-out requests. */
+ * What is shown here chose the defaults; `tandem reproduce acceptance` judges them on held-out
+ * requests. */
 #include <math.h>
 #include <string.h>
 
@@ -18,7 +19,7 @@ struct choice {
 static const struct choice base = {"suffix", "", "", "suffix"};
 
 #define ALIGNED ",calibrate=1"
-#define REUSE ",calibrate=1,reuse=1"
+#define REUSE   ",calibrate=1,reuse=1"
 static const struct choice choice[] = {
     {"without reuse", "", ALIGNED, "aligned"},
     {"branches", "1", ALIGNED, "aligned:branches=1"},
@@ -134,8 +135,7 @@ static int collect(struct half *s, struct arena *arena, struct err *e)
     return s->out ? ERR_OK : err_set(e, ERR_NOMEM, "out of memory");
 }
 
-static int run_model(struct reproduce_context *c, const char *model, struct half *s,
-                     struct err *e)
+static int run_model(struct reproduce_context *c, const char *model, struct half *s, struct err *e)
 {
     int32_t first = c->brief ? WIDTHS - 1 : 0;
     int rc = collect(s, c->arena, e);
@@ -175,9 +175,10 @@ static int run(struct reproduce_context *c, struct err *e)
         rc = run_model(c, t->model, &s, e);
         trace_close(trace);
     }
-    reproduce_note(c, "Tokens per verification against suffix, calibration split, requests that do "
-                      "not degenerate, all drafters\nfilling the width, trees kept as they are. "
-                      "Rows of reuse only where the trace holds choices under rejected tokens.%s\n",
+    reproduce_note(c,
+                   "Tokens per verification against suffix, calibration split, requests that do "
+                   "not degenerate, all drafters\nfilling the width, trees kept as they are. "
+                   "Rows of reuse only where the trace holds choices under rejected tokens.%s\n",
                    c->brief ? "\nA part of all: the widest step alone." : "");
     return rc;
 }

@@ -126,10 +126,11 @@ struct val_run *val_run_at(const struct validation *v, int32_t prompt, int32_t p
 int validate_measure(const struct val_options *o, struct validation *v, struct err *e);
 void validate_close(struct validation *v);
 
-/* For its own files: a prompt's tokens, ERR_LIMIT when the context does not hold it; one real run, kept and stored, unless it is there; one calibration round of
- * the device as it is or with changed threads; a line of progress. */
-int val_prompt_read(struct validation *v, const struct workload_item *item,
-                    struct val_prompt *out, struct err *e);
+/* For its own files: a prompt's tokens, ERR_LIMIT when the context does not hold it; one real run,
+ * kept and stored, unless it is there; one calibration round of the device as it is or with changed
+ * threads; a line of progress. */
+int val_prompt_read(struct validation *v, const struct workload_item *item, struct val_prompt *out,
+                    struct err *e);
 int val_run_once(struct validation *v, int32_t prompt, int32_t policy, int32_t rep, struct err *e);
 int val_calibrate(struct validation *v, enum val_setting setting, struct err *e);
 void val_progress(const struct validation *v, const char *what);
@@ -152,7 +153,8 @@ struct val_blind_row {
 struct val_blind_report {
     const char *why_not; /* NULL: it was made */
     int32_t requests;
-    struct error_pct error, mean, p90; /* over tasks and policies; of both statistics, and of each */
+    struct error_pct error, mean,
+        p90; /* over tasks and policies; of both statistics, and of each */
     double tau, resolved_pairs, regret_pct;
     int32_t n_rows;
     struct val_blind_row *row;

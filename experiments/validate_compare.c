@@ -228,8 +228,8 @@ static void compare_texts(struct compare *c)
     c->r->margin_max = largest;
 }
 
-/* How fast the machine was beside a set of runs: the mean of the calibration rounds before and after
- * it. */
+/* How fast the machine was beside a set of runs: the mean of the calibration rounds before and
+ * after it. */
 static double level_at(const struct validation *v, int32_t set)
 {
     int32_t before = 0, after = v->n_rounds - 1;

@@ -22,8 +22,8 @@ static const char schema[] =
     "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;"
     "CREATE TABLE IF NOT EXISTS policy (policy INTEGER PRIMARY KEY, label TEXT NOT NULL UNIQUE,"
     " spec TEXT NOT NULL) STRICT;"
-    /* Of the device as it is (setting 0) after so many repetitions of a prompt, or of one with other threads (1)
-     * after that round of the device as it is. */
+    /* Of the device as it is (setting 0) after so many repetitions of a prompt, or of one with
+     * other threads (1) after that round of the device as it is. */
     "CREATE TABLE IF NOT EXISTS round (setting INTEGER NOT NULL, round INTEGER NOT NULL,"
     " after INTEGER NOT NULL, layout INTEGER NOT NULL, samples BLOB NOT NULL,"
     " PRIMARY KEY (setting, round)) STRICT;"

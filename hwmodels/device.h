@@ -85,13 +85,13 @@ struct device_processor {
     int32_t n_units; /* 0: whole steps, below */
     const struct roof_unit *unit;
     int32_t same_as; /* index of the processor whose costs this one shares; -1: it has its own */
-    struct device_table step;                  /* outputs of every row; without sampling */
-    struct device_table prefill;               /* output of the last row at most */
-    struct device_table prefill_all;           /* outputs of every row, wider than `step` */
-    int64_t sample_fixed_ns, sample_row_ns;    /* choosing a token, per job and per wanted row */
-    int64_t sample_top_ns;                     /* per row whose top-k is wanted; -1: sample_row_ns */
-    int64_t commit_chain_ns, commit_tree_ns;   /* rows 0 .. n-1 kept; another path kept; -1 */
-    int64_t copy_ns;                           /* -1 */
+    struct device_table step;                /* outputs of every row; without sampling */
+    struct device_table prefill;             /* output of the last row at most */
+    struct device_table prefill_all;         /* outputs of every row, wider than `step` */
+    int64_t sample_fixed_ns, sample_row_ns;  /* choosing a token, per job and per wanted row */
+    int64_t sample_top_ns;                   /* per row whose top-k is wanted; -1: sample_row_ns */
+    int64_t commit_chain_ns, commit_tree_ns; /* rows 0 .. n-1 kept; another path kept; -1 */
+    int64_t copy_ns;                         /* -1 */
     const char *sample_source, *commit_source; /* NULL: the processor's */
     int32_t n_drafts;
     struct device_draft *draft;

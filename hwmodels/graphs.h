@@ -37,9 +37,9 @@ int graphs_init(const struct model_desc *m, const struct model_type *weights, in
                 const int32_t *width, int32_t n_graphs, bool shared_weights, struct graphs *out,
                 struct err *e);
 
-/* Fills compute_ns and _bytes with a pass of each graph, laid out as `layout` says, at `context` cached tokens by the unit's
- * rooflines (attention by `attention` where that is not NULL), and the head's times with the line
- * through one row and the widest graph's rows. ERR_NOMEM. */
+/* Fills compute_ns and _bytes with a pass of each graph, laid out as `layout` says, at `context`
+ * cached tokens by the unit's rooflines (attention by `attention` where that is not NULL), and the
+ * head's times with the line through one row and the widest graph's rows. ERR_NOMEM. */
 int graphs_compute(const struct device *d, const struct roof_unit *u,
                    const struct roof_unit *attention, const struct model_desc *m, int32_t context,
                    struct arena *arena, struct graphs *g, struct err *e);

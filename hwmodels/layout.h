@@ -1,11 +1,12 @@
 /* Execution layouts: how a step's parts are spread over an NPU and a CPU.
  *
- * ONE runs a step's operators one after another. ALTERNATING is mllm's: for L layers L + 1 graphs on the NPU (the first layer's norm and q, k, v;
- * then what follows one layer's attention with what comes before the next one's; at last the rest
- * and the head) with L attention stages on the CPU between them, and an edge at each of the 2 L
- * crossings. PAIRS runs two chunks of that at once: each processor takes the stage that can start
- * first, of the two chunks' the first one's where both can; the second chunk's stage i is given
- * out once LAYOUT_LAG more of the first's are, or all of them. */
+ * ONE runs a step's operators one after another. ALTERNATING is mllm's: for L layers L + 1 graphs
+ * on the NPU (the first layer's norm and q, k, v; then what follows one layer's attention with what
+ * comes before the next one's; at last the rest and the head) with L attention stages on the CPU
+ * between them, and an edge at each of the 2 L crossings. PAIRS runs two chunks of that at once:
+ * each processor takes the stage that can start first, of the two chunks' the first one's where
+ * both can; the second chunk's stage i is given out once LAYOUT_LAG more of the first's are, or all
+ * of them. */
 #ifndef TANDEM_HWMODELS_LAYOUT_H
 #define TANDEM_HWMODELS_LAYOUT_H
 

@@ -47,7 +47,8 @@ static void a_cell_of_another_width_is_marked(void)
     arena_fini(&a);
 }
 
-/* A prompt whose every row has outputs is wider than a step, and costs its head and its choosing. */
+/* A prompt whose every row has outputs is wider than a step, and costs its head and its choosing.
+ */
 static void outputs_of_every_prompt_row_are_measured(void)
 {
     static const struct {

@@ -32,7 +32,14 @@ uint64_t hash_bytes(const void *data, size_t n, uint64_t seed);
  * first, then the previous result. */
 uint32_t hash_crc32(uint32_t crc, const void *data, size_t n);
 
-enum rng_component { RNG_TIMING = 1, RNG_WORKLOAD, RNG_BELIEF, RNG_FAULT, RNG_TEST, RNG_ACCEPTANCE };
+enum rng_component {
+    RNG_TIMING = 1,
+    RNG_WORKLOAD,
+    RNG_BELIEF,
+    RNG_FAULT,
+    RNG_TEST,
+    RNG_ACCEPTANCE
+};
 
 static inline uint64_t rng_u64(uint64_t seed, enum rng_component component, uint64_t request,
                                uint64_t index)

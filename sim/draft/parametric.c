@@ -10,8 +10,8 @@
  *   geometric  each token is right by itself, with probability `chance`: k drafted tokens yield
  *              (1 - a^(k+1)) / (1 - a) tokens on average, a the chance (Leviathan et al., arXiv
  *              2211.17192, Eq. 1)
- * After the first wrong token a proposal goes on, as a drafter that does not know would, with tokens
- * that are right at their place.
+ * After the first wrong token a proposal goes on, as a drafter that does not know would, with
+ * tokens that are right at their place.
  *
  * Work: a probe is a question to the truth. A node is a node written. */
 #include "sim/base/hash.h"

@@ -88,7 +88,8 @@ struct cost_ops {
     /* Bytes per second of the DRAM, all processors together; 0: not modelled. */
     int64_t (*bus_bytes_per_s)(const struct cost_model *m);
 
-    /* Optional: energy of a byte over the bus, in pJ. 0, or none: the processors' powers hold it. */
+    /* Optional: energy of a byte over the bus, in pJ. 0, or none: the processors' powers hold it.
+     */
     int64_t (*bus_pj_per_byte)(const struct cost_model *m);
 
     /* Optional: lets `ns` pass with `mw` drawn, and returns the speed in thousandths of full speed.
