@@ -146,6 +146,17 @@ static int open_session(struct validation *v, struct err *e)
     return session_open_model(v->o->model, &roles, v->o->max_ctx, &v->change.session, e);
 }
 
+double val_change_s(const struct validation *v, double run_s)
+{
+    const struct val_change *c = &v->change;
+    double unchanged = run_s * c->n_policies * c->repetitions, sum = 0;
+    sum += c->why_not[VAL_UNCHANGED] ? 0 : unchanged;
+    sum += c->why_not[VAL_CONTEXT] ? 0 : TIMES * unchanged;
+    /* The other threads' device has no longer contexts and fewer widths. */
+    sum += c->why_not[VAL_THREADS] ? 0 : unchanged + 1.5 * c->want_rounds * v->round_s;
+    return sum;
+}
+
 int val_change_measure(struct validation *v, struct err *e)
 {
     struct val_change *c = &v->change;

@@ -9,6 +9,9 @@
 /* Chooses prompt and policies, once v has its own; says in why_not what cannot be made. */
 int val_change_plan(struct validation *v, struct err *e);
 
+/* About how many seconds val_change_measure takes, if a run unchanged takes run_s. */
+double val_change_s(const struct validation *v, double run_s);
+
 /* Calibrates the changed and the unchanged device by turns, then runs what is not there yet. */
 int val_change_measure(struct validation *v, struct err *e);
 

@@ -41,9 +41,6 @@ struct val_run *val_run_at(const struct validation *v, int32_t prompt, int32_t p
     return &v->run[(prompt * v->n_policies + policy) * v->o->repetitions + repetition];
 }
 
-/* Of the budget, for the interventions. */
-#define CHANGE_SHARE 0.12
-
 static double seconds(const struct validation *v)
 {
     struct timespec t;
@@ -163,10 +160,12 @@ int val_calibrate(struct validation *v, enum val_setting setting, struct err *e)
     struct samples *samples = changed ? &c->samples : &v->samples;
     int32_t first = samples->n, round = changed ? c->n_rounds : v->n_rounds;
     val_progress(v, changed ? "calibrating other threads" : "calibrating");
+    double from_s = seconds(v);
     int rc = profile_round(changed ? &c->session : &v->session, changed ? &c->plan : &v->plan,
                            round, samples, e);
     if (rc)
         return rc;
+    v->round_s = changed ? v->round_s : seconds(v) - from_s;
     if (changed)
         c->beside[c->n_rounds++] = v->n_rounds - 1;
     else
@@ -298,18 +297,24 @@ static double set_s(const struct validation *v, int32_t prompt)
     return sum;
 }
 
-/* Seconds of what is still to be run of the prompts that are run, and of one more that takes as
- * long as the longest of them. Calibration rounds and what runs leave out are a tenth. */
+/* Seconds of what is still to be run of the prompts that are run and of one more, which takes as
+ * long as the longest of them: their repetitions, the calibration rounds between, the interventions
+ * and the logs that are played back. What runs leave out is a twentieth. */
 static double left_s(const struct validation *v)
 {
-    double sum = 0, longest = 0;
+    double runs = 0, first = 0, longest = 0;
+    int32_t sets = (v->n_done + 1) * v->o->repetitions;
     for (int32_t p = 0; p < v->n_done; p++) {
         double s = set_s(v, p);
         longest = s > longest ? s : longest;
+        first += s;
         for (int32_t r = 1; r < v->o->repetitions; r++)
-            sum += val_run_at(v, p, v->n_policies - 1, r)->done ? 0 : s;
+            runs += val_run_at(v, p, v->n_policies - 1, r)->done ? 0 : s;
     }
-    return 1.1 * (sum + v->o->repetitions * longest);
+    double mean = v->n_done ? first / v->n_done : 0;
+    int32_t rounds = v->o->quick ? 0 : (sets - v->n_sets) / (ROUND_EVERY * v->o->repetitions);
+    return 1.05 * (runs + v->o->repetitions * longest + mean) + rounds * v->round_s +
+           val_change_s(v, mean / v->n_policies);
 }
 
 /* The first repetition of as many prompts, in their order, as the budget holds with all their
@@ -319,9 +324,8 @@ static int run_all(struct validation *v, struct err *e)
 {
     int rc = val_blind_measure(v, e);
     int32_t least = v->o->quick ? 2 : v->workload.n_tasks;
-    double budget_s = v->o->budget_s * (1 - CHANGE_SHARE);
     while (v->n_done < v->n_prompts && !rc) {
-        if (v->n_done >= least && seconds(v) + left_s(v) > budget_s)
+        if (v->n_done >= least && seconds(v) + left_s(v) > v->o->budget_s)
             break;
         rc = run_set(v, v->n_done, 0, e);
         v->n_done += !rc;
