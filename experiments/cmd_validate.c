@@ -9,7 +9,7 @@
 #include "experiments/validate_published.h"
 #include "sim/base/io.h"
 
-enum { QUICK_ROUNDS = 4 };
+enum { QUICK_ROUNDS = 4, MAX_ROUNDS = 250 };
 
 static const struct option options[] = {
     {"--engine", "llama|toy", "llama", "what runs for real", 0},
@@ -55,7 +55,7 @@ static int numbers(const struct args *a, struct val_options *o, struct err *e)
     if (!rc)
         rc = arg_int(a, "--prompts", 1, VAL_MAX_PROMPTS, &prompts, e);
     if (!rc)
-        rc = arg_int(a, "--rounds", 1, 4000, &rounds, e);
+        rc = arg_int(a, "--rounds", 1, MAX_ROUNDS, &rounds, e);
     if (!rc)
         rc = arg_int(a, "--ctx", 512, 1 << 20, &ctx, e);
     if (!rc)

@@ -294,14 +294,16 @@ static int steps(struct bench *b, int32_t context)
 static int walk(struct bench *b)
 {
     const struct measure_plan *p = b->plan;
-    int32_t base = 0;
+    int32_t base = 0, only = p->by_context ? b->round % p->n_contexts : -1;
     int rc = prompts(b);
-    for (int32_t c = 0; c < p->n_contexts && !rc; c++) {
+    for (int32_t c = 0; c < (p->by_context ? only + 1 : p->n_contexts) && !rc; c++) {
         int32_t context = p->context[c];
         while (base + p->chunk <= context && !rc) {
             rc = forward(b, base, p->chunk, p->chunk, SAMPLE_PREFILL);
             base += p->chunk;
         }
+        if (p->by_context && c != only)
+            continue;
         if (!rc && base < p->prefill_to)
             rc = tails(b, base);
         if (!rc && context > base)

@@ -54,6 +54,7 @@ struct measure_plan {
     int32_t chunk;       /* rows of a whole one */
     int32_t pad;         /* the context bucket's size: LLAMA_PAD */
     int32_t steady;      /* steps after the first at each width */
+    bool by_context;     /* a round visits one context, by turns, instead of all */
     uint64_t seed;
 };
 

@@ -44,7 +44,7 @@ struct val_options {
     struct role_map roles;
     double budget_s;
     int32_t repetitions, max_prompts;
-    int32_t rounds; /* of calibration, at least */
+    int32_t rounds; /* over all contexts, of calibration, at least */
     int32_t max_ctx;
     bool quick; /* the shortest held-out prompts, few tokens each */
     bool resume;
@@ -99,7 +99,8 @@ struct validation {
     struct session session;
     struct arena arena;
     struct workload workload;
-    int32_t n_policies, n_prompts, n_rounds, n_frozen_rounds;
+    int32_t n_policies, n_prompts;
+    int32_t n_rounds, n_frozen_rounds; /* each of one context, by turns */
     struct val_policy policy[VAL_MAX_POLICIES];
     struct val_prompt prompt[VAL_PLACES]; /* in the order in which they run */
     int32_t n_done; /* prompts that are run; when measuring is over, all of their runs are there */
@@ -107,7 +108,7 @@ struct validation {
     int32_t n_blind, blind_policy; /* requests of the calibration split, and who runs them */
     struct val_run *run;           /* [VAL_PLACES][n_policies][repetitions] */
     struct val_round round[4096];
-    double round_s; /* the last one's */
+    double round_s; /* mean of one */
     struct measure_plan plan;
     struct samples samples;
     struct val_change change;

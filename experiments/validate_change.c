@@ -81,6 +81,7 @@ static void plan_rounds(struct validation *v)
     struct val_change *c = &v->change;
     const struct val_prompt *p = prompt_of(v, VAL_UNCHANGED);
     c->plan = v->plan;
+    c->plan.by_context = false;
     c->plan.prefill_to = p->n;
     c->plan.n_all = 0; /* none of these policies calibrates */
     c->plan.n_widths = c->n_policies == 3 ? 5 : 4;
@@ -90,6 +91,7 @@ static void plan_rounds(struct validation *v)
         c->plan.n_contexts--;
     c->want_rounds = v->o->quick ? 1 : 4;
     c->want_rounds = c->want_rounds < v->o->rounds ? c->want_rounds : v->o->rounds;
+    c->want_rounds = c->want_rounds < c->repetitions ? c->want_rounds : c->repetitions;
 }
 
 int val_change_plan(struct validation *v, struct err *e)
@@ -152,31 +154,37 @@ double val_change_s(const struct validation *v, double run_s)
     double unchanged = run_s * c->n_policies * c->repetitions, sum = 0;
     sum += c->why_not[VAL_UNCHANGED] ? 0 : unchanged;
     sum += c->why_not[VAL_CONTEXT] ? 0 : TIMES * unchanged;
-    /* The other threads' device has no longer contexts and fewer widths. */
-    sum += c->why_not[VAL_THREADS] ? 0 : unchanged + 1.5 * c->want_rounds * v->round_s;
+    sum += c->why_not[VAL_THREADS] ? 0 : unchanged + 2 * c->want_rounds * v->round_s;
     return sum;
 }
 
-int val_change_measure(struct validation *v, struct err *e)
+static int run_changed(struct validation *v, int32_t rep, struct err *e)
 {
     struct val_change *c = &v->change;
     char what[80];
-    int rc = c->why_not[VAL_THREADS] ? ERR_OK : open_session(v, e);
-    while (!rc && !c->why_not[VAL_THREADS] && c->n_rounds < c->want_rounds) {
+    int rc = ERR_OK;
+    for (int32_t k = 0; k < c->n_policies; k++)
+        for (int32_t s = 0; s < VAL_SETTINGS && !rc; s++) {
+            if (c->why_not[s])
+                continue;
+            snprintf(what, sizeof what, "%.60s %d", prompt_of(v, s)->id, rep + 1);
+            val_progress(v, what);
+            rc = val_run_once(v, VAL_MAX_PROMPTS + s, c->policy[k], rep, e);
+        }
+    return rc;
+}
+
+int val_change_measure(struct validation *v, int32_t rep, struct err *e)
+{
+    struct val_change *c = &v->change;
+    bool threads = !c->why_not[VAL_THREADS];
+    int rc = threads && !c->session.engine ? open_session(v, e) : ERR_OK;
+    if (!rc && threads && c->n_rounds < c->want_rounds && c->n_rounds <= rep) {
         rc = val_calibrate(v, VAL_UNCHANGED, e);
         if (!rc)
             rc = val_calibrate(v, VAL_THREADS, e);
     }
-    for (int32_t rep = 0; rep < c->repetitions && !c->why_not[VAL_UNCHANGED]; rep++)
-        for (int32_t k = 0; k < c->n_policies; k++)
-            for (int32_t s = 0; s < VAL_SETTINGS && !rc; s++) {
-                if (c->why_not[s])
-                    continue;
-                snprintf(what, sizeof what, "%.60s %d", prompt_of(v, s)->id, rep + 1);
-                val_progress(v, what);
-                rc = val_run_once(v, VAL_MAX_PROMPTS + s, c->policy[k], rep, e);
-            }
-    return rc;
+    return !rc && rep < c->repetitions && !c->why_not[VAL_UNCHANGED] ? run_changed(v, rep, e) : rc;
 }
 
 /* ---- comparing ------------------------------------------------------------------------------ */

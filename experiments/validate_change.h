@@ -9,11 +9,12 @@
 /* Chooses prompt and policies, once v has its own; says in why_not what cannot be made. */
 int val_change_plan(struct validation *v, struct err *e);
 
-/* About how many seconds val_change_measure takes, if a run unchanged takes run_s. */
+/* About how many seconds the interventions take, if a run unchanged takes run_s. */
 double val_change_s(const struct validation *v, double run_s);
 
-/* Calibrates the changed and the unchanged device by turns, then runs what is not there yet. */
-int val_change_measure(struct validation *v, struct err *e);
+/* Calibrates the unchanged and the changed device, then runs repetition `rep` of what is not there
+ * yet. To be called for every repetition of the validation, in their order. */
+int val_change_measure(struct validation *v, int32_t rep, struct err *e);
 
 /* `beside` is the unchanged device, `opt` its estimator but for the number of samples. */
 int val_change_compare(struct validation *v, const struct device *beside,

@@ -28,8 +28,9 @@ static const struct {
 
 enum {
     MAX_WIDTH = 16,
-    FROZEN_ROUNDS = 3,
-    ROUND_EVERY = 2,
+    FROZEN_ROUNDS = 3, /* over all contexts */
+    QUICK_FROZEN_ROUNDS = 2,
+    QUICK_EVERY = 2, /* sets of runs to a round of one context; otherwise each set has one */
     QUICK_TOKENS = 20,
     QUICK_PROMPTS = 4,
     BUCKET = 256
@@ -165,11 +166,12 @@ int val_calibrate(struct validation *v, enum val_setting setting, struct err *e)
                            round, samples, e);
     if (rc)
         return rc;
-    v->round_s = changed ? v->round_s : seconds(v) - from_s;
-    if (changed)
+    if (changed) {
         c->beside[c->n_rounds++] = v->n_rounds - 1;
-    else
+    } else {
         v->round[v->n_rounds++].after = v->n_sets;
+        v->round_s += (seconds(v) - from_s - v->round_s) / v->n_rounds;
+    }
     return val_db_put_round(v, setting, round, first, e);
 }
 
@@ -184,7 +186,9 @@ static int freeze(struct validation *v, struct err *e)
                         "was measured with numerics '%s', the engine has '%s': profile it again",
                         v->frozen.numerics_id, v->session.numerics);
     } else {
-        v->n_frozen_rounds = v->o->rounds < FROZEN_ROUNDS ? v->o->rounds : FROZEN_ROUNDS;
+        int32_t most = v->o->quick ? QUICK_FROZEN_ROUNDS : FROZEN_ROUNDS;
+        most = v->o->rounds < most ? v->o->rounds : most;
+        v->n_frozen_rounds = most * v->plan.n_contexts;
         while (v->n_rounds < v->n_frozen_rounds && !rc)
             rc = val_calibrate(v, VAL_UNCHANGED, e);
         if (!rc)
@@ -266,6 +270,12 @@ int val_run_once(struct validation *v, int32_t prompt, int32_t policy, int32_t r
     return rc;
 }
 
+/* How many rounds stand between that many sets. */
+static int32_t rounds_beside(const struct validation *v, int32_t sets)
+{
+    return sets / (v->o->quick ? QUICK_EVERY : 1);
+}
+
 /* One repetition of a prompt by every policy; policies rotate, so that none is always first. */
 static int run_set(struct validation *v, int32_t prompt, int32_t rep, struct err *e)
 {
@@ -278,12 +288,9 @@ static int run_set(struct validation *v, int32_t prompt, int32_t rep, struct err
         val_progress(v, what);
         rc = val_run_once(v, prompt, policy, rep, e);
     }
-    if (rc || v->o->quick)
-        return rc;
-    int32_t every = ROUND_EVERY * v->o->repetitions;
-    v->n_sets++;
-    bool due = v->n_rounds < v->n_frozen_rounds + v->n_sets / every;
-    return due ? val_calibrate(v, VAL_UNCHANGED, e) : ERR_OK;
+    v->n_sets += !rc;
+    bool due = v->n_rounds < v->n_frozen_rounds + rounds_beside(v, v->n_sets);
+    return !rc && due ? val_calibrate(v, VAL_UNCHANGED, e) : rc;
 }
 
 /* Seconds of a prompt's first repetition, as far as it is there. */
@@ -312,14 +319,15 @@ static double left_s(const struct validation *v)
             runs += val_run_at(v, p, v->n_policies - 1, r)->done ? 0 : s;
     }
     double mean = v->n_done ? first / v->n_done : 0;
-    int32_t rounds = v->o->quick ? 0 : (sets - v->n_sets) / (ROUND_EVERY * v->o->repetitions);
+    int32_t rounds = rounds_beside(v, sets - v->n_sets);
     return 1.05 * (runs + v->o->repetitions * longest + mean) + rounds * v->round_s +
            val_change_s(v, mean / v->n_policies);
 }
 
 /* The first repetition of as many prompts, in their order, as the budget holds with all their
- * repetitions; then the others, one after another over all prompts: a slow spell of the machine
- * meets one repetition of every prompt and not all of one. */
+ * repetitions; then the others, one after another over all prompts, each with one of the
+ * interventions: a slow spell of the machine meets one repetition of everything and not all of
+ * one. */
 static int run_all(struct validation *v, struct err *e)
 {
     int rc = val_blind_measure(v, e);
@@ -330,12 +338,13 @@ static int run_all(struct validation *v, struct err *e)
         rc = run_set(v, v->n_done, 0, e);
         v->n_done += !rc;
     }
-    for (int32_t rep = 1; rep < v->o->repetitions; rep++)
+    for (int32_t rep = 0; rep < v->o->repetitions && !rc; rep++) {
         for (int32_t p = 0; p < v->n_done && !rc; p++)
-            rc = run_set(v, p, rep, e);
-    if (!rc)
-        rc = val_change_measure(v, e);
-    while (!rc && v->n_rounds < v->o->rounds)
+            rc = rep ? run_set(v, p, rep, e) : ERR_OK;
+        if (!rc)
+            rc = val_change_measure(v, rep, e);
+    }
+    while (!rc && v->n_rounds < v->o->rounds * v->plan.n_contexts)
         rc = val_calibrate(v, VAL_UNCHANGED, e);
     if (v->o->progress)
         fprintf(stderr, "\r%78s\r", "");
@@ -368,6 +377,7 @@ int validate_measure(const struct val_options *o, struct validation *v, struct e
     int32_t ctx = (longest + BUCKET - 1) / BUCKET * BUCKET;
     profile_plan(MAX_WIDTH, ctx < o->max_ctx ? ctx : o->max_ctx, o->seed, &v->plan);
     v->plan.prefill_to = prompt;
+    v->plan.by_context = true;
     v->run = arena_alloc(&v->arena,
                          (size_t)VAL_PLACES * (size_t)v->n_policies * (size_t)o->repetitions,
                          sizeof *v->run);

@@ -98,7 +98,7 @@ static void print_table(const struct validation *v, const struct val_report *r, 
     fprintf(f, "engine %s, model %s, %s\n", v->session.version, v->session.model,
             v->session.numerics);
     fprintf(f, "%d prompts (%d degenerate), %d policies, %d repetitions, %d calibration rounds\n",
-            r->prompts, r->degenerate, r->policies, r->repetitions, v->n_rounds);
+            r->prompts, r->degenerate, r->policies, r->repetitions, v->n_rounds / v->plan.n_contexts);
     print_policies(v, r, f);
     fprintf(
         f, "\nerror of the prediction, percent    end to end               TTFT            TPOT\n");
@@ -271,7 +271,7 @@ static int print_json(const struct validation *v, const struct val_report *r, FI
         json_string(&w, NULL, v->policy[i].label);
     json_close(&w);
     json_int(&w, "repetitions", r->repetitions);
-    json_int(&w, "calibration_rounds", v->n_rounds);
+    json_int(&w, "calibration_rounds", v->n_rounds / v->plan.n_contexts);
     put_errors(&w, r);
     json_double(&w, "kendall_tau", r->tau);
     json_double(&w, "resolved_pairs", r->resolved_pairs);
