@@ -20,7 +20,7 @@ static const struct option options[] = {
     {"--workload", "FILE.jsonl", NULL, "held out as a whole; default: the shipped corpus's half",
      1},
     {"--budget", "SECONDS", "1200", "time for measuring; prompts are dropped when it is short", 0},
-    {"--quick", NULL, NULL, "a budget of 120 seconds: a few short prompts, 20 tokens each", 0},
+    {"--quick", NULL, NULL, "a budget of 120 seconds: a few short prompts, 12 tokens each", 0},
     {"--repetitions", "N", "5", "of every prompt by every policy", 0},
     {"--prompts", "N", "512", "at most so many", 0},
     {"--rounds", "N", "5", "of calibration, at least; 4 with --quick", 0},

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { TIMES = 4, NEAR_TOKENS = 256, MARGIN = 16, QUICK_REPETITIONS = 3 };
+enum { TIMES = 4, NEAR_TOKENS = 256, MARGIN = 16, QUICK_REPETITIONS = 2 };
 
 static struct val_prompt *prompt_of(struct validation *v, int32_t setting)
 {

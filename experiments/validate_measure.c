@@ -17,7 +17,6 @@ static const struct {
 } shipped[] = {
     {"autoregressive", "autoregressive"},
     {"lookup-3", "speculative:max_draft=3+lookup"},
-    {"lookup-3-of-4", "speculative:max_draft=3,width=4+lookup"},
     {"suffix-5", "speculative:max_draft=5+suffix"},
     {"suffix-11-of-12", "speculative:max_draft=11,width=12+suffix"},
     {"suffix-auto", "speculative:max_draft=15,width=auto+suffix"},
@@ -30,8 +29,8 @@ enum {
     MAX_WIDTH = 16,
     FROZEN_ROUNDS = 3, /* over all contexts */
     QUICK_FROZEN_ROUNDS = 2,
-    QUICK_EVERY = 2, /* sets of runs to a round of one context; otherwise each set has one */
-    QUICK_TOKENS = 20,
+    QUICK_EVERY = 3, /* sets of runs to a round of one context; otherwise each set has one */
+    QUICK_TOKENS = 12,
     QUICK_PROMPTS = 4,
     BUCKET = 256
 };
@@ -98,18 +97,23 @@ int val_prompt_read(struct validation *v, const struct workload_item *item,
     return ERR_OK;
 }
 
-/* A quick validation runs a few prompts with few output tokens: by turns the shortest one left, and
- * the one left whose output comes nearest to lying on both sides of a context bucket's end, because
- * prompts of one bucket cannot tell whether the context's part in the step time is right. */
+/* How badly a prompt suits place i of a quick validation's few: by turns the shortest one, and the
+ * one whose output lies most evenly on both sides of a context bucket's end, because prompts of one
+ * bucket cannot tell whether the context's part in the step time is right. Longer prompts want
+ * micro-benchmarks that there is no time for. */
+static int32_t unfit(const struct val_prompt *p, int32_t i)
+{
+    int32_t want = i % 2 ? BUCKET - QUICK_TOKENS / 2 : 0;
+    return p->n < BUCKET ? abs(p->n - want) : p->n;
+}
+
 static void quick_order(struct validation *v)
 {
     for (int32_t i = 0; i < v->n_prompts; i++) {
         int32_t best = i;
-        for (int32_t k = i + 1; k < v->n_prompts; k++) {
-            int32_t want = i % 2 ? BUCKET - QUICK_TOKENS / 2 : 0;
-            if (abs(v->prompt[k].n - want) < abs(v->prompt[best].n - want))
+        for (int32_t k = i + 1; k < v->n_prompts; k++)
+            if (unfit(&v->prompt[k], i) < unfit(&v->prompt[best], i))
                 best = k;
-        }
         struct val_prompt p = v->prompt[i];
         v->prompt[i] = v->prompt[best];
         v->prompt[best] = p;
