@@ -155,8 +155,6 @@ has 'Left out, before any model was fitted:'
 has 'Verdict: '
 t 0 validate --published --format json
 cp out first
-t 0 validate --published --format json
-ok 'other bytes the second time' cmp -s first out
 sed 's/time: 0.9 ms/time: 0.8 ms/' experiments/published/points.yaml >points
 cp points experiments/published/points.yaml
 t 0 validate --published --format json
