@@ -132,7 +132,7 @@ static uint64_t level_at(struct fluid *f, int64_t now_ns)
     int64_t next_ns = fluid_next_ns(f);
     assert(now_ns <= next_ns && "a finish was missed");
     double given = f->level * UNITS_PER_NS * (double)(now_ns - f->since_ns);
-    uint64_t level = f->served_level + (uint64_t)given;
+    uint64_t level = f->served_level + (uint64_t)(int64_t)given;
     if (now_ns == next_ns && f->next_slowed && (int64_t)(f->next_level - level) > 0)
         level = f->next_level;
     return level;
@@ -179,17 +179,17 @@ uint64_t fluid_start(struct fluid *f, int64_t now_ns, int64_t bytes, int64_t alo
     for (; i > 0 && f->order[i - 1]->ratio > ratio; i--)
         f->order[i] = f->order[i - 1];
     f->order[i] = w;
-    *w = (struct flow){
-        .cap = cap,
-        .ratio = ratio,
-        .weight = weight,
-        .end_ns = now_ns + alone_ns,
-        .units = bytes * UNITS_PER_BYTE / weight,
-        .bytes = bytes,
-        .alone_ns = alone_ns,
-        .id = ++f->last_id,
-        .tag = tag,
-    };
+    /* Field by field: to clear it whole first would be a quarter of the time of this function. */
+    w->cap = cap;
+    w->ratio = ratio;
+    w->weight = weight;
+    w->end_ns = now_ns + alone_ns;
+    w->early_ns = 0;
+    w->units = bytes * UNITS_PER_BYTE / weight;
+    w->bytes = bytes;
+    w->alone_ns = alone_ns;
+    w->id = ++f->last_id;
+    w->tag = tag;
     w->end_level = f->served_level + (uint64_t)w->units;
     f->at_cap += i < f->at_cap;
     f->count++;
