@@ -32,6 +32,14 @@ static void arena_zeroes_aligns_and_grows(void)
     CHECK(a.used_bytes >= 3 + 100003 * sizeof *big + 4);
     arena_reset(&a);
     CHECK_EQ(a.used_bytes, 0);
+    /* What comes after room of any content, in one block, is zeroed all the same; a large piece
+     * between two small ones leaves the block in use. */
+    memset(arena_room(&a, 30000, 1), 0xff, 30000);
+    arena_reset(&a);
+    small = arena_alloc(&a, 30000, 1);
+    CHECK(arena_room(&a, 100000, 1) != NULL);
+    CHECK(arena_alloc(&a, 20000, 1) == small + 30000);
+    CHECK_EQ(small[0] | small[15000] | small[29999], 0);
     arena_fini(&a);
 }
 

@@ -22,6 +22,10 @@ void arena_fini(struct arena *a);
  * overflows. Valid until arena_reset or arena_fini. */
 void *arena_alloc(struct arena *a, size_t count, size_t size);
 
+/* The same of any content, for what is written before it is read: pages that nobody touches cost
+ * nothing. */
+void *arena_room(struct arena *a, size_t count, size_t size);
+
 /* A copy of s with its NUL; NULL as above. */
 char *arena_strdup(struct arena *a, const char *s);
 

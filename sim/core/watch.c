@@ -25,8 +25,8 @@ int watch_init(struct watch *w, struct arena *a, uint32_t capacity)
 {
     assert(capacity > 0);
     *w = (struct watch){.capacity = capacity};
-    w->edges = arena_alloc(a, capacity, sizeof *w->edges);
-    w->nodes = arena_alloc(a, (size_t)capacity * 2, sizeof *w->nodes);
+    w->edges = arena_room(a, capacity, sizeof *w->edges);
+    w->nodes = arena_room(a, (size_t)capacity * 2, sizeof *w->nodes);
     return w->edges && w->nodes ? ERR_OK : ERR_NOMEM;
 }
 

@@ -77,8 +77,8 @@ static bool make_texts(struct drafting *d, struct texts *t)
 {
     if (!d->most)
         return true;
-    t->length = arena_alloc(&d->arena, (size_t)d->most, sizeof *t->length);
-    t->token = arena_alloc(&d->arena, (size_t)d->limits.max_tokens, sizeof *t->token);
+    t->length = arena_room(&d->arena, (size_t)d->most, sizeof *t->length);
+    t->token = arena_room(&d->arena, (size_t)d->limits.max_tokens, sizeof *t->token);
     return t->length && t->token;
 }
 
@@ -87,7 +87,7 @@ static bool make_slot(struct drafting *d, struct slot *s)
     s->request = -1;
     if (!d->most)
         return true;
-    s->output = arena_alloc(&d->arena, (size_t)d->limits.max_tokens, sizeof *s->output);
+    s->output = arena_room(&d->arena, (size_t)d->limits.max_tokens, sizeof *s->output);
     return s->output && make_texts(d, &s->before);
 }
 
@@ -113,7 +113,7 @@ int drafting_create(const struct run_setup *setup, int32_t max_ctx, int32_t max_
         for (int32_t i = 0; whole && i < drafters; i++) {
             const struct run_drafter *r = &setup->drafter[i];
             struct draft_limits limits = limits_of(d, i);
-            void *mem = arena_alloc(&d->arena, 1, r->type->mem_bytes(r->param, &limits));
+            void *mem = arena_room(&d->arena, 1, r->type->mem_bytes(r->param, &limits));
             d->instance[s * drafters + i].mem = mem;
             whole = mem != NULL;
         }
@@ -139,9 +139,9 @@ int drafting_use_memo(struct drafting *d, struct draft_memo *memo)
     for (int32_t i = 0; i < n; i++) {
         struct journal *b = &d->instance[i].behind;
         *b = (struct journal){.max_jobs = (int32_t)ctx * JOURNAL_JOBS};
-        b->job = arena_alloc(&d->arena, (size_t)b->max_jobs, sizeof *b->job);
-        b->word = arena_alloc(&d->arena, JOURNAL_WORDS * ctx, sizeof *b->word);
-        b->number = arena_alloc(&d->arena, JOURNAL_FLOATS * ctx, sizeof *b->number);
+        b->job = arena_room(&d->arena, (size_t)b->max_jobs, sizeof *b->job);
+        b->word = arena_room(&d->arena, JOURNAL_WORDS * ctx, sizeof *b->word);
+        b->number = arena_room(&d->arena, JOURNAL_FLOATS * ctx, sizeof *b->number);
         if (!b->job || !b->word || !b->number)
             return ERR_NOMEM;
     }
@@ -179,8 +179,8 @@ static void copy_texts(struct texts *to, const struct texts *from)
 
 static uint64_t hash_array(uint64_t h, const void *words, int32_t n)
 {
-    return hash_bytes(words, words && n > 0 ? (size_t)n * sizeof(int32_t) : 0,
-                      hash_step(h, (uint64_t)n));
+    h = hash_step(h, (uint64_t)n);
+    return words && n > 0 ? hash_bytes(words, (size_t)n * sizeof(int32_t), h) : h;
 }
 
 /* Of a drafter that was told nothing but the last `most` texts of its history. */

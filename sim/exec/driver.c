@@ -38,12 +38,26 @@ struct driver {
     int32_t *open;     /* [n_open] of n_requests, in order of arrival */
     bool *cancel_sent; /* [n_requests] */
     int64_t *n_chosen; /* [n_requests] tokens that the target chose, output or not */
+    /* Steps. An open request has room for all that it may take; when the next one takes that over,
+     * what was recorded moves to where the run's steps lie close together. */
+    struct step *step; /* the end of those */
+    struct step *room; /* not given to any request yet */
+    int32_t most_steps, n_left;
+    int32_t *left; /* [n_left] of n_requests: finished, still in their room */
     struct ran ran[EXEC_MAX_ROLES], switched;
 };
 
 static void *take(struct arena *a, int64_t count, size_t size, bool *whole)
 {
     void *p = arena_alloc(a, (size_t)(count > 0 ? count : 1), size);
+    *whole = *whole && p;
+    return p;
+}
+
+/* Of any content: arrays that hold far more than most runs write. */
+static void *take_room(struct arena *a, int64_t count, size_t size, bool *whole)
+{
+    void *p = arena_room(a, (size_t)(count > 0 ? count : 1), size);
     *whole = *whole && p;
     return p;
 }
@@ -56,22 +70,28 @@ static int allocate(struct driver *d, struct arena *arena)
     d->open = take(arena, r->n_requests, sizeof *d->open, &whole);
     d->cancel_sent = take(arena, r->n_requests, sizeof *d->cancel_sent, &whole);
     d->n_chosen = take(arena, r->n_requests, sizeof *d->n_chosen, &whole);
+    d->left = take_room(arena, r->n_requests, sizeof *d->left, &whole);
+    int64_t steps = 0;
     for (int32_t i = 0; whole && i < r->n_requests; i++) {
         d->n_chosen[i] = 0;
         struct request_result *q = &r->request[i];
         *q = (struct request_result){
             .arrive_ns = -1, .first_ns = -1, .last_ns = -1, .finish_ns = -1};
-        q->output = take(arena, d->request[i].max_tokens, sizeof *q->output, &whole);
+        q->output = take_room(arena, d->request[i].max_tokens, sizeof *q->output, &whole);
         q->cap_steps = 2 * d->request[i].max_tokens + d->request[i].n + 64;
-        q->step = take(arena, q->cap_steps, sizeof *q->step, &whole);
+        steps += q->cap_steps;
+        d->most_steps = q->cap_steps > d->most_steps ? q->cap_steps : d->most_steps;
     }
+    int64_t rooms = r->n_requests < d->setup->max_requests ? r->n_requests : d->setup->max_requests;
+    d->step = take_room(arena, steps, sizeof *d->step, &whole);
+    d->room = take_room(arena, rooms * d->most_steps, sizeof *d->room, &whole);
     struct actions *a = &d->actions;
     a->cap = d->caps.max_jobs + 64;
-    a->item = take(arena, a->cap, sizeof *a->item, &whole);
+    a->item = take_room(arena, a->cap, sizeof *a->item, &whole);
     a->pool_cap = 4 * d->caps.max_ctx + 8 * d->caps.max_rows + 1024 +
                   2 * d->caps.max_rows * d->caps.max_topk; /* a CALIBRATE's */
-    a->pool = take(arena, a->pool_cap, sizeof *a->pool, &whole);
-    d->flight = take(arena, d->caps.max_jobs, sizeof *d->flight, &whole);
+    a->pool = take_room(arena, a->pool_cap, sizeof *a->pool, &whole);
+    d->flight = take_room(arena, d->caps.max_jobs, sizeof *d->flight, &whole);
     return whole
                ? ERR_OK
                : err_set(d->e, ERR_NOMEM, "out of memory for a run of %d requests", r->n_requests);
@@ -226,6 +246,19 @@ static int check_times(struct driver *d, const struct flight *f, const struct do
     return ERR_OK;
 }
 
+static void open_steps(struct driver *d, struct request_result *q)
+{
+    if (!d->n_left) {
+        q->step = d->room;
+        d->room += d->most_steps;
+        return;
+    }
+    struct request_result *was = &d->out->request[d->left[--d->n_left]];
+    q->step = was->step;
+    was->step = memcpy(d->step, was->step, (size_t)was->n_steps * sizeof *was->step);
+    d->step += was->n_steps;
+}
+
 /* Records the step that a DONE ends; *step is NULL when it ends none. */
 static int take_done(struct driver *d, const struct event *ev, struct step **step)
 {
@@ -287,6 +320,7 @@ static int take_event(struct driver *d, const struct event *ev, struct step **st
         const struct request *q = &d->request[ev->request];
         bool waited = q->arrival_ns != REQUEST_AFTER_PREVIOUS && q->arrival_ns < ev->time_ns;
         d->out->request[ev->request].arrive_ns = waited ? q->arrival_ns : ev->time_ns;
+        open_steps(d, &d->out->request[ev->request]);
         d->n_arrived++;
         d->open[d->n_open++] = ev->request;
         return ERR_OK;
@@ -328,10 +362,11 @@ static int check_submit(struct driver *d, const struct job *j, int64_t now_ns)
     if (d->n_flight == d->caps.max_jobs)
         return err_set(d->e, ERR_LIMIT, "policy %s has more than %d jobs in flight",
                        d->setup->policy->name, d->caps.max_jobs);
-    bool forward = j->kind == JOB_FORWARD || j->kind == JOB_HEAD;
+    bool forward = j->kind == JOB_FORWARD || j->kind == JOB_HEAD, outside = false;
     for (int32_t i = 0; forward && i < j->forward.n; i++)
-        if (j->forward.token[i] < 0 || j->forward.token[i] >= d->setup->n_vocab)
-            return broke(d, "used a token outside the vocabulary in job", j->id);
+        outside |= (uint32_t)j->forward.token[i] >= (uint32_t)d->setup->n_vocab;
+    if (outside)
+        return broke(d, "used a token outside the vocabulary in job", j->id);
     d->last_id = j->id;
     struct flight *f = &d->flight[d->n_flight++];
     *f = (struct flight){.id = j->id,
@@ -389,6 +424,7 @@ static int check_finish(struct driver *d, int32_t r, int64_t now_ns)
     while (d->open[k] != r)
         k++;
     d->n_open--;
+    d->left[d->n_left++] = r;
     memmove(d->open + k, d->open + k + 1, (size_t)(d->n_open - k) * sizeof *d->open);
     d->n_finished++;
     return ERR_OK;

@@ -37,7 +37,7 @@ int draft_memo_create(int32_t answers, int32_t nodes, struct draft_memo **out, s
             m->n_slots *= 2;
         m->max_words = (uint64_t)answers * (HEAD + 3 * (uint64_t)nodes);
         m->slot = arena_alloc(&m->arena, m->n_slots, sizeof *m->slot);
-        m->word = arena_alloc(&m->arena, m->max_words, sizeof *m->word);
+        m->word = arena_room(&m->arena, m->max_words, sizeof *m->word);
     }
     if (!m || !m->slot || !m->word) {
         draft_memo_destroy(m);

@@ -16,26 +16,31 @@ int pool_init(struct pool *p, struct arena *arena, const struct exec_caps *caps,
     /* One more than may be in flight: a delivered job keeps its arrays while the next is submitted.
      */
     int32_t records = p->cap + 1;
+    size_t words = 4 * rows + job_words(caps) + tops, floats = tops + job_floats(caps);
+    int32_t *word = arena_room(arena, (size_t)records * words, sizeof *word);
+    float *number = arena_room(arena, (size_t)records * floats, sizeof *number);
     p->record = arena_alloc(arena, (size_t)records, sizeof *p->record);
-    p->flight = arena_alloc(arena, (size_t)p->cap, sizeof *p->flight);
-    bool whole = p->record && p->flight && !watch_init(&p->watch, arena, (uint32_t)p->cap * 2);
-    for (int32_t i = 0; whole && i < records; i++) {
+    p->flight = arena_room(arena, (size_t)p->cap, sizeof *p->flight);
+    bool whole = word && number && p->record && p->flight &&
+                 !watch_init(&p->watch, arena, (uint32_t)p->cap * 2);
+    for (int32_t i = 0; whole && i < records; i++, word += words, number += floats) {
         struct job_record *r = &p->record[i];
-        r->words = arena_alloc(arena, job_words(caps), sizeof *r->words);
-        r->floats = arena_alloc(arena, job_floats(caps) + 1, sizeof *r->floats);
-        r->choice = arena_alloc(arena, rows, sizeof *r->choice);
-        r->top = arena_alloc(arena, tops, sizeof *r->top);
-        r->logit = arena_alloc(arena, tops, sizeof *r->logit);
-        r->token = arena_alloc(arena, rows, sizeof *r->token);
-        r->parent = arena_alloc(arena, rows, sizeof *r->parent);
-        r->chance = arena_alloc(arena, rows, sizeof *r->chance);
+        r->choice = word;
+        r->token = r->choice + rows;
+        r->parent = r->token + rows;
+        r->chance = r->parent + rows;
+        r->words = r->chance + rows;
+        r->top = r->words + job_words(caps);
+        r->logit = number;
+        r->floats = number + tops;
         r->next = p->free;
         p->free = r;
-        whole = r->words && r->floats && r->choice && r->top && r->logit && r->token && r->parent &&
-                r->chance;
     }
     return whole ? ERR_OK : err_set(e, ERR_NOMEM, "out of memory for %d jobs in flight", p->cap);
 }
+
+/* Copied, and not zeroed in place, which takes longer. */
+static const struct done blank = {.why = ""};
 
 int pool_submit(struct pool *p, const struct job *job, struct job_record **out)
 {
@@ -50,13 +55,13 @@ int pool_submit(struct pool *p, const struct job *job, struct job_record **out)
     r->blocked = 0;
     r->start_ns = r->end_ns = 0;
     r->mark = 0;
-    r->done = (struct done){.id = job->id,
-                            .job_kind = job->kind,
-                            .why = "",
-                            .choice = r->choice,
-                            .top = r->top,
-                            .logit = r->logit,
-                            .tree = {0, r->token, r->parent, r->chance}};
+    r->done = blank;
+    r->done.id = job->id;
+    r->done.job_kind = job->kind;
+    r->done.choice = r->choice;
+    r->done.top = r->top;
+    r->done.logit = r->logit;
+    r->done.tree = (struct draft_tree){0, r->token, r->parent, r->chance};
     for (int i = 0; i < job->n_wait; i++) {
         const struct job_record *w = pool_find(p, job->wait[i]);
         if (w && w->state != JOB_ENDED)
@@ -75,12 +80,6 @@ int pool_submit(struct pool *p, const struct job *job, struct job_record **out)
 }
 
 /* ---- order ---------------------------------------------------------------------------------- */
-
-struct job_record *pool_ready(const struct pool *p, int role)
-{
-    struct job_record *r = p->role[role].head;
-    return r && !r->blocked ? r : NULL;
-}
 
 bool pool_withdraw(struct pool *p, struct job_record *r)
 {
@@ -106,11 +105,6 @@ void pool_start(struct pool *p, struct job_record *r)
     (void)first;
     pool_withdraw(p, r);
     r->state = JOB_RUNNING;
-}
-
-bool pool_drafts(const struct job *job)
-{
-    return job->kind == JOB_DRAFT || job->kind == JOB_CALIBRATE;
 }
 
 static int32_t drafter_of(const struct job *job)
