@@ -41,6 +41,13 @@ static int64_t wall_ns(void)
 static const struct drafter_type *timed;
 static int64_t timed_ns;
 
+static void timed_init(void *mem, const int64_t *param, const struct draft_limits *limits)
+{
+    int64_t from = wall_ns();
+    timed->init(mem, param, limits);
+    timed_ns += wall_ns() - from;
+}
+
 static void timed_append(void *self, const int32_t *token, int32_t n, struct draft_work *work)
 {
     int64_t from = wall_ns();
@@ -60,6 +67,7 @@ static struct drafter_type with_time(const struct drafter_type *type)
 {
     struct drafter_type t = *type;
     timed = type;
+    t.init = timed_init;
     t.append = timed_append;
     t.propose = timed_propose;
     return t;

@@ -15,6 +15,7 @@ struct steps {
     struct cost_model base;
     const struct device *d;
     const char *drafter[EXEC_MAX_DRAFTERS];
+    const struct device_draft *draft[DEVICE_MAX_PROCESSORS][EXEC_MAX_DRAFTERS]; /* NULL: unknown */
     int32_t n_roles;
     int32_t role[EXEC_MAX_ROLES];
     struct costs costs[DEVICE_MAX_PROCESSORS];
@@ -106,15 +107,23 @@ static int cost_forward(const struct steps *s, const struct device_processor *p,
     return ERR_OK;
 }
 
-static int cost_draft(const struct steps *s, const struct device_processor *p, int32_t drafter,
+static const struct device_draft *find_draft(const struct device_processor *p, const char *name)
+{
+    for (int32_t i = 0; name && i < p->n_drafts; i++)
+        if (!strcmp(p->draft[i].name, name))
+            return &p->draft[i];
+    return NULL;
+}
+
+static int cost_draft(const struct steps *s, int32_t processor, int32_t drafter,
                       const struct draft_work *work, struct cost *out, struct err *e)
 {
-    const char *name = drafter >= 0 && drafter < EXEC_MAX_DRAFTERS ? s->drafter[drafter] : NULL;
+    const struct device_processor *p = &s->d->processor[processor];
+    bool known = drafter >= 0 && drafter < EXEC_MAX_DRAFTERS;
+    const struct device_draft *d = known ? s->draft[processor][drafter] : NULL;
+    const char *name = known ? s->drafter[drafter] : NULL;
     assert(work);
-    for (int32_t i = 0; name && i < p->n_drafts; i++) {
-        const struct device_draft *d = &p->draft[i];
-        if (strcmp(d->name, name))
-            continue;
+    if (d) {
         int64_t k = add_product(0, d->kprobe_ns, work->probes);
         k = add_product(k, d->knode_ns, work->nodes);
         k = add_product(k, d->ktoken_ns, work->tokens);
@@ -161,9 +170,9 @@ static int steps_job(const struct cost_model *m, const struct job *job,
     case JOB_FORWARD:
         return cost_forward(s, p, &s->costs[with], job, state, out, e);
     case JOB_DRAFT:
-        return cost_draft(s, p, job->draft.drafter, work, out, e);
+        return cost_draft(s, with, job->draft.drafter, work, out, e);
     case JOB_CALIBRATE:
-        return cost_draft(s, p, job->calibrate.drafter, work, out, e);
+        return cost_draft(s, with, job->calibrate.drafter, work, out, e);
     case JOB_COMMIT:
         return keeps_chain(&job->commit) ? fixed_cost(s, p, p->commit_chain_ns, "chain", out, e)
                                          : fixed_cost(s, p, p->commit_tree_ns, "tree", out, e);
@@ -258,6 +267,8 @@ int device_cost_create(const struct device *d, const int32_t *role_processor, in
         assert(p >= 0 && p < d->n_processors);
         s->role[r] = p;
         int32_t with = d->processor[p].same_as >= 0 ? d->processor[p].same_as : p;
+        for (int32_t i = 0; i < EXEC_MAX_DRAFTERS; i++)
+            s->draft[with][i] = find_draft(&d->processor[with], opt->drafter[i]);
         int code = prepare(&s->costs[with], &d->processor[with], opt, arena, e);
         if (code)
             return code;

@@ -29,6 +29,9 @@ struct trace {
     const struct trace_entry *entry;
     const char *text;
     struct id_entry *by_id;
+    /* [n_tokens] At the place of a request's first token plus n_true: the first counterfactual of
+     * the request after as many true tokens, or after more. */
+    int32_t *after;
     struct trace_info info;
 };
 
@@ -238,6 +241,23 @@ static int index_ids(struct trace *t, struct err *e)
     return ERR_OK;
 }
 
+static int index_choices(struct trace *t, struct err *e)
+{
+    t->after = malloc((size_t)t->h->n_tokens * sizeof *t->after);
+    if (!t->after)
+        return err_at(e, ERR_NOMEM, t->name, 0, 0, "out of memory");
+    for (int32_t i = 0; i < t->h->n_requests; i++) {
+        const struct trace_record *r = &t->record[i];
+        const struct trace_entry *c = t->entry + r->choice;
+        for (int32_t k = 0, n_true = 0; n_true <= r->n_output; n_true++) {
+            while (k < r->n_choices && c[k].n_true < n_true)
+                k++;
+            t->after[r->token + (uint64_t)n_true] = k;
+        }
+    }
+    return ERR_OK;
+}
+
 static int check(struct trace *t, struct err *e)
 {
     t->h = (const void *)t->data;
@@ -250,6 +270,8 @@ static int check(struct trace *t, struct err *e)
         code = check_top(t, e);
     if (!code)
         code = index_ids(t, e);
+    if (!code)
+        code = index_choices(t, e);
     if (code)
         return code;
     const struct trace_header *h = t->h;
@@ -318,6 +340,7 @@ void trace_close(struct trace *t)
     io_unmap(&t->map);
     free(t->copy);
     free(t->by_id);
+    free(t->after);
     free(t);
 }
 
@@ -372,21 +395,20 @@ int32_t trace_choice(const struct trace *t, int32_t request, int32_t n_true, con
     const struct trace_record *r = &t->record[request];
     if (n_wrong == 0 && n_true < r->n_output)
         return t->token[r->token + (uint64_t)r->n_prompt + (uint64_t)n_true];
-    struct trace_entry key = {.n_true = n_true, .n_wrong = n_wrong, .chain = TRACE_CHAIN};
-    for (int32_t i = 0; i < n_wrong; i++)
-        key.chain = trace_chain(key.chain, wrong[i]);
+    if (n_true > r->n_output)
+        return -1;
     const struct trace_entry *c = t->entry + r->choice;
-    int32_t low = 0, high = r->n_choices;
-    while (low < high) {
-        int32_t mid = low + (high - low) / 2;
-        int order = trace_entry_order(&key, &c[mid]);
-        if (order == 0)
-            return c[mid].choice;
-        if (order < 0)
-            high = mid;
-        else
-            low = mid + 1;
-    }
+    int32_t i = t->after[r->token + (uint64_t)n_true];
+    while (i < r->n_choices && c[i].n_true == n_true && c[i].n_wrong < n_wrong)
+        i++;
+    if (i == r->n_choices || c[i].n_true != n_true || c[i].n_wrong != n_wrong)
+        return -1;
+    uint64_t chain = TRACE_CHAIN;
+    for (int32_t k = 0; k < n_wrong; k++)
+        chain = trace_chain(chain, wrong[k]);
+    while (i < r->n_choices && c[i].n_true == n_true && c[i].n_wrong == n_wrong)
+        if (c[i++].chain == chain)
+            return c[i - 1].choice;
     return -1;
 }
 

@@ -1,18 +1,12 @@
 #include "sim/core/evq.h"
 
 #include "sim/base/err.h"
-#include "sim/core/clock.h"
 
 #include <assert.h>
 
 /* Below this a heap becomes a sorted array again: well under EVQ_SORTED, so that a queue that
  * hovers at the border does not change its form at every event. */
 enum { SORT_AGAIN = EVQ_SORTED / 2, ARITY = 4 };
-
-static inline bool before(const struct evq_event *a, const struct evq_event *b)
-{
-    return a->time_ns < b->time_ns || (a->time_ns == b->time_ns && a->id < b->id);
-}
 
 int evq_init(struct evq *q, struct arena *a, uint32_t capacity)
 {
@@ -34,7 +28,7 @@ static void sift_up(struct evq *q, uint32_t i, struct evq_event e)
 {
     while (i > 0) {
         uint32_t parent = (i - 1) / ARITY;
-        if (!before(&e, &q->at[parent]))
+        if (!evq_before(&e, &q->at[parent]))
             break;
         q->at[i] = q->at[parent];
         i = parent;
@@ -51,22 +45,13 @@ static void sift_down(struct evq *q, uint32_t i, struct evq_event e)
             break;
         uint32_t end = q->count - first < ARITY ? q->count : first + ARITY;
         for (uint32_t c = first + 1; c < end; c++)
-            least = before(&q->at[c], &q->at[least]) ? c : least;
-        if (!before(&q->at[least], &e))
+            least = evq_before(&q->at[c], &q->at[least]) ? c : least;
+        if (!evq_before(&q->at[least], &e))
             break;
         q->at[i] = q->at[least];
         i = least;
     }
     q->at[i] = e;
-}
-
-/* Sorted mode: e into the hole at the end, or further to the front, where the later ones are. */
-static void insert_sorted(struct evq_event *at, uint32_t n, struct evq_event e)
-{
-    uint32_t i = n;
-    for (; i > 0 && before(&at[i - 1], &e); i--)
-        at[i] = at[i - 1];
-    at[i] = e;
 }
 
 /* Earliest first is a heap as it stands. */
@@ -83,32 +68,22 @@ static void sorted_to_heap(struct evq *q)
 static void heap_to_sorted(struct evq *q)
 {
     for (uint32_t i = 1; i < q->count; i++)
-        insert_sorted(q->at, i, q->at[i]);
+        evq_insert(q->at, i, q->at[i]);
     q->heap = false;
 }
 
-uint64_t evq_push(struct evq *q, int64_t time_ns, unsigned kind, uint64_t data)
+void evq_push_many(struct evq *q, struct evq_event e)
 {
-    assert(kind < EVQ_KINDS && time_ns >= 0 && time_ns <= CLOCK_MAX_NS);
-    if (q->count == q->capacity)
-        return 0;
-    uint64_t id = (uint64_t)kind << 56 | ++q->sequence;
-    struct evq_event e = {.time_ns = time_ns, .id = id, .data = data};
-    if (!q->heap && q->count == EVQ_SORTED)
+    if (!q->heap)
         sorted_to_heap(q);
-    if (q->heap)
-        sift_up(q, q->count, e);
-    else
-        insert_sorted(q->at, q->count, e);
-    q->count++;
-    return id;
+    sift_up(q, q->count++, e);
 }
 
 static void remove_from_heap(struct evq *q, uint32_t i)
 {
     struct evq_event last = q->at[--q->count];
     if (i < q->count) {
-        if (i > 0 && before(&last, &q->at[(i - 1) / ARITY]))
+        if (i > 0 && evq_before(&last, &q->at[(i - 1) / ARITY]))
             sift_up(q, i, last);
         else
             sift_down(q, i, last);
@@ -134,28 +109,17 @@ bool evq_cancel(struct evq *q, uint64_t id)
     return true;
 }
 
-const struct evq_event *evq_peek(const struct evq *q)
+void evq_drop_first(struct evq *q)
 {
-    if (!q->count)
-        return NULL;
-    return q->heap ? &q->at[0] : &q->at[q->count - 1];
-}
-
-int64_t evq_next_ns(const struct evq *q)
-{
-    const struct evq_event *e = evq_peek(q);
-    return e ? e->time_ns : CLOCK_NEVER;
+    remove_from_heap(q, 0);
 }
 
 bool evq_pop(struct evq *q, struct evq_event *out)
 {
-    if (!q->count)
+    const struct evq_event *e = evq_peek(q);
+    if (!e)
         return false;
-    if (q->heap) {
-        *out = q->at[0];
-        remove_from_heap(q, 0);
-    } else {
-        *out = q->at[--q->count];
-    }
+    *out = *e;
+    evq_drop(q);
     return true;
 }

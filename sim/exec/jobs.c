@@ -23,18 +23,24 @@ static int lacks(const struct job *job, const char *what, struct err *e)
                    (long long)job->id, job_kind_name(job->kind), what);
 }
 
-static int range(int code, const struct job *job, const char *field, int64_t value, int64_t min,
-                 int64_t max, struct err *e)
+static int outside(int code, const struct job *job, const char *field, int64_t value, int64_t min,
+                   int64_t max, struct err *e)
 {
-    if (value >= min && value <= max)
-        return ERR_OK;
     return err_set(e, code, "job %lld (%s): %s is %lld, expected %lld to %lld", (long long)job->id,
                    job_kind_name(job->kind), field, (long long)value, (long long)min,
                    (long long)max);
 }
 
+static inline int range(int code, const struct job *job, const char *field, int64_t value, int64_t min,
+                 int64_t max, struct err *e)
+{
+    if (value >= min && value <= max)
+        return ERR_OK;
+    return outside(code, job, field, value, min, max, e);
+}
+
 /* ERR_POLICY below min, ERR_LIMIT above max. */
-static int size_in(const struct job *job, const char *field, int64_t value, int64_t min,
+static inline int size_in(const struct job *job, const char *field, int64_t value, int64_t min,
                    int64_t max, struct err *e)
 {
     return range(value < min ? ERR_POLICY : ERR_LIMIT, job, field, value, min, max, e);

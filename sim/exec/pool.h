@@ -45,13 +45,20 @@ int pool_init(struct pool *p, struct arena *arena, const struct exec_caps *caps,
 int pool_submit(struct pool *p, const struct job *job, struct job_record **out);
 
 /* The first job of the role if nothing blocks it, else NULL. */
-struct job_record *pool_ready(const struct pool *p, int role);
+static inline struct job_record *pool_ready(const struct pool *p, int role)
+{
+    struct job_record *r = p->role[role].head;
+    return r && !r->blocked ? r : NULL;
+}
 
 /* Takes the role's first job from its queue: it runs. */
 void pool_start(struct pool *p, struct job_record *r);
 
 /* Whether it is a DRAFT or a CALIBRATE. */
-bool pool_drafts(const struct job *job);
+static inline bool pool_drafts(const struct job *job)
+{
+    return job->kind == JOB_DRAFT || job->kind == JOB_CALIBRATE;
+}
 
 /* Two jobs that use the same drafter of the same request at once would be a race inside it, and a
  * policy that should have let one wait for the other: when such a job runs beside r, which has been

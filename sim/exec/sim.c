@@ -12,9 +12,9 @@
 #include "sim/exec/pool.h"
 #include "sim/exec/sim_text.h"
 
-/* Internal events, in their order at equal times: work ends before work starts, and what ended is
+/* Internal events, in their order at equal times: work ends before work starts. What ended is
  * delivered last. */
-enum { SIM_END, SIM_START, SIM_DELIVER };
+enum { SIM_END, SIM_START };
 
 enum { MAX_BLOCKS = BELIEF_MAX_BLOCKS };
 
@@ -57,8 +57,9 @@ struct sim {
     bool busy[SIM_MAX_PROCESSORS];
     int64_t ran_ns[SIM_MAX_PROCESSORS]; /* by jobs that ended */
     bool may_start; /* something was submitted, ended or given up since start_jobs looked */
-    struct job_record **ready; /* [caps.max_jobs] ended, to be delivered, in order */
-    int32_t n_ready;
+    struct job_record **ended; /* [caps.max_jobs] not delivered yet, in the order of their ends */
+    int32_t n_ended, n_ready;  /* the first n_ready of them are known on the host's side */
+    int64_t ready_ns;          /* when the next one is */
     struct job_record *delivered;               /* given out by next; released by the next call */
     uint8_t block[EXEC_MAX_GRAPHS][MAX_BLOCKS]; /* enum block_state */
     struct cost_resident resident;              /* those that are not absent */
@@ -295,8 +296,6 @@ static void begin_job(struct sim *s, struct job_record *r)
  * ended its last takes the next at once. */
 static void start_jobs(struct sim *s)
 {
-    if (!s->may_start)
-        return;
     s->may_start = false;
     for (int role = 0; role < s->n_roles; role++) {
         struct job_record *r = pool_ready(&s->pool, role);
@@ -334,6 +333,14 @@ static void settle_block(struct sim *s, struct job_record *r)
     }
 }
 
+/* After a change of what ended, or of how much of it is known. */
+static void find_ready(struct sim *s)
+{
+    s->ready_ns = s->n_ready < s->n_ended
+                      ? clock_after(s->ended[s->n_ready]->end_ns, s->host.notify_ns)
+                      : CLOCK_NEVER;
+}
+
 static void end_job(struct sim *s, struct job_record *r)
 {
     s->may_start = true;
@@ -343,8 +350,8 @@ static void end_job(struct sim *s, struct job_record *r)
     r->done.start_ns = r->start_ns;
     r->done.end_ns = r->end_ns;
     pool_end(&s->pool, r);
-    uint64_t index = (uint64_t)(r - s->pool.record);
-    evq_push(&s->queue, clock_after(s->clock.now_ns, s->host.notify_ns), SIM_DELIVER, index);
+    s->ended[s->n_ended++] = r;
+    find_ready(s);
     /* Those that wait for a job that failed end with it, by increasing id. */
     for (int32_t i = 0; r->done.status != DONE_OK && i < s->pool.n_flight; i++)
         if (s->pool.flight[i]->doomed && s->pool.flight[i]->state == JOB_WAITING)
@@ -367,7 +374,7 @@ static void finish_running(struct sim *s, struct job_record *r)
 
 static int64_t next_internal_ns(struct sim *s)
 {
-    int64_t t = evq_next_ns(&s->queue);
+    int64_t t = clock_min(evq_next_ns(&s->queue), s->ready_ns);
     return s->has_bus ? clock_min(t, fluid_next_ns(&s->bus)) : t;
 }
 
@@ -383,31 +390,39 @@ static void check_bus(struct sim *s)
     s->bus_seen_bytes = moved;
 }
 
+/* Lets what comes next happen, with all that it brings about at the same moment but starts of jobs;
+ * false if that is after to_ns. */
+static bool happen(struct sim *s, int64_t to_ns)
+{
+    uint64_t index;
+    if (s->may_start)
+        start_jobs(s);
+    int64_t t = next_internal_ns(s);
+    if (t > to_ns)
+        return false;
+    vclock_advance(&s->clock, t);
+    if (s->has_bus && fluid_next_ns(&s->bus) == t)
+        check_bus(s);
+    while (s->has_bus && fluid_pop(&s->bus, t, &index))
+        finish_running(s, &s->pool.record[index]);
+    for (const struct evq_event *ev; (ev = evq_peek(&s->queue)) && ev->time_ns == t;) {
+        struct job_record *r = &s->pool.record[ev->data];
+        bool ends = evq_kind(ev) == SIM_END;
+        evq_drop(&s->queue);
+        ends ? finish_running(s, r) : begin_job(s, r);
+    }
+    while (s->ready_ns == t) {
+        s->n_ready++;
+        find_ready(s);
+    }
+    return true;
+}
+
 /* Lets everything happen that happens by to_ns. */
 static void advance(struct sim *s, int64_t to_ns)
 {
-    for (;;) {
-        start_jobs(s);
-        int64_t t = next_internal_ns(s);
-        if (t > to_ns)
-            break;
-        vclock_advance(&s->clock, t);
-        uint64_t index;
-        if (s->has_bus && fluid_next_ns(&s->bus) == t)
-            check_bus(s);
-        while (s->has_bus && fluid_pop(&s->bus, t, &index))
-            finish_running(s, &s->pool.record[index]);
-        struct evq_event ev;
-        while (evq_next_ns(&s->queue) == t && evq_pop(&s->queue, &ev)) {
-            struct job_record *r = &s->pool.record[ev.data];
-            if (evq_kind(&ev) == SIM_END)
-                finish_running(s, r);
-            else if (evq_kind(&ev) == SIM_START)
-                begin_job(s, r);
-            else
-                s->ready[s->n_ready++] = r;
-        }
-    }
+    while (happen(s, to_ns))
+        ;
     if (to_ns > s->clock.now_ns)
         vclock_advance(&s->clock, to_ns);
 }
@@ -417,24 +432,30 @@ static int64_t later(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
-/* When the first ended job can be delivered; CLOCK_NEVER when nothing is in flight. */
-static int64_t next_done_ns(struct sim *s)
+/* Until there is a job to be delivered, and that moment is over; false if there is none by to_ns. */
+static bool await(struct sim *s, int64_t to_ns)
 {
-    while (!s->n_ready) {
-        start_jobs(s);
-        int64_t t = next_internal_ns(s);
-        if (t == CLOCK_NEVER)
-            return CLOCK_NEVER;
-        advance(s, t);
-    }
-    return later(s->ready[0]->end_ns + s->host.notify_ns, s->host_free_ns);
+    bool waited = !s->n_ready;
+    while (!s->n_ready)
+        if (!happen(s, to_ns))
+            return false;
+    while (waited && happen(s, s->clock.now_ns))
+        ;
+    return true;
+}
+
+/* When the first of them can be delivered. */
+static int64_t deliver_ns(const struct sim *s)
+{
+    return later(s->ended[0]->end_ns + s->host.notify_ns, s->host_free_ns);
 }
 
 static int deliver(struct sim *s, int64_t time_ns, struct event *out)
 {
-    struct job_record *r = s->ready[0];
+    struct job_record *r = s->ended[0];
     s->n_ready--;
-    memmove(s->ready, s->ready + 1, (size_t)s->n_ready * sizeof *s->ready);
+    s->n_ended--;
+    memmove(s->ended, s->ended + 1, (size_t)s->n_ended * sizeof *s->ended);
     out->time_ns = time_ns;
     out->kind = EV_DONE;
     out->request = r->job.request;
@@ -465,14 +486,16 @@ static bool due_first(struct sim *s, const struct event *due)
     if (!due->kind)
         return false;
     int64_t due_ns = later(due->time_ns, s->host_free_ns);
-    while (!s->n_ready) {
-        start_jobs(s);
-        int64_t t = next_internal_ns(s);
-        if (t > due_ns)
-            return true;
-        advance(s, t);
-    }
-    return next_done_ns(s) > due_ns;
+    return !await(s, due_ns) || deliver_ns(s) > due_ns;
+}
+
+static int stalled(struct sim *s, struct err *e)
+{
+    char text[600] = "no job is in flight, no event is due, and the policy waits";
+    if (s->pool.n_flight)
+        pool_describe(&s->pool, s->setup->policy->role, text, sizeof text);
+    return err_set(e, ERR_STALLED, "nothing can happen any more at %" PRId64 " ns: %s",
+                   s->clock.now_ns, text);
 }
 
 static int sim_next(struct exec *x, const struct event *due, struct event *out, struct err *e)
@@ -482,19 +505,12 @@ static int sim_next(struct exec *x, const struct event *due, struct event *out, 
         pool_release(&s->pool, s->delivered);
     s->delivered = NULL;
     int rc;
-    if (due_first(s, due)) {
+    if (due_first(s, due))
         rc = deliver_due(s, due, out, e);
-    } else {
-        int64_t t = next_done_ns(s);
-        if (t == CLOCK_NEVER) {
-            char text[600] = "no job is in flight, no event is due, and the policy waits";
-            if (s->pool.n_flight)
-                pool_describe(&s->pool, s->setup->policy->role, text, sizeof text);
-            return err_set(e, ERR_STALLED, "nothing can happen any more at %" PRId64 " ns: %s",
-                           s->clock.now_ns, text);
-        }
-        rc = deliver(s, t, out);
-    }
+    else if (await(s, CLOCK_MAX_NS))
+        rc = deliver(s, deliver_ns(s), out);
+    else
+        return stalled(s, e);
     if (s->error.code) {
         *e = s->error;
         return s->error.code;
@@ -630,13 +646,13 @@ static int allocate(struct sim *s, struct truth *truth, struct err *e)
     s->has_bus = bus > 0;
     int rc = pool_init(&s->pool, &s->arena, &s->caps, e);
     if (!rc)
-        rc = evq_init(&s->queue, &s->arena, (uint32_t)(3 * jobs + 1));
+        rc = evq_init(&s->queue, &s->arena, (uint32_t)jobs);
     if (!rc && s->has_bus)
         rc = fluid_init(&s->bus, &s->arena, (uint32_t)jobs, bus);
     if (!rc)
         rc = sim_text_init(&s->text, &s->arena, truth, &s->caps, s->setup->max_requests);
-    s->ready = arena_alloc(&s->arena, (size_t)jobs, sizeof *s->ready);
-    if (!rc && !s->ready)
+    s->ended = arena_room(&s->arena, (size_t)jobs, sizeof *s->ended);
+    if (!rc && !s->ended)
         rc = ERR_NOMEM;
     if (!rc)
         rc = drafting_create(s->setup, s->caps.max_ctx, s->caps.max_rows, &s->drafting, e);
@@ -655,6 +671,7 @@ int sim_create(const struct cost_model *cost, struct truth *truth, const struct 
     if (!s)
         return err_set(e, ERR_NOMEM, "out of memory for a simulated run");
     s->exec.ops = &ops;
+    s->ready_ns = CLOCK_NEVER;
     s->setup = setup;
     s->cost = cost;
     cost->ops->caps(cost, &s->caps);

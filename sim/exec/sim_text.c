@@ -4,8 +4,8 @@
 
 static bool make_rows(struct sim_rows *r, struct arena *arena, int32_t max_rows)
 {
-    r->token = arena_alloc(arena, (size_t)max_rows, sizeof *r->token);
-    r->parent = arena_alloc(arena, (size_t)max_rows, sizeof *r->parent);
+    r->token = arena_room(arena, (size_t)max_rows, sizeof *r->token);
+    r->parent = arena_room(arena, (size_t)max_rows, sizeof *r->parent);
     return r->token && r->parent;
 }
 
@@ -20,16 +20,17 @@ int sim_text_init(struct sim_text *t, struct arena *arena, struct truth *truth,
     t->prompt = arena_alloc(arena, (size_t)max_requests, sizeof *t->prompt);
     t->seq = arena_alloc(arena, (size_t)t->n_seqs, sizeof *t->seq);
     size_t rows = (size_t)t->max_rows;
-    t->wrong = arena_alloc(arena, (size_t)t->max_ctx + rows, sizeof *t->wrong);
-    t->own = arena_alloc(arena, rows, sizeof *t->own);
-    t->end = arena_alloc(arena, rows, sizeof *t->end);
-    bool whole = t->prompt && t->seq && t->wrong && t->own && t->end &&
+    t->wrong = arena_room(arena, (size_t)t->max_ctx + rows, sizeof *t->wrong);
+    t->own = arena_room(arena, rows, sizeof *t->own);
+    t->end = arena_room(arena, rows, sizeof *t->end);
+    t->says = arena_room(arena, rows, sizeof *t->says);
+    bool whole = t->prompt && t->seq && t->wrong && t->own && t->end && t->says &&
                  make_rows(&t->step, arena, t->max_rows);
     for (int32_t i = 0; whole && i < max_requests; i++)
         t->prompt[i].request = -1;
     for (int32_t i = 0; whole && i < t->n_seqs; i++) {
         t->seq[i].request = -1;
-        t->seq[i].token = arena_alloc(arena, (size_t)t->max_ctx, sizeof *t->seq[i].token);
+        t->seq[i].token = arena_room(arena, (size_t)t->max_ctx, sizeof *t->seq[i].token);
         whole = t->seq[i].token && make_rows(&t->seq[i].last, arena, t->max_rows);
     }
     return whole ? ERR_OK : ERR_NOMEM;
@@ -72,8 +73,10 @@ static void keep_rows(struct sim_rows *r, const struct job_forward *f)
     r->n = f->n;
     r->chain = true;
     memcpy(r->token, f->token, (size_t)f->n * sizeof *r->token);
-    for (int32_t i = 0; i < f->n; i++) {
-        r->parent[i] = f->parent ? f->parent[i] : i - 1;
+    for (int32_t i = 0; i < f->n && !f->parent; i++)
+        r->parent[i] = i - 1;
+    for (int32_t i = 0; i < f->n && f->parent; i++) {
+        r->parent[i] = f->parent[i];
         r->chain = r->chain && r->parent[i] == i - 1;
     }
 }
@@ -122,9 +125,15 @@ static bool copy(struct sim_text *t, const struct job_copy *c)
 
 /* ---- what the target says ------------------------------------------------------------------- */
 
+/* The target's own token at position `at`. */
+static int32_t own_at(struct sim_text *t, const struct sim_prompt *p, int32_t at)
+{
+    return t->truth->ops->choice(t->truth, p->request, at - p->n, NULL, 0);
+}
+
 static bool says(struct sim_text *t, const struct sim_prompt *p, int32_t at, int32_t token)
 {
-    int32_t own = t->truth->ops->choice(t->truth, p->request, at - p->n, NULL, 0);
+    int32_t own = own_at(t, p, at);
     return own >= 0 && own == token;
 }
 
@@ -152,13 +161,11 @@ static int32_t own_before(struct sim_text *t, const struct sim_prompt *p, struct
     return own < pos ? own : pos;
 }
 
-/* The target's choice after row i, at position `end` - 1; the text is its own up to `own`. */
+/* The target's choice after row i, at position `end` - 1; the text is its own up to `own`, which is
+ * before that. */
 static int32_t choice_after(struct sim_text *t, const struct sim_prompt *p, const struct sim_seq *s,
                             const struct sim_rows *r, int32_t i, int32_t end, int32_t own)
 {
-    if (end < p->n)
-        return -1; /* inside the prompt: see top */
-    own = own > p->n ? own : p->n;
     int32_t at = end;
     for (int32_t a = i; a >= 0 && at > own; a = r->parent[a])
         t->wrong[--at - own] = r->token[a];
@@ -182,7 +189,22 @@ static void top_after(struct sim_text *t, const struct sim_prompt *p, int32_t en
     }
 }
 
-/* Row by row: where a row's text ends, and how far it is the target's own, come from its parent. */
+/* The first row that outputs has to look at: those before it are inside the prompt, one after
+ * another, and not wanted. */
+static int32_t skip_prompt(struct sim_text *t, const struct sim_prompt *p, const struct sim_rows *r,
+                           int32_t own, int32_t want_from)
+{
+    int32_t n = p->n - 1 - r->pos;
+    n = n < want_from ? n : want_from;
+    if (!r->chain || own < r->pos || n <= 0)
+        return 0;
+    t->end[n - 1] = t->own[n - 1] = r->pos + n;
+    t->says[n - 1] = -1;
+    return n;
+}
+
+/* Row by row: where a row's text ends, and how far it is the target's own, come from its parent; so
+ * does what the target says next, as long as all is its own. */
 static void outputs(struct sim_text *t, const struct job *job, const struct sim_rows *r,
                     struct done *done, int32_t *choice, int32_t *top, float *logit)
 {
@@ -192,18 +214,24 @@ static void outputs(struct sim_text *t, const struct job *job, const struct sim_
         return;
     struct sim_seq *s = &t->seq[f->seq];
     int32_t before = own_before(t, p, s, r->pos);
+    int32_t first = before == r->pos && before >= p->n ? own_at(t, p, before) : -1;
     done->n_choice = r->n - f->want_from;
     done->k = f->want == WANT_TOPK ? f->want_k : 0;
-    for (int32_t i = 0; i < r->n; i++) {
+    for (int32_t i = skip_prompt(t, p, r, before, f->want_from); i < r->n; i++) {
         int32_t parent = r->parent[i];
         int32_t at = parent < 0 ? r->pos : t->end[parent],
-                own = parent < 0 ? before : t->own[parent];
-        t->end[i] = at + 1;
-        t->own[i] = own == at && (at < p->n || says(t, p, at, r->token[i])) ? at + 1 : own;
+                own = parent < 0 ? before : t->own[parent],
+                next = parent < 0 ? first : t->says[parent];
+        bool same = own == at && (at < p->n || (next >= 0 && next == r->token[i]));
+        int32_t end = t->end[i] = at + 1;
+        t->own[i] = same ? end : own;
+        t->says[i] = same && end >= p->n ? own_at(t, p, end) : -1;
         if (i < f->want_from)
             continue;
         int32_t *c = choice + (i - f->want_from);
-        *c = choice_after(t, p, s, r, i, t->end[i], t->own[i]);
+        *c = same || end < p->n /* inside the prompt: see top */
+                 ? t->says[i]
+                 : choice_after(t, p, s, r, i, end, own > p->n ? own : p->n);
         if (done->k)
             top_after(t, p, t->end[i], done->k, c, top + (i - f->want_from) * done->k,
                       logit + (i - f->want_from) * done->k);

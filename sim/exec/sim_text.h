@@ -29,7 +29,7 @@ struct sim_text {
     } * seq;                   /* [n_seqs] */
     struct sim_rows step; /* the job's own rows, when they are not a sequence's last; scratch */
     int32_t *wrong;       /* [max_ctx + max_rows], scratch */
-    int32_t *own, *end;   /* [max_rows], scratch: see outputs */
+    int32_t *own, *end, *says; /* [max_rows], scratch: see outputs */
 };
 
 int sim_text_init(struct sim_text *t, struct arena *arena, struct truth *truth,
