@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "analysis/figure.h"
+#include "experiments/command.h"
 #include "experiments/reproduce.h"
 #include "experiments/switching_run.h"
 #include "sim/base/yaml.h"
@@ -20,13 +21,13 @@ enum { USES = 2, MAX_PANELS = SWITCHING_MAX_DEVICES * USES * 2 };
 enum { WIDTH = 50000, BRIEF_WIDTH = 1000 };
 
 #define NS_PER_MS 1e6
-#define PAYS_PCT 0.05 /* a gain from here on is called one */
+#define PAYS_PCT  0.05 /* a gain from here on is called one */
 
 static const char *const columns[] = {
-    "target",          "part",     "device",        "scheme",  "blocks",    "prompt",
-    "load_s",          "belief",   "use",           "sharing", "budget_mb",    "delay_ms",
-    "first_decode_ms", "peak_mb",  "best_delay_ms", "gap_pct", "incumbent_ms", "bound_ms",
-    "proved",          "e2e_ms",   "other",         "other_ms", "gain_pct",    NULL};
+    "target",          "part",    "device",        "scheme",   "blocks",       "prompt",
+    "load_s",          "belief",  "use",           "sharing",  "budget_mb",    "delay_ms",
+    "first_decode_ms", "peak_mb", "best_delay_ms", "gap_pct",  "incumbent_ms", "bound_ms",
+    "proved",          "e2e_ms",  "other",         "other_ms", "gain_pct",     NULL};
 
 /* In the order of the paper, and of the rows. `free`: of the wide graph's switches. */
 static const struct scheme {
@@ -64,7 +65,7 @@ struct sweep {
     double delay[SCHEMES][MAX_CASES], peak[SCHEMES][MAX_CASES]; /* ms, MB */
     int64_t load_of[MAX_CASES];                                 /* ms */
     int32_t n_cases, n_proved, n_small, n_small_proved;
-    double open_pct; /* largest gap between incumbent and bound */
+    double open_pct;                               /* largest gap between incumbent and bound */
     double gain[MAX_PANELS * MAX_LIST * MAX_LIST]; /* of the map: panel, load, budget */
     char panel[MAX_PANELS][64];
     int32_t n_map[2], n_pays[2]; /* its cells; [1]: the rival has both graphs, weights shared */
@@ -88,15 +89,29 @@ static int32_t read_int(struct yaml *y, struct yaml_node *at, const char *key, i
     return (int32_t)yaml_int(y, at, key, 1, max);
 }
 
+static void read_description(struct yaml *y, struct yaml_node *at, struct switching_model *m)
+{
+    char relative[160], path[512];
+    struct err why = {0};
+    const char *name = yaml_str(y, at, "description"), *weights = yaml_str(y, at, "weights");
+    if (y->code)
+        return;
+    snprintf(relative, sizeof relative, "hwmodels/models/%.100s.yaml", name);
+    if (!command_shipped(relative, path, sizeof path))
+        yaml_fail(y, yaml_get(y, at, "description"), ERR_IO, "expected a model of hwmodels/models");
+    else
+        y->code = model_load(path, &m->desc, y->e);
+    if (!y->code && model_type_find(weights, &m->weights, &why))
+        yaml_fail(y, yaml_get(y, at, "weights"), ERR_SCHEMA, "%s", why.msg);
+}
+
 static void read_model(struct yaml *y, struct switching_model *m)
 {
     struct yaml_node *at = yaml_map(y, y->root, "graphs");
     m->wide = read_int(y, at, "wide", 4096);
     m->narrow = read_int(y, at, "narrow", m->wide);
     at = yaml_map(y, y->root, "model");
-    m->layers = read_int(y, at, "layers", 1024);
-    m->weight_bytes = yaml_quantity(y, at, "weights", UNIT_BYTES);
-    yaml_str(y, at, "weights_note");
+    read_description(y, at, m);
     at = yaml_map(y, y->root, "memory");
     m->base_bytes = yaml_quantity(y, at, "base", UNIT_BYTES);
     m->address_bytes = yaml_quantity(y, at, "address", UNIT_BYTES);
@@ -244,9 +259,8 @@ static int best_of(struct sweep *w, const struct switching_case *c, struct optim
                    struct err *e)
 {
     struct optimal_problem p;
-    arena_reset(&w->arena);
-    switching_problem(&w->m, c, &p);
-    return optimal_solve(&p, w->width, &w->arena, out, e);
+    int rc = switching_problem(&w->m, c, &w->arena, &p, e);
+    return rc ? rc : optimal_solve(&p, w->width, &w->arena, out, e);
 }
 
 static void count_best(struct sweep *w, const struct switching_case *c,

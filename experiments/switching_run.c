@@ -11,55 +11,58 @@ enum { MAX_SPANS = 1 << 14 };
 
 /* ---- the device ----------------------------------------------------------------------------- */
 
-/* A whole model's amount, by block: each has a share of the layers. */
-static void share(int64_t *array, const struct switching_model *m, int32_t blocks, int64_t total)
+/* A phone of which passes, memory and bus are known; phone.h makes graphs of it. */
+static int make_device(const struct switching_model *m, const struct switching_case *c,
+                       struct roof_unit *unit, struct arena *arena, struct device *d)
 {
-    int64_t layers[BELIEF_MAX_BLOCKS], before = 0;
-    blocks_spread(layers, blocks, m->layers);
-    for (int32_t b = 0; b < blocks; b++) {
-        array[b] = total * (before + layers[b]) / m->layers - total * before / m->layers;
-        before += layers[b];
-    }
+    *unit = (struct roof_unit){.backend = "", .datatype = "", .weights = m->weights};
+    int rc = device_init(d, arena);
+    struct device_processor *npu = rc ? NULL : device_add_processor(d, "npu");
+    if (!npu)
+        return ERR_NOMEM;
+    npu->kind = DEVICE_NPU;
+    npu->n_units = 1;
+    npu->unit = unit;
+    d->name = c->device->name;
+    d->operators = true;
+    d->max_rows = m->wide;
+    d->max_ctx = SWITCHING_MAX_PROMPT + SWITCHING_MAX_OUTPUT;
+    d->platform.memory.npu_space_bytes.value = m->address_bytes;
+    d->platform.bus.dram_bytes_per_s.value = m->dram_bytes_per_s;
+    return ERR_OK;
 }
 
-/* Graphs 1 and 2 with weights of their own, 3 and 4 with shared ones. */
-static void make_spec(const struct switching_model *m, const struct switching_case *c,
-                      struct blocks_spec *s)
+static int make_spec(const struct switching_model *m, const struct switching_case *c,
+                     struct arena *arena, struct blocks_spec *out, struct err *e)
 {
-    *s = (struct blocks_spec){.name = c->device->name,
-                              .n = c->blocks,
-                              .n_graphs = 4,
-                              .base_bytes = m->base_bytes,
-                              .address_bytes = m->address_bytes,
-                              .dram_bytes_per_s = m->dram_bytes_per_s,
-                              .max_ctx = SWITCHING_MAX_PROMPT + SWITCHING_MAX_OUTPUT,
-                              .n_processors = 2,
-                              .processor = {{"npu", -1, -1}, {"storage", -1, -1}},
-                              .role = {0, 1, 1}};
-    share(s->weight_bytes, m, c->blocks, m->weight_bytes);
-    for (int32_t g = 0; g < 4; g++) {
-        struct blocks_graph *graph = &s->graph[g];
-        bool narrow = g % 2;
-        int64_t own_bytes = narrow ? m->narrow_own_bytes : m->wide_own_bytes;
-        graph->width = narrow ? m->narrow : m->wide;
-        graph->weights = g / 2;
-        share(graph->compute_ns, m, c->blocks, narrow ? c->device->narrow_ns : c->device->wide_ns);
-        share(graph->compute_bytes, m, c->blocks, m->weight_bytes);
-        share(graph->own_bytes, m, c->blocks, own_bytes);
-        share(graph->load_ns, m, c->blocks, c->load_ns);
-        share(graph->load_bytes, m, c->blocks, m->weight_bytes + own_bytes);
-        /* with the weights there, the rest at the same speed */
-        double part = (double)own_bytes / (double)(m->weight_bytes + own_bytes);
-        share(graph->attach_ns, m, c->blocks, (int64_t)((double)c->load_ns * part));
-        share(graph->attach_bytes, m, c->blocks, own_bytes);
-    }
+    static const char *const role[] = {"target", "load", "draft", "decode", NULL};
+    const struct phone_run run = {.role = role, .map = "target=npu draft=npu"};
+    const struct phone_graphs g = {.wide = m->wide,
+                                   .narrow = m->narrow,
+                                   .blocks = c->blocks,
+                                   .context = SWITCHING_MAX_PROMPT + SWITCHING_MAX_OUTPUT,
+                                   .wide_ns = c->device->wide_ns,
+                                   .narrow_ns = c->device->narrow_ns,
+                                   .load_ns = c->load_ns,
+                                   .load_mw = -1,
+                                   .base_bytes = m->base_bytes,
+                                   .wide_bytes = m->wide_own_bytes,
+                                   .narrow_bytes = m->narrow_own_bytes};
+    struct roof_unit *unit = arena_alloc(arena, 1, sizeof *unit);
+    struct device d;
+    if (!unit || make_device(m, c, unit, arena, &d))
+        return err_set(e, ERR_NOMEM, "out of memory");
+    return phone_spec(&d, NULL, &m->desc, &g, &run, arena, out, e);
 }
 
-void switching_problem(const struct switching_model *m, const struct switching_case *c,
-                       struct optimal_problem *out)
+int switching_problem(const struct switching_model *m, const struct switching_case *c,
+                      struct arena *arena, struct optimal_problem *out, struct err *e)
 {
     struct blocks_spec s;
-    make_spec(m, c, &s);
+    arena_reset(arena);
+    int rc = make_spec(m, c, arena, &s, e);
+    if (rc)
+        return rc;
     *out = (struct optimal_problem){.n = c->blocks, .chunks = (c->prompt + m->wide - 1) / m->wide};
     assert(out->n <= OPTIMAL_MAX_BLOCKS && out->chunks <= OPTIMAL_MAX_CHUNKS);
     for (int32_t b = 0; b < c->blocks; b++) {
@@ -71,6 +74,7 @@ void switching_problem(const struct switching_model *m, const struct switching_c
         int32_t left = c->prompt - i * m->wide, n = left < m->wide ? left : m->wide;
         out->sub[i] = (n + m->narrow - 1) / m->narrow;
     }
+    return ERR_OK;
 }
 
 int64_t switching_wide_ns(const struct switching_model *m, const struct switching_case *c)
@@ -135,7 +139,7 @@ static void take(const struct spans *s, const struct run_result *r, struct switc
 }
 
 /* Runs n requests, the second arriving at second_ns; *end_ns is when the first is over. */
-static int run(const struct switching_case *c, const struct blocks_spec *spec, int32_t n,
+static int run(const struct switching_model *m, const struct switching_case *c, int32_t n,
                int64_t second_ns, struct arena *arena, int64_t *end_ns,
                struct switching_outcome *out, struct err *e)
 {
@@ -144,13 +148,17 @@ static int run(const struct switching_case *c, const struct blocks_spec *spec, i
     struct run_result result;
     struct sim_stats stats;
     struct spans spans;
+    struct blocks_spec spec;
     const struct cost_model *model;
     struct exec *x;
     arena_reset(arena);
-    int rc = spec_parse(c->policy, &setup, e);
-    blocks_belief(spec, 1, 2, c->wrong, &setup.belief);
+    int rc = make_spec(m, c, arena, &spec, e);
     if (!rc)
-        rc = blocks_cost_create(spec, arena, &model, e);
+        rc = spec_parse(c->policy, &setup, e);
+    if (!rc)
+        rc = blocks_cost_create(&spec, arena, &model, e);
+    if (!rc)
+        blocks_belief(&spec, 1, 2, c->wrong, &setup.belief);
     struct span *span = arena_alloc(arena, MAX_SPANS, sizeof *span);
     int32_t *token = arena_alloc(arena, SWITCHING_MAX_PROMPT, sizeof *token);
     if (!rc && (!span || !token))
@@ -179,13 +187,11 @@ static int run(const struct switching_case *c, const struct blocks_spec *spec, i
 int switching_run(const struct switching_model *m, const struct switching_case *c,
                   struct arena *arena, struct switching_outcome *out, struct err *e)
 {
-    struct blocks_spec spec;
     int64_t end_ns = 0;
     assert(c->prompt <= SWITCHING_MAX_PROMPT && c->output < SWITCHING_MAX_OUTPUT);
     *out = (struct switching_outcome){0};
-    make_spec(m, c, &spec);
-    int rc = run(c, &spec, 1, 0, arena, &end_ns, out, e);
+    int rc = run(m, c, 1, 0, arena, &end_ns, out, e);
     if (!rc && c->idle_ns >= 0)
-        rc = run(c, &spec, 2, end_ns + c->idle_ns, arena, &end_ns, out, e);
+        rc = run(m, c, 2, end_ns + c->idle_ns, arena, &end_ns, out, e);
     return rc;
 }

@@ -2,7 +2,7 @@
 #ifndef TANDEM_EXPERIMENTS_SWITCHING_RUN_H
 #define TANDEM_EXPERIMENTS_SWITCHING_RUN_H
 
-#include "hwmodels/blocks.h"
+#include "hwmodels/phone.h"
 #include "sim/policy/optimal.h"
 
 enum { SWITCHING_MAX_DEVICES = 4, SWITCHING_MAX_PROMPT = 4096, SWITCHING_MAX_OUTPUT = 256 };
@@ -14,8 +14,11 @@ struct switching_device {
 
 /* What all cases share (experiments/published/switching.yaml). */
 struct switching_model {
-    int32_t layers, wide, narrow; /* widths */
-    int64_t weight_bytes, base_bytes, address_bytes, wide_own_bytes, narrow_own_bytes;
+    struct model_desc desc;
+    struct model_type weights;
+    int32_t wide, narrow; /* widths */
+    int64_t base_bytes;   /* the KV cache in it */
+    int64_t address_bytes, wide_own_bytes, narrow_own_bytes;
     int64_t dram_bytes_per_s;
     int32_t n_devices;
     struct switching_device device[SWITCHING_MAX_DEVICES];
@@ -24,7 +27,7 @@ struct switching_model {
 struct switching_case {
     const struct switching_device *device;
     int32_t blocks, prompt, output;   /* layers are spread over the blocks */
-    int64_t load_ns;                  /* of all of the narrow graph; the wide one's takes as long */
+    int64_t load_ns;                  /* of all of the narrow graph */
     const char *policy;               /* as in spec_parse */
     const struct blocks_error *wrong; /* of the belief; NULL: it is the truth */
     int64_t idle_ns; /* between the first request and a second; -1: there is one request */
@@ -43,9 +46,9 @@ struct switching_outcome {
 int switching_run(const struct switching_model *m, const struct switching_case *c,
                   struct arena *arena, struct switching_outcome *out, struct err *e);
 
-/* The same blocks and prompt as a problem for optimal_solve. */
-void switching_problem(const struct switching_model *m, const struct switching_case *c,
-                       struct optimal_problem *out);
+/* The same blocks and prompt as a problem for optimal_solve. `arena` is reset. */
+int switching_problem(const struct switching_model *m, const struct switching_case *c,
+                      struct arena *arena, struct optimal_problem *out, struct err *e);
 
 /* The prompt's time on the wide graph alone: the objective of who switches nothing. */
 int64_t switching_wide_ns(const struct switching_model *m, const struct switching_case *c);

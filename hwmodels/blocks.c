@@ -10,7 +10,7 @@
 #include "sim/base/hash.h"
 #include "sim/core/power.h"
 
-enum { MAX_JOBS = 64, N_SLOTS = 2 };
+enum { MAX_JOBS = 64, N_SLOTS = 2, CONTEXTS = 8 };
 
 #define MOST (INT64_MAX / 1024)
 
@@ -459,6 +459,45 @@ static int64_t believed(int64_t ns, double scale, const struct blocks_error *how
     return v < 4e18 ? (int64_t)(v + 0.5) : INT64_MAX / 2;
 }
 
+/* The dynamic graph's steps, an output of every row, at contexts up to its own. */
+static void believe_dynamic(const struct blocks_spec *s, const struct blocks_error *how,
+                            struct belief *out)
+{
+    const struct blocks_dynamic *d = &s->dynamic;
+    out->n_widths = d->n_widths;
+    out->n_contexts = d->context < CONTEXTS ? d->context : CONTEXTS;
+    for (int32_t c = 0; c < out->n_contexts; c++)
+        out->context[c] = (int32_t)((int64_t)d->context * (c + 1) / out->n_contexts);
+    for (int32_t i = 0; i < d->n_widths; i++) {
+        int32_t width = out->width[i] = d->width[i];
+        for (int32_t c = 0; c < out->n_contexts; c++) {
+            int64_t ns =
+                between(d, d->ns, width, out->context[c]) + between(d, d->head_ns, width, 0);
+            out->step_ns[i][c] = believed(ns, 1, how, (uint64_t)width << 32 | (uint32_t)c);
+        }
+    }
+}
+
+/* A step of the graph g, its head with one row. */
+static void believe_graph(const struct blocks_spec *s, int32_t g, struct belief *out)
+{
+    int64_t step_ns = s->head_ns + s->head_row_ns;
+    int32_t width = s->graph[g].width, at = 0;
+    for (int32_t b = 0; b < s->n; b++)
+        step_ns += out->block_ns[g][b];
+    while (at < out->n_widths && out->width[at] < width)
+        at++;
+    bool there = at < out->n_widths && out->width[at] == width;
+    for (int32_t i = out->n_widths; !there && i > at; i--) {
+        out->width[i] = out->width[i - 1];
+        out->step_ns[i][0] = out->step_ns[i - 1][0];
+    }
+    out->n_widths += !there;
+    out->width[at] = width;
+    if (!there || step_ns < out->step_ns[at][0])
+        out->step_ns[at][0] = step_ns;
+}
+
 void blocks_belief(const struct blocks_spec *s, int32_t wide, int32_t narrow,
                    const struct blocks_error *how, struct belief *out)
 {
@@ -470,25 +509,15 @@ void blocks_belief(const struct blocks_spec *s, int32_t wide, int32_t narrow,
         out->load_ns[b] = believed(ns, how ? how->load_scale : 1, how, (uint64_t)b);
     }
     for (int32_t g = 0; g < s->n_graphs; g++) {
-        int64_t step_ns = s->head_ns + s->head_row_ns;
         for (int32_t b = 0; b < s->n; b++) {
             uint64_t key = (uint64_t)(g + 1) << 32 | (uint32_t)b;
             out->block_ns[g][b] = believed(s->graph[g].compute_ns[b], 1, how, key);
-            step_ns += out->block_ns[g][b];
         }
-        int32_t at = 0;
-        while (at < out->n_widths && out->width[at] < s->graph[g].width)
-            at++;
-        bool there = at < out->n_widths && out->width[at] == s->graph[g].width;
-        for (int32_t i = out->n_widths; !there && i > at; i--) {
-            out->width[i] = out->width[i - 1];
-            out->step_ns[i][0] = out->step_ns[i - 1][0];
-        }
-        out->n_widths += !there;
-        out->width[at] = s->graph[g].width;
-        out->step_ns[at][0] =
-            there && out->step_ns[at][0] < step_ns ? out->step_ns[at][0] : step_ns;
+        if (!s->dynamic.n_widths)
+            believe_graph(s, g, out);
     }
+    if (s->dynamic.n_widths)
+        believe_dynamic(s, how, out);
 }
 
 void blocks_spread(int64_t *array, int32_t n, int64_t total)

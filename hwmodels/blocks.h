@@ -38,10 +38,10 @@ struct blocks_graph {
 /* Whole steps on the dynamic graph: of what needs no graphs of fixed shapes. Without the head;
  * linear between two widths, and between no context and `context` cached tokens. */
 struct blocks_dynamic {
-    int32_t n_widths;                     /* 0: there is no dynamic graph */
-    int32_t width[BLOCKS_MAX_WIDTHS];     /* rising from 1 */
-    int32_t context;                      /* >= 1 */
-    int64_t ns[BLOCKS_MAX_WIDTHS][2];     /* [..][0]: with nothing cached */
+    int32_t n_widths;                 /* 0: there is no dynamic graph */
+    int32_t width[BLOCKS_MAX_WIDTHS]; /* rising from 1 */
+    int32_t context;                  /* >= 1 */
+    int64_t ns[BLOCKS_MAX_WIDTHS][2]; /* [..][0]: with nothing cached */
     int64_t bytes[BLOCKS_MAX_WIDTHS][2];
     int64_t head_ns[BLOCKS_MAX_WIDTHS][2]; /* of so many rows, at either context */
     int64_t head_bytes;
@@ -71,7 +71,7 @@ struct blocks_spec {
     bool extrapolated; /* times of steps lie outside what was measured */
     struct cost_host host;
     struct platform_thermal thermal;
-    int64_t pj_per_byte; /* 0: the powers hold it */
+    int64_t pj_per_byte;      /* 0: the powers hold it */
     int64_t dram_bytes_per_s; /* 0: contention is not modelled */
     int32_t max_ctx, max_topk;
     bool trees;
@@ -96,8 +96,8 @@ struct blocks_error {
 
 /* What a policy is told that switches from graph `wide` to `narrow`: block_ns of every graph;
  * load_ns, the time that a block's switch takes its role: free_ns of `wide` and load_ns of
- * `narrow`; step_ns of every width, the head with one row included, at any context. `how` NULL: the
- * truth. */
+ * `narrow`; step_ns of every width, the head with one row included, at any context, or where there
+ * is a dynamic graph of its widths, the head with every row included. `how` NULL: the truth. */
 void blocks_belief(const struct blocks_spec *spec, int32_t wide, int32_t narrow,
                    const struct blocks_error *how, struct belief *out);
 

@@ -137,6 +137,18 @@ int graphs_compute(const struct device *d, const struct roof_unit *u,
     return head_line(d, u, m, arena, g, e);
 }
 
+void graphs_given(const int64_t *pass_ns, struct graphs *g)
+{
+    int32_t layers = g->first_layer[g->n_blocks];
+    for (int32_t i = 0; i < g->n_graphs; i++)
+        for (int32_t b = 0; b < g->n_blocks; b++) {
+            g->compute_ns[i][b] = pass_ns[i] * g->first_layer[b + 1] / layers -
+                                  pass_ns[i] * g->first_layer[b] / layers;
+            g->compute_bytes[i][b] = g->weight_bytes[b];
+        }
+    g->head_ns = g->head_row_ns = g->head_bytes = 0;
+}
+
 static int64_t read_ns(int64_t bytes, int64_t rate)
 {
     return rate > 0 ? (int64_t)((double)bytes * 1e9 / (double)rate + 0.5) : -1;

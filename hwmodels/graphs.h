@@ -44,6 +44,10 @@ int graphs_compute(const struct device *d, const struct roof_unit *u,
                    const struct roof_unit *attention, const struct model_desc *m, int32_t context,
                    struct arena *arena, struct graphs *g, struct err *e);
 
+/* The same from pass_ns[graph], what others measured of all layers and the head at once: every
+ * layer takes as long, weights are what moves, and the head costs nothing more. */
+void graphs_given(const int64_t *pass_ns, struct graphs *g);
+
 /* Fills load_ns and attach_ns at the storage's rate for reads of read_bytes, at bytes_per_s where
  * that is above 0, or at the bus's where it is less; -1 where none is known. */
 void graphs_load(const struct platform *p, int64_t read_bytes, int64_t bytes_per_s,

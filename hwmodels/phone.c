@@ -138,10 +138,21 @@ static int find_layout(const struct phone *p, struct graphs *to, const struct ro
                          p->d->name, g->sleeping ? "sleeping" : "polling");
 }
 
+static int64_t load_rate(const struct phone_graphs *from, const struct graphs *g)
+{
+    double bytes = 0;
+    if (from->load_ns <= 0)
+        return from->load_bytes_per_s;
+    for (int32_t b = 0; b < g->n_blocks; b++)
+        bytes += (double)(g->weight_bytes[b] + g->own_bytes[NARROW]);
+    return (int64_t)(bytes * 1e9 / (double)from->load_ns + 0.5);
+}
+
 static int fill_graphs(struct phone *p, struct graphs *g, struct err *e)
 {
     const struct phone_graphs *from = p->g;
     const int32_t width[] = {from->wide, from->narrow, from->wide, from->narrow};
+    const int64_t pass_ns[] = {from->wide_ns, from->narrow_ns, from->wide_ns, from->narrow_ns};
     const struct roof_unit *attention;
     int rc = graphs_init(p->m, &p->unit->weights, from->blocks, width, 2 * KINDS, false, g, e);
     if (!rc)
@@ -151,9 +162,12 @@ static int fill_graphs(struct phone *p, struct graphs *g, struct err *e)
     for (int32_t i = 0; i < g->n_graphs; i++)
         g->own_bytes[i] =
             (i % KINDS == WIDE ? from->wide_bytes : from->narrow_bytes) / from->blocks;
-    rc = graphs_compute(p->d, p->unit, attention, p->m, from->context, p->arena, g, e);
+    if (from->wide_ns > 0)
+        graphs_given(pass_ns, g);
+    else
+        rc = graphs_compute(p->d, p->unit, attention, p->m, from->context, p->arena, g, e);
     if (!rc)
-        graphs_load(&p->d->platform, from->read_bytes, from->load_bytes_per_s, g);
+        graphs_load(&p->d->platform, from->read_bytes, load_rate(from, g), g);
     return rc ? rc : graphs_spec(p->d, g, p->out, e);
 }
 
@@ -250,9 +264,8 @@ static int put_dynamic(struct phone *p, struct err *e)
     }
     /* weights in the form that this processor takes, beside the graphs' */
     if (p->decode != p->target)
-        p->out->base_bytes +=
-            p->m->layers * model_layer_bytes(p->m, &u->weights) +
-            model_outer_bytes(p->m, &u->weights);
+        p->out->base_bytes += p->m->layers * model_layer_bytes(p->m, &u->weights) +
+                              model_outer_bytes(p->m, &u->weights);
     return rc;
 }
 

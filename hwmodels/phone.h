@@ -30,7 +30,9 @@ struct phone_graphs {
     bool sleeping;                  /* processors wait for one another asleep, and do not poll */
     const char *attention;          /* the processor of attention in other layouts than ONE */
     const char *backend, *datatype; /* of the target's unit; NULL: its first that fits */
-    int64_t load_bytes_per_s;       /* of loading; -1: the storage's at reads of read_bytes */
+    int64_t wide_ns, narrow_ns;     /* of a whole pass, as published; 0: by the unit's operators */
+    int64_t load_ns;          /* of the whole narrow graph, which tells the bandwidth; or 0: */
+    int64_t load_bytes_per_s; /* of loading; -1: the storage's at reads of read_bytes */
     int64_t read_bytes;
     int64_t load_mw;                  /* of the storage while it loads; -1: not known */
     int64_t base_bytes;               /* resident beside graphs, weights and KV cache */

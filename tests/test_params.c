@@ -66,8 +66,8 @@ static struct outcome run(const struct run_setup *setup)
 
 static bool differs(const struct outcome *a, const struct outcome *b)
 {
-    return !a->code && !b->code && (a->actions_hash != b->actions_hash || a->end_ns != b->end_ns ||
-                                    a->work != b->work);
+    return !a->code && !b->code &&
+           (a->actions_hash != b->actions_hash || a->end_ns != b->end_ns || a->work != b->work);
 }
 
 /* Values worth trying: every choice; else both ends and some between; and auto. */
@@ -108,6 +108,7 @@ static const struct setting settings[] = {
     {"speculative:max_draft=7", "parametric:law=geometric"},
     {"switching:scheme=progressive", "suffix"},
     {"switching:calibrate=1 reuse=1", "aligned"},
+    {"switching:decode=dynamic calibrate=1 reuse=1", "aligned"},
     {"switching:scheme=progressive k=3 window=next", "aligned"},
     {"switching:scheme=progressive begin=late unhidden=wait", "aligned"},
     {"switching:scheme=progressive stall=window", ""},

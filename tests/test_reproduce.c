@@ -226,10 +226,18 @@ static void switching_schedules_are_those_of_the_simulator(void)
     static const int32_t blocks[] = {1, 2, 3, 6, 12}, chunks[] = {1, 2, 5, 11};
     static const int64_t load_ms[] = {12, 66, 240, 600, 3000};
     struct switching_device device = {"test", 120000000, 48000000};
-    struct switching_model m = {.layers = 12,
+    /* so large layers that what is outside them takes no ns: the formulas have equal blocks */
+    struct switching_model m = {.desc = {.layers = 12,
+                                         .d_model = 1,
+                                         .d_ff = 1 << 30,
+                                         .heads = 1,
+                                         .kv_heads = 1,
+                                         .head_dim = 1,
+                                         .vocabulary = 1,
+                                         .tied_embeddings = true},
+                                .weights = {"W8", 1, 1},
                                 .wide = 64,
                                 .narrow = 16,
-                                .weight_bytes = 1200,
                                 .base_bytes = 1,
                                 .wide_own_bytes = 12,
                                 .narrow_own_bytes = 12};

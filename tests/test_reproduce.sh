@@ -189,9 +189,15 @@ cp $f kept
 sed 's/wide: 256$/wide: 20/' kept >$f
 t 1 switching
 says "graphs.narrow is '32': expected a whole number from 1 to 20"
-sed 's/layers: 28/layer: 28/' kept >$f
+sed 's/description: q/describe: q/' kept >$f
 t 1 switching
-says "$f:13:3: 'layers' is missing"
+says "'description' is missing"
+sed 's/description: qwen2.5-1.5b/description: qwen2.5-1.6b/' kept >$f
+t 1 switching
+says "expected a model of hwmodels/models"
+sed 's/weights: W8/weights: W9/' kept >$f
+t 1 switching
+says "W9"
 sed 's/tandem-published-switching-1/tandem-published-1/' kept >$f
 t 1 switching
 says "expected 'tandem-published-switching-1'"

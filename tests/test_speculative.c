@@ -276,6 +276,29 @@ static void filling_takes_what_pays(void)
     done(o);
 }
 
+/* A path that is run again has to be worth that too: 2.33 tokens in 150 + 130 / 2 of four rows with
+ * branches, 1.75 in 150 of the two nodes that lead. They are wrong, and at last nothing pays. */
+static void filling_counts_what_is_run_again(void)
+{
+    struct belief b = {.n_widths = 3,
+                       .n_contexts = 1,
+                       .width = {1, 2, 4},
+                       .context = {0},
+                       .step_ns = {{100}, {130}, {150}}};
+    int32_t n;
+    world_cost_init(&cost);
+    struct outcome *o = run("speculative:width=auto fill=1 max_draft=5", &b, 41);
+    CHECK_EQ(o->rc, ERR_OK);
+    CHECK(steps_of_width(o, 4, &n) >= 1);
+    CHECK_EQ(n, 3);
+    CHECK_EQ(o->result.request[0].n_verify, 40);
+    done(o);
+    o = run("speculative:width=auto fill=1 max_draft=5 tree=plain", &b, 41);
+    CHECK(steps_of_width(o, 4, &n) >= 12);
+    CHECK_EQ(n, 4);
+    done(o);
+}
+
 /* A chain of max_nodes: right for the first `right` tokens. */
 static int32_t chain_right;
 
@@ -335,6 +358,7 @@ static const struct unit_test tests[] = {
     {"without_it_nothing_is_calibrated", without_it_nothing_is_calibrated},
     {"reuse_shows_every_verified_step", reuse_shows_every_verified_step},
     {"filling_takes_what_pays", filling_takes_what_pays},
+    {"filling_counts_what_is_run_again", filling_counts_what_is_run_again},
     {NULL, NULL},
 };
 

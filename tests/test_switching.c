@@ -705,6 +705,8 @@ static void every_parameter_changes_some_output(void)
                 {"aligned", "topk=1 calibrate=1", "topk=3 calibrate=1"},
                 {"aligned", "reuse=0", "reuse=1"},
                 {"suffix", "decode=graph", "decode=dynamic"},
+                {"suffix", "width=4 decode=dynamic", "width=8 decode=dynamic"},
+                {"aligned", "fill=0", "fill=1"},
                 {"suffix", "overflow=cut max_draft=60", "overflow=passes max_draft=60"}};
     const struct param *params = policy_find("switching")->params;
     for (int32_t i = 0; i < param_count(params); i++) {
@@ -772,7 +774,7 @@ static void what_it_lacks_is_named(void)
     CHECK_HAS(p->e.msg, "the wide one comes first");
     p->spec.graph[1].width = NARROW_ROWS;
     CHECK_EQ(play(p, "switching:k=2 calibrate=1", ""), ERR_UNSUPPORTED);
-    CHECK_HAS(p->e.msg, "teach a drafter, and there is none");
+    CHECK_HAS(p->e.msg, "reuse=1 and fill=1 need a drafter, and there is none");
     CHECK_EQ(play(p, "switching:k=2 reuse=1", ""), ERR_UNSUPPORTED);
     CHECK_EQ(play(p, "switching:k=2 calibrate=1 topk=5", "aligned"), ERR_UNSUPPORTED);
     CHECK_HAS(p->e.msg, "topk is 5, this executor gives at most 4");

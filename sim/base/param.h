@@ -11,7 +11,7 @@
 
 #include "sim/base/err.h"
 
-enum { PARAM_MAX = 16 };
+enum { PARAM_MAX = 24 };
 
 /* The value "auto", where a parameter allows it. */
 #define PARAM_AUTO INT64_MIN

@@ -32,15 +32,13 @@
  * on the narrow graph.
  *
  * Decoding: on the graph in place, every step as wide as it is; or with decode=dynamic whole steps
- * of the dynamic graph by the role "decode", as wide as their rows. With a drafter, its first
- * tokens up to that width are verified in one step. `overflow`, `tree` and `reuse` are as in the
- * policy speculative. With calibrate=1 the LM head runs on every row of the prompt and a CALIBRATE
- * job takes each pass's topk likely tokens to the drafter, beside the passes after it; the first
- * draft waits for all. */
+ * of the dynamic graph by the role "decode", `width` wide. With a drafter in rounds (rounds.h).
+ * With calibrate=1 the LM head runs on every row of the prompt and a CALIBRATE job takes each
+ * pass's topk likely tokens to the drafter, beside the passes after it; the first draft waits for
+ * all. */
 #include <assert.h>
-#include <string.h>
 
-#include "sim/policy/serve.h"
+#include "sim/policy/rounds.h"
 
 enum {
     SCHEME,
@@ -57,7 +55,9 @@ enum {
     TOPK,
     REUSE,
     DECODE,
-    OVERFLOW
+    OVERFLOW,
+    WIDTH,
+    FILL
 };
 enum { NO_SWITCH, SYNC_SWITCH, ASYNC_LAST, PROGRESSIVE, BOTH_COPIED, BOTH_SHARED, NARROW_ONLY };
 enum { BACK_SYNC, BACK_IDLE, BACK_KEEP };
@@ -66,12 +66,10 @@ enum { BEGIN_FIRST, BEGIN_LATE };
 enum { WINDOW_CHUNK, WINDOW_NEXT };
 enum { UNHIDDEN_START, UNHIDDEN_WAIT };
 enum { STALL_BLOCK, STALL_WINDOW };
-enum { TREE_RECOMPUTE, TREE_PLAIN };
 enum { DECODE_GRAPH, DECODE_DYNAMIC };
-enum { OVERFLOW_CUT, OVERFLOW_PASSES };
 enum { ROLE_TARGET, ROLE_LOAD, ROLE_DRAFT, ROLE_DECODE };
 enum { WIDE, NARROW };
-enum { MAX_ROWS = 512, ALL_CELLS = INT32_MAX };
+enum { ALL_CELLS = INT32_MAX };
 
 static const char *const scheme_words[] = {"no-switch",
                                            "sync-switch",
@@ -88,8 +86,6 @@ static const char *const window_words[] = {"chunk", "next", NULL};
 static const char *const unhidden_words[] = {"start", "wait", NULL};
 static const char *const stall_words[] = {"block", "window", NULL};
 static const char *const decode_words[] = {"graph", "dynamic", NULL};
-static const char *const overflow_words[] = {"cut", "passes", NULL};
-static const char *const tree_words[] = {"recompute", "plain", NULL};
 
 static const struct param params[] = {
     {"scheme", "how blocks pass from the wide graph to the narrow one", PROGRESSIVE, 0, 0,
@@ -109,19 +105,20 @@ static const struct param params[] = {
      STALL_BLOCK, 0, 0, stall_words, 0},
     {"k", "progressive: blocks that hide a switch; auto: as many as the belief says", PARAM_AUTO, 1,
      BELIEF_MAX_BLOCKS, NULL, 1},
-    {"max_draft", "drafted tokens per step at most, where there is a drafter", MAX_ROWS - 1, 1,
-     MAX_ROWS - 1, NULL, 0},
-    {"tree", "how a path that is not first in the batch is kept", TREE_RECOMPUTE, 0, 0, tree_words,
-     0},
-    {"calibrate", "1: the drafter is told the likely tokens at every prompt position", 0, 0, 1,
-     NULL, 0},
-    {"topk", "likely tokens of a position, with calibrate=1", 4, 1, 64, NULL, 0},
-    {"reuse", "1: the drafter is shown the verified rows and the target's choices", 0, 0, 1, NULL,
-     0},
+    {"max_draft", "drafted tokens per step at most, where there is a drafter", ROUNDS_MAX_ROWS - 1,
+     1, ROUNDS_MAX_ROWS - 1, NULL, 0},
+    ROUNDS_PARAM_TREE,
+    ROUNDS_PARAM_CALIBRATE,
+    ROUNDS_PARAM_TOPK,
+    ROUNDS_PARAM_REUSE,
     {"decode", "steps run on the graph in place, or on the dynamic one by the role decode",
      DECODE_GRAPH, 0, 0, decode_words, 0},
-    {"overflow", "what becomes of a chain longer than the graph", OVERFLOW_CUT, 0, 0,
-     overflow_words, 0},
+    ROUNDS_PARAM_OVERFLOW,
+    {"width",
+     "decode=dynamic: rows of a step; 0: as many as are used; auto: the belief's step curve "
+     "decides",
+     0, 0, ROUNDS_MAX_ROWS, NULL, 1},
+    ROUNDS_PARAM_FILL,
     {.name = NULL}};
 
 static const char *const roles[] = {"target", "load", "draft", "decode", NULL};
@@ -135,6 +132,7 @@ struct flight {
 
 struct switching {
     struct serve serve;
+    struct rounds rounds;
     const int64_t *param;
     int32_t blocks;
     int32_t graph[2], width[2]; /* WIDE, NARROW */
@@ -150,25 +148,11 @@ struct switching {
     int32_t to, at;        /* a segment on the narrow graph: its end, its next row */
     int32_t slot;          /* that holds the chunk's rows between blocks */
     int64_t head_id;
-    /* decoding */
-    int64_t draft_id, verify_id;         /* of a step's last pass */
-    int64_t first_pass;                  /* of its first */
-    int32_t n_choices, choice[MAX_ROWS]; /* of the passes that are done */
-    int32_t n_fresh;                     /* emitted, not yet appended to the drafter */
-    int32_t fresh[MAX_ROWS];
-    int32_t n_rows; /* of the step being verified */
-    bool chain;
-    int32_t token[MAX_ROWS], parent[MAX_ROWS];
-    int32_t n_calibrated; /* prompt positions handed on */
-    /* reuse: the step that the next DRAFT shows */
-    int32_t n_shown;
-    bool shown_chain;
-    int32_t shown_token[MAX_ROWS], shown_parent[MAX_ROWS], shown_choice[MAX_ROWS];
 };
 
 static bool lossless(const int64_t *param)
 {
-    return param[TREE] == TREE_RECOMPUTE;
+    return param[TREE] == ROUNDS_RECOMPUTE;
 }
 
 static size_t mem_bytes(const int64_t *param, const struct policy_env *env)
@@ -221,22 +205,27 @@ static int choose_graphs(struct switching *p, const struct exec_caps *caps, stru
     return ERR_OK;
 }
 
-static int check_drafting(const int64_t *param, const struct policy_env *env, struct err *e)
+/* How steps run once the prompt is through. */
+static int init_rounds(struct switching *p, struct err *e)
 {
-    bool calibrates = param[CALIBRATE] != 0;
-    if ((calibrates || param[REUSE]) && !env->n_drafters)
+    const int64_t *param = p->param;
+    bool dynamic = param[DECODE] == DECODE_DYNAMIC;
+    uint8_t side = switches(p) ? NARROW : WIDE;
+    if (!dynamic && param[WIDTH])
         return err_set(e, ERR_UNSUPPORTED,
-                       "calibrate=1 and reuse=1 teach a drafter, and there is none: name one, or "
-                       "set them to 0");
-    if (calibrates && !(env->caps.features & EXEC_CALIBRATES))
-        return err_set(e, ERR_UNSUPPORTED,
-                       "calibrate=1 needs the likely tokens of prompt rows, which this executor "
-                       "does not give: set calibrate=0");
-    if (calibrates && param[TOPK] > env->caps.max_topk)
-        return err_set(e, ERR_UNSUPPORTED,
-                       "topk is %d, this executor gives at most %d likely tokens", (int)param[TOPK],
-                       env->caps.max_topk);
-    return ERR_OK;
+                       "width is of steps on the dynamic graph, and with decode=graph a step is as "
+                       "wide as the graph: leave it out, or set decode=dynamic");
+    struct rounds_options opt = {.target_role = dynamic ? ROLE_DECODE : ROLE_TARGET,
+                                 .draft_role = ROLE_DRAFT,
+                                 .graph = dynamic ? 0 : p->graph[side],
+                                 .width = dynamic ? param[WIDTH] : p->width[side],
+                                 .max_draft = param[MAX_DRAFT],
+                                 .top_k = param[CALIBRATE] ? (int32_t)param[TOPK] : 0,
+                                 .recompute = param[TREE] == ROUNDS_RECOMPUTE,
+                                 .passes = param[OVERFLOW] == ROUNDS_PASSES,
+                                 .reuse = param[REUSE] != 0,
+                                 .fill = param[FILL] != 0};
+    return rounds_init(&p->rounds, &p->serve, &opt, e);
 }
 
 static int init(void *mem, const int64_t *param, const struct policy_env *env, struct err *e)
@@ -256,8 +245,8 @@ static int init(void *mem, const int64_t *param, const struct policy_env *env, s
     p->keep = param[BACK] == BACK_KEEP || param[SCHEME] == BOTH_COPIED ||
               param[SCHEME] == BOTH_SHARED || !switches(p);
     serve_init(&p->serve, p + 1, env, 0, ROLE_TARGET);
-    int rc = check_drafting(param, env, e);
-    return rc ? rc : choose_graphs(p, &env->caps, e);
+    int rc = choose_graphs(p, &env->caps, e);
+    return rc ? rc : init_rounds(p, e);
 }
 
 /* Whether block b has still to be switched. */
@@ -615,8 +604,6 @@ static void decide(struct switching *p, struct actions *out)
     p->left = chunks ? chunks * p->blocks - p->block : !p->n_compute;
 }
 
-static void decode_step(struct switching *p, struct actions *out);
-
 /* All that can be done after any event, while a request is open and goes on. */
 static void advance(struct switching *p, struct actions *out)
 {
@@ -635,200 +622,18 @@ static void advance(struct switching *p, struct actions *out)
         ready = ready && !lacks(p, b);
     if (ready) {
         p->decoding = true;
-        decode_step(p, out);
+        rounds_start(&p->rounds, out);
     }
 }
 
 static void begin(struct switching *p, struct actions *out)
 {
-    struct serve *s = &p->serve;
     p->prefilling = p->decoding = p->begun = false;
     p->pos = p->block = p->left = p->to = p->at = p->slot = 0;
     p->n = chunk_at(p, 0);
     p->head_id = -1; /* the prompt's end has not been submitted */
-    p->n_fresh = p->n_calibrated = p->n_shown = 0;
-    if (s->env->n_drafters) {
-        struct job job = {.kind = JOB_DRAFT, .phase = PHASE_DRAFT, .role = ROLE_DRAFT};
-        job.draft = (struct job_draft){.n = s->n_prompt, .token = s->prompt};
-        serve_submit(s, &job, out);
-    }
+    rounds_open(&p->rounds, out);
     advance(p, out);
-}
-
-/* ---- decoding ------------------------------------------------------------------------------- */
-
-static uint8_t decode_side(const struct switching *p)
-{
-    return switches(p) ? NARROW : WIDE;
-}
-
-static bool dynamic(const struct switching *p)
-{
-    return p->param[DECODE] == DECODE_DYNAMIC;
-}
-
-/* Rows of one pass of a step, at most. */
-static int32_t pass_rows(const struct switching *p)
-{
-    return dynamic(p) ? p->serve.env->caps.max_rows : p->width[decode_side(p)];
-}
-
-static int32_t max_nodes(const struct switching *p)
-{
-    int32_t passes = 1, rows = pass_rows(p);
-    if (p->param[OVERFLOW] == OVERFLOW_PASSES)
-        passes = min32(p->serve.env->caps.max_jobs, SERVE_MAX_FLIGHT) / 2;
-    int32_t n = rows < MAX_ROWS / passes ? rows * passes : MAX_ROWS;
-    n = min32((int32_t)p->param[MAX_DRAFT], n - 1);
-    n = min32(n, serve_room(&p->serve) - 1);
-    return min32(n, serve_left(&p->serve) - 1);
-}
-
-/* In one pass, or a chain that is too long for it in several. */
-static void submit_step(struct switching *p, struct actions *out)
-{
-    int32_t rows = pass_rows(p);
-    p->n_choices = 0;
-    p->first_pass = p->serve.next_id;
-    for (int32_t at = 0; at < p->n_rows; at += rows) {
-        int32_t n = min32(rows, p->n_rows - at);
-        struct job job = {.kind = JOB_FORWARD, .role = dynamic(p) ? ROLE_DECODE : ROLE_TARGET};
-        job.phase = p->n_rows > 1 ? PHASE_VERIFY : PHASE_DECODE;
-        job.forward = (struct job_forward){.graph = dynamic(p) ? 0 : p->graph[decode_side(p)],
-                                           .b1 = p->blocks,
-                                           .width = dynamic(p) ? n : rows,
-                                           .pos = p->serve.pos + at,
-                                           .n = n,
-                                           .token = p->token + at,
-                                           .parent = p->chain ? NULL : p->parent,
-                                           .slot_in = -1,
-                                           .slot_out = -1,
-                                           .want = WANT_ARGMAX};
-        p->verify_id = serve_submit(&p->serve, &job, out);
-    }
-}
-
-static bool is_chain(const struct draft_tree *tree)
-{
-    bool chain = true;
-    for (int32_t i = 0; tree && i < tree->n; i++)
-        chain = chain && tree->parent[i] == i - 1;
-    return chain;
-}
-
-/* The root and the first nodes of the proposal; a tree's first nodes are a tree. */
-static void verify(struct switching *p, const struct draft_tree *tree, struct actions *out)
-{
-    int32_t n = !tree ? 0 : is_chain(tree) ? tree->n : min32(tree->n, pass_rows(p) - 1);
-    p->n_shown = 0;
-    p->n_rows = n + 1;
-    p->token[0] = p->serve.root;
-    p->parent[0] = -1;
-    p->chain = true;
-    for (int32_t i = 0; i < n; i++) {
-        p->token[i + 1] = tree->token[i];
-        p->parent[i + 1] = tree->parent[i] + 1;
-        p->chain = p->chain && tree->parent[i] == i - 1;
-    }
-    submit_step(p, out);
-}
-
-static void decode_step(struct switching *p, struct actions *out)
-{
-    int32_t nodes = max_nodes(p);
-    if (!p->serve.env->n_drafters || nodes < 1) {
-        verify(p, NULL, out);
-        return;
-    }
-    struct job job = {.kind = JOB_DRAFT, .phase = PHASE_DRAFT, .role = ROLE_DRAFT};
-    job.draft = (struct job_draft){.n = p->n_fresh, .token = p->fresh, .max_nodes = nodes};
-    if (p->param[REUSE] && p->n_shown > 1) {
-        job.draft.n_rows = p->n_shown;
-        job.draft.row_token = p->shown_token;
-        job.draft.row_parent = p->shown_chain ? NULL : p->shown_parent;
-        job.draft.row_choice = p->shown_choice;
-    }
-    p->draft_id = serve_submit(&p->serve, &job, out);
-    p->n_fresh = 0;
-}
-
-static void emit(struct switching *p, const int32_t *token, int32_t n, struct actions *out)
-{
-    int32_t k = serve_emit(&p->serve, token, n, out);
-    if (p->serve.closing)
-        return;
-    if (p->serve.env->n_drafters && max_nodes(p) > 0) { /* else nothing is drafted any more */
-        memcpy(p->fresh + p->n_fresh, token, (size_t)k * sizeof *token);
-        p->n_fresh += k;
-    }
-    if (p->decoding)
-        decode_step(p, out);
-    else
-        advance(p, out);
-}
-
-static void commit(struct switching *p, int32_t pos, const int32_t *row, int32_t n,
-                   struct actions *out)
-{
-    struct job job = {.kind = JOB_COMMIT, .role = dynamic(p) ? ROLE_DECODE : ROLE_TARGET};
-    job.commit = (struct job_commit){.pos = pos, .n = n, .row = row};
-    serve_submit(&p->serve, &job, out);
-}
-
-/* Keeps a step as it was verified, before a path of it is run again. */
-static void show(struct switching *p, const int32_t *choice)
-{
-    size_t bytes = (size_t)p->n_rows * sizeof *choice;
-    if (p->n_shown)
-        return;
-    p->n_shown = p->n_rows;
-    p->shown_chain = p->chain;
-    memcpy(p->shown_token, p->token, bytes);
-    memcpy(p->shown_parent, p->parent, bytes);
-    memcpy(p->shown_choice, choice, bytes);
-}
-
-/* A step's choices are all there. */
-static void verified(struct switching *p, struct actions *out)
-{
-    int32_t row[MAX_ROWS], fresh[MAX_ROWS], pos = p->serve.pos;
-    const int32_t *parent = p->chain ? NULL : p->parent;
-    int32_t kept = exec_accept(p->n_rows, p->token, parent, p->choice, row);
-    bool first = true, passes = p->verify_id > p->first_pass;
-    p->verify_id = 0;
-    show(p, p->choice);
-    for (int32_t i = 0; i < kept; i++)
-        first = first && row[i] == i;
-    if (!first && p->param[TREE] == TREE_RECOMPUTE) {
-        commit(p, pos, NULL, 0, out);
-        for (int32_t i = 0; i < kept; i++)
-            p->token[i] = p->token[row[i]];
-        p->n_rows = kept;
-        p->chain = true;
-        submit_step(p, out);
-        return;
-    }
-    if (kept < p->n_rows && passes)
-        commit(p, pos + kept, NULL, 0, out); /* a COMMIT's rows are one step's */
-    else if (kept < p->n_rows)
-        commit(p, pos, first ? NULL : row, kept, out);
-    for (int32_t i = 0; i < kept; i++)
-        fresh[i] = p->choice[row[i]];
-    p->serve.pos += kept;
-    emit(p, fresh, kept, out);
-}
-
-static int passed(struct switching *p, const struct done *done, struct actions *out)
-{
-    bool last = done->id == p->verify_id;
-    int32_t left = p->n_rows - p->n_choices;
-    if (last ? done->n_choice != left : done->n_choice >= left)
-        return ERR_POLICY;
-    memcpy(p->choice + p->n_choices, done->choice, (size_t)done->n_choice * sizeof *p->choice);
-    p->n_choices += done->n_choice;
-    if (last)
-        verified(p, out);
-    return ERR_OK;
 }
 
 /* ---- events --------------------------------------------------------------------------------- */
@@ -839,23 +644,16 @@ static int headed(struct switching *p, const struct done *done, struct actions *
     bool tops = p->param[CALIBRATE] != 0;
     if (done->n_choice < 1 || (tops && done->k < 1))
         return ERR_POLICY;
-    if (tops) {
-        struct job job = {.kind = JOB_CALIBRATE, .phase = PHASE_DRAFT, .role = ROLE_DRAFT};
-        job.calibrate = (struct job_calibrate){.pos = p->n_calibrated,
-                                               .n = done->n_choice,
-                                               .k = done->k,
-                                               .top = done->top,
-                                               .logit = done->logit};
-        p->n_calibrated += done->n_choice;
-        serve_submit(&p->serve, &job, out);
-    }
+    if (tops)
+        rounds_calibrate(&p->rounds, done, out);
     if (done->id != p->head_id) {
         advance(p, out);
         return ERR_OK;
     }
     p->head_id = 0;
     p->serve.pos = p->serve.n_prompt;
-    emit(p, done->choice + done->n_choice - 1, 1, out);
+    rounds_emit(&p->rounds, done->choice + done->n_choice - 1, 1, out);
+    advance(p, out);
     return ERR_OK;
 }
 
@@ -863,15 +661,11 @@ static int handle(struct switching *p, const struct done *done, struct actions *
 {
     if (done->job_kind == JOB_HEAD)
         return headed(p, done, out);
-    if (done->id == p->draft_id) {
-        p->draft_id = 0;
-        verify(p, &done->tree, out);
-    } else if (p->verify_id && done->id >= p->first_pass && done->id <= p->verify_id) {
-        return passed(p, done, out);
-    } else {
+    bool mine;
+    int rc = rounds_done(&p->rounds, done, out, &mine);
+    if (!rc && !mine)
         advance(p, out);
-    }
-    return ERR_OK;
+    return rc;
 }
 
 static int on_event(void *self, const struct event *ev, struct actions *out)
