@@ -10,8 +10,10 @@
 #include "sim/exec/metrics.h"
 #include "traces/workload.h"
 
-/* `drafter` after the name; value "" is the default. Those with a history replay a task's requests
- * as a sequence in the trace's order. */
+/* `drafter` after the name; value "" is the default. A drafter that ends in = gets the length of
+ * its task's template. Those with a history replay a task's requests as a sequence in the trace's
+ * order.
+ */
 struct choice {
     const char *what, *value, *tells, *drafter;
 };
@@ -50,12 +52,27 @@ static const struct choice choice[] = {
     {"history of suffix", "1", "", "suffix:history=1"},
     {"history of suffix", "4", "", "suffix:history=4"},
     {"history of suffix", "16", "", "suffix:history=16"},
+    {"merge", "context", ALIGNED, "aligned:merge=context"},
+    {"merge", "likely", ALIGNED, "aligned:merge=likely"},
+    {"merge", "half", ALIGNED, "aligned:merge=half"},
+    {"duplicates", "larger", ALIGNED, "aligned:duplicates=larger"},
+    {"capacity", "64", ALIGNED, "aligned:capacity=64"},
+    {"capacity", "256", ALIGNED, "aligned:capacity=256"},
+    {"capacity", "512", ALIGNED, "aligned:capacity=512"},
+    {"skip", "template", ALIGNED, "aligned:skip="},
+    {"overlap", "draft", ALIGNED ",overlap=draft", "aligned"},
+    {"overlap", "serial", ALIGNED ",overlap=serial", "aligned"},
+    {"oracle", "", "", "oracle"},
     {"reuse", "", REUSE, "aligned"},
     {"reuse", "root", REUSE, "aligned:reuse=root"},
     {"reuse", "end", REUSE, "aligned:reuse=end"},
     {"flights", "2", REUSE, "aligned:flights=2"},
     {"reuse_max", "16", REUSE, "aligned:reuse_max=16"},
     {"reuse_max", "64", REUSE, "aligned:reuse_max=64"},
+    {"keep", "2", REUSE, "aligned:keep=2"},
+    {"keep", "4", REUSE, "aligned:keep=4"},
+    {"agreed", "under", REUSE, "aligned:agreed=under"},
+    {"agreed", "best", REUSE, "aligned:agreed=best"},
 };
 
 enum { WIDTHS = 3, MAX_TASKS = 16 };
@@ -68,6 +85,7 @@ struct half {
     struct {
         const char *task;
         int32_t n, *map;
+        int32_t n_template;    /* tokens that all its prompts begin with */
         double suffix[WIDTHS]; /* tokens per verification */
     } of[MAX_TASKS];
     struct replayed *out; /* room for all requests */
@@ -77,11 +95,13 @@ struct half {
 static int accepted(struct half *s, int32_t task, const struct choice *c, int32_t width,
                     double *value, struct err *e)
 {
-    char spec[300];
+    char spec[300], number[16] = "";
     int64_t tokens = 0, steps = 0;
     int32_t n = s->of[task].n;
-    snprintf(spec, sizeof spec, "speculative:width=%d,max_draft=%d,tree=plain%s+%s", (int)width,
-             (int)width - 1, c->tells, c->drafter);
+    if (c->drafter[strlen(c->drafter) - 1] == '=')
+        snprintf(number, sizeof number, "%d", (int)s->of[task].n_template);
+    snprintf(spec, sizeof spec, "speculative:width=%d,max_draft=%d,tree=plain%s+%s%s", (int)width,
+             (int)width - 1, c->tells, c->drafter, number);
     int rc = replay_trace(s->trace, spec, s->of[task].map, n, s->out, e);
     for (int32_t i = 0; i < n && !rc; i++)
         if (s->out[i].distinct_4grams >= METRICS_DEGENERATE && s->out[i].steps > 0) {
@@ -110,6 +130,21 @@ static int ratio(struct half *s, const struct choice *c, int32_t w, double *valu
     return ERR_OK;
 }
 
+/* What all prompts of a task begin with, whatever they ask: the template's head and the task's. */
+static int32_t template_of(const struct trace *t, const int32_t *map, int32_t n_map)
+{
+    struct trace_request first = trace_request(t, map[0]);
+    int32_t n = first.n_prompt;
+    for (int32_t i = 1; i < n_map; i++) {
+        struct trace_request r = trace_request(t, map[i]);
+        int32_t same = 0;
+        while (same < n && same < r.n_prompt && r.prompt[same] == first.prompt[same])
+            same++;
+        n = same;
+    }
+    return n;
+}
+
 static int collect(struct half *s, struct arena *arena, struct err *e)
 {
     int32_t n = trace_info(s->trace)->n_requests;
@@ -132,6 +167,8 @@ static int collect(struct half *s, struct arena *arena, struct err *e)
         s->of[task].map[s->of[task].n++] = i;
         s->n_kept += metrics_distinct_4grams(r.output, r.n_output) >= METRICS_DEGENERATE;
     }
+    for (int32_t task = 0; task < s->n_tasks; task++)
+        s->of[task].n_template = template_of(s->trace, s->of[task].map, s->of[task].n);
     return s->out ? ERR_OK : err_set(e, ERR_NOMEM, "out of memory");
 }
 
@@ -159,6 +196,10 @@ static int run_model(struct reproduce_context *c, const char *model, struct half
             output_int(c->rows, s->n_kept);
             output_end(c->rows);
         }
+    reproduce_note(c, "%s: tokens that a task's prompts begin with, which skip leaves out:", model);
+    for (int32_t task = 0; task < s->n_tasks; task++)
+        reproduce_note(c, " %s %d", s->of[task].task, (int)s->of[task].n_template);
+    reproduce_note(c, ".\n");
     return rc;
 }
 

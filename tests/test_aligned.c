@@ -140,6 +140,27 @@ static void without_calibration_they_are_not(void)
     end(s);
 }
 
+static void skipped_and_evicted_positions_say_nothing(void)
+{
+    static const struct {
+        const char *params;
+        bool known;
+    } each[] = {{"skip=1", false},           {"skip=0", true},        {"capacity=8", true},
+                {"capacity=7", false},       {"capacity=1000", true}, {"skip=5 capacity=3", false},
+                {"capacity=7 skip=8", false}};
+    for (size_t i = 0; i < 2 * sizeof each / sizeof *each; i++) {
+        struct subject *s = begin("aligned", each[i / 2].params);
+        append(s, clinton, 8);
+        for (int32_t k = 0; k < 8; k++) { /* whatever the order, the last positions stay */
+            int32_t pos = i % 2 ? k : 7 - k;
+            s->type->calibrate(s->mem, pos, 1, 2, top + 2 * pos, logit + 2 * pos, &s->work);
+        }
+        const int32_t five = 5; /* what position 0 knows; 1 at the end has only 2, 9 to say */
+        CHECK_EQ(has(ask(s, 16), &five, 1), each[i / 2].known);
+        end(s);
+    }
+}
+
 static void more_tokens_than_are_kept_change_nothing(void)
 {
     uint64_t hash[2] = {0, 0};
@@ -254,9 +275,10 @@ static void common_tokens_fill_a_tree(void)
 static void every_parameter_changes_a_proposal(void)
 {
     static const char *const each[] = {
-        "calibration=0", "threshold=40",     "history=1",   "branches=2", "chain=1",
-        "min_match=2",   "occurrence=first", "recent=0",    "common=3",   "reuse=none",
-        "reuse=offset",  "reuse=end",        "reuse_max=3", "flights=2"};
+        "calibration=0", "threshold=40",     "history=1",         "branches=2", "chain=1",
+        "min_match=2",   "occurrence=first", "recent=0",          "common=3",   "reuse=none",
+        "reuse=offset",  "reuse=end",        "reuse_max=3",       "flights=2",  "merge=context",
+        "merge=likely",  "merge=half",       "duplicates=larger", "skip=120",   "capacity=60"};
     uint64_t plain = 0;
     for (int i = -1; i < (int)(sizeof each / sizeof *each); i++) {
         char params[60];
@@ -443,6 +465,44 @@ static void a_run_is_dropped_when_enough_was_drafted(void)
             append(s, &next, 1);
             CHECK_EQ(has(ask(s, 8), run, 2), drafted <= most);
         }
+        end(s);
+    }
+}
+
+static void a_run_is_kept_for_some_steps_whatever_was_drafted(void)
+{
+    const int32_t row[] = {99, 200, 201}, never[] = {55, 56, 57}, run[] = {13, 14};
+    for (int32_t keep = 1; keep < 5; keep++) {
+        char params[60];
+        snprintf(params, sizeof params, "reuse=root reuse_max=0 keep=%d", (int)keep);
+        struct subject *s = cut_off(params);
+        for (int32_t step = 1; step < 7; step++) {
+            CHECK_EQ(has(ask(s, 8), run, 2), step <= keep);
+            s->type->rejected(s->mem, 3, row, NULL, never, &s->work);
+            append(s, &(int32_t){300 + step}, 1);
+        }
+        end(s);
+    }
+}
+
+/* The best path 10 11 12 is cut off after the root and has one agreement, 12; the accepted path is
+ * 20, and after it 21 22 23 holds two, 22 and 23; a third path from the root, 30 .. 33, three. */
+static void a_run_is_looked_for_where_it_is_said(void)
+{
+    static const int32_t token[] = {1, 10, 11, 12, 20, 21, 22, 23, 30, 31, 32, 33},
+                         parent[] = {-1, 0, 1, 2, 0, 4, 5, 6, 0, 8, 9, 10},
+                         choice[] = {20, 90, 12, 91, 99, 22, 23, 92, 31, 32, 33, 93};
+    static const int32_t run[3][3] = {{31, 32, 33}, {22, 23}, {12}};
+    static const char *const where[] = {"every", "under", "best"};
+    for (int i = 0; i < 3; i++) {
+        const int32_t one = 1, fresh[] = {20, 99};
+        char params[60];
+        snprintf(params, sizeof params, "reuse=root agreed=%s", where[i]);
+        struct subject *s = begin("aligned", params);
+        append(s, &one, 1);
+        s->type->rejected(s->mem, 12, token, parent, choice, &s->work);
+        append(s, fresh, 2);
+        CHECK(is_chain(ask(s, 8), run[i], 3 - i));
         end(s);
     }
 }
@@ -720,6 +780,7 @@ static void the_oracle_says_what_the_target_will(void)
 static const struct unit_test tests[] = {
     {"likely_tokens_are_found_where_they_occur", likely_tokens_are_found_where_they_occur},
     {"without_calibration_they_are_not", without_calibration_they_are_not},
+    {"skipped_and_evicted_positions_say_nothing", skipped_and_evicted_positions_say_nothing},
     {"more_tokens_than_are_kept_change_nothing", more_tokens_than_are_kept_change_nothing},
     {"extreme_logits_do_no_harm", extreme_logits_do_no_harm},
     {"a_long_match_gives_depth_and_a_short_one_branches",
@@ -730,6 +791,9 @@ static const struct unit_test tests[] = {
     {"a_run_is_the_longest_segment_of_agreement", a_run_is_the_longest_segment_of_agreement},
     {"a_run_is_attached_where_it_is_said", a_run_is_attached_where_it_is_said},
     {"a_run_is_dropped_when_enough_was_drafted", a_run_is_dropped_when_enough_was_drafted},
+    {"a_run_is_kept_for_some_steps_whatever_was_drafted",
+     a_run_is_kept_for_some_steps_whatever_was_drafted},
+    {"a_run_is_looked_for_where_it_is_said", a_run_is_looked_for_where_it_is_said},
     {"several_runs_are_kept", several_runs_are_kept},
     {"responses_are_remembered", responses_are_remembered},
     {"the_last_responses_are_told_first", the_last_responses_are_told_first},

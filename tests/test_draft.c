@@ -30,6 +30,8 @@ static const struct {
     {"aligned", "calibration=0 reuse=none history=2"},
     {"aligned", "calibration=16 reuse=offset flights=8"},
     {"aligned", "reuse=end min_match=2 chain=1"},
+    {"aligned", "capacity=7 skip=3 merge=context keep=3 agreed=under"},
+    {"aligned", "merge=likely duplicates=larger agreed=best"},
     {NULL, NULL},
 };
 
@@ -481,6 +483,8 @@ static void memory_is_what_is_stated(void)
                  bytes_of("suffix", "", n) - bytes_of("suffix", "", 0));
         CHECK_EQ(bytes_of("aligned", "calibration=7", n),
                  bytes_of("aligned", "calibration=0", n) + 56 * (size_t)n);
+        CHECK_EQ(bytes_of("aligned", "calibration=7 capacity=9", n),
+                 bytes_of("aligned", "calibration=0", n) + (n > 9 ? 60 * 9 : 56 * (size_t)n));
         CHECK_EQ(bytes_with("aligned", "history=5 calibration=0", n, 2 * n),
                  bytes_of("aligned", "calibration=0", 3 * n + 5));
         CHECK_EQ(bytes_with("suffix", "history=5", n, 2 * n), bytes_of("suffix", "", 3 * n + 5));

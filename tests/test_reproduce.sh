@@ -138,11 +138,12 @@ has 'Eq. 3 finds a run'
 ok "rejection: not four causes of each model" [ "$(grep -c '^rejection .*, here' out)" = 8 ]
 t 0 choices --format csv
 ok "choices: rows are missing, or reuse is shown of a trace that cannot" awk -F, '
+    /^choices,/ && $3 == "oracle" { oracles++; bad += $6 < 3; next }
     /^choices,/ { n[$2]++; widths[$5] = 1; bad += $6 < 0.5 || $6 > 2; reuse[$2] += $3 == "reuse" }
     END {
         for (w in widths) all++
-        exit !(n["SmolLM2-135M"] == 35 * 3 && n["TinyLlama-1.1B"] == 29 * 3 && all == 3 && !bad &&
-               reuse["SmolLM2-135M"] == 9 && !reuse["TinyLlama-1.1B"])
+        exit !(n["SmolLM2-135M"] == 49 * 3 && n["TinyLlama-1.1B"] == 39 * 3 && all == 3 && !bad &&
+               oracles == 6 && reuse["SmolLM2-135M"] == 9 && !reuse["TinyLlama-1.1B"])
     }' out
 
 # ---- notes

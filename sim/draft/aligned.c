@@ -21,10 +21,11 @@
  *
  * Reuse. Of the rows that a verified step rejected, the longest path segment in which every token
  * is what the target chose after the one before it, under rejected tokens (Eq. 3 of sd.npu, along
- * every path of a tree), is kept for the next steps, at most `flights` of them, until more than
- * `reuse_max` tokens were drafted since. `reuse` says where it is attached: `root`, after the last
- * token; `offset`, at the depth that it had, after the rejected tokens before it; `end`, after the
- * end of the best path; and wherever the last token is a token of the run, after that.
+ * the paths of a tree that `agreed` says), is kept for the next `keep` steps, at most `flights`
+ * runs at once, and on until more than `reuse_max` tokens were drafted since. `reuse` says where it
+ * is attached: `root`, after the last token; `offset`, at the depth that it had, after the rejected
+ * tokens before it; `end`, after the end of the best path; and wherever the last token is a token
+ * of the run, after that.
  *
  * Arithmetic is in integers: the same tree on every machine.
  *
@@ -33,8 +34,9 @@
  * most PROBES probes per node and chain link.
  *
  * Memory for T = limits.max_tokens (and with a history limits.max_old + `history` tokens more), N =
- * limits.max_nodes: the automaton; 8 `calibration` T bytes of likely tokens; 48 + 32 PICKS bytes
- * for each of N + 1 nodes; 4 (N + 1) for each of `flights` + 1 runs. */
+ * limits.max_nodes: the automaton; 8 `calibration` T bytes of likely tokens, with a smaller
+ * `capacity` C (8 `calibration` + 4) C; 48 + 32 PICKS bytes for each of N + 1 nodes; 4 (N + 1) for
+ * each of `flights` + 1 runs. */
 #include <assert.h>
 #include <stdbool.h>
 #include <string.h>
@@ -65,14 +67,27 @@ enum {
     P_COMMON,
     P_REUSE,
     P_REUSE_MAX,
-    P_FLIGHTS
+    P_FLIGHTS,
+    P_KEEP,
+    P_AGREED,
+    P_MERGE,
+    P_DUPLICATES,
+    P_SKIP,
+    P_CAPACITY,
+    N_PARAMS
 };
 
 enum { OCCURRENCE_RECENT, OCCURRENCE_FIRST };
 enum { REUSE_NONE, REUSE_ROOT, REUSE_OFFSET, REUSE_END };
+enum { AGREED_EVERY, AGREED_UNDER, AGREED_BEST };
+enum { MERGE_MIXED, MERGE_CONTEXT, MERGE_LIKELY, MERGE_HALF };
+enum { DUPLICATES_ADD, DUPLICATES_LARGER };
 
 static const char *const occurrences[] = {"recent", "first", NULL};
 static const char *const reuses[] = {"none", "root", "offset", "end", NULL};
+static const char *const agreements[] = {"every", "under", "best", NULL};
+static const char *const merges[] = {"mixed", "context", "likely", "half", NULL};
+static const char *const sums[] = {"add", "larger", NULL};
 
 static const struct param params[] = {
     {"calibration", "likely tokens kept of each prompt position; 0: not calibrated", 4, 0, 16, NULL,
@@ -91,6 +106,16 @@ static const struct param params[] = {
     {"reuse_max", "a run is dropped when more tokens than this were drafted since", 32, 0, 1 << 20,
      NULL, 0},
     {"flights", "runs kept at once", 1, 1, MAX_FLIGHTS, NULL, 0},
+    {"keep", "steps that a run is kept at least, whatever was drafted", 1, 1, 1 << 20, NULL, 0},
+    {"agreed", "where a run is looked for: every path, under the accepted one's end, the best path",
+     AGREED_EVERY, 0, 0, agreements, 0},
+    {"merge", "what comes first: the likelier, what followed in the context, the likely tokens",
+     MERGE_MIXED, 0, 0, merges, 0},
+    {"duplicates", "chances of one token from two sources", DUPLICATES_ADD, 0, 0, sums, 0},
+    {"skip", "first prompt tokens, as a template's, whose likely tokens are not kept", 0, 0,
+     1 << 20, NULL, 0},
+    {"capacity", "prompt positions whose likely tokens are kept, the last ones; 0: all", 0, 0,
+     1 << 20, NULL, 0},
     {NULL, NULL, 0, 0, 0, NULL, 0},
 };
 
@@ -139,6 +164,7 @@ struct pick {
 
 struct picks {
     int32_t n;
+    bool larger; /* of two weights of one token the larger counts; else their sum */
     struct pick pick[PICKS];
 };
 
@@ -147,15 +173,17 @@ struct run {
     int32_t n, lead;
     int32_t skip;              /* tokens at depths that were accepted meanwhile */
     int32_t appended, drafted; /* since the new root */
+    int32_t steps;             /* that it was offered to */
     int32_t *token;            /* [max_nodes + 1] */
 };
 
 struct aligned {
     struct automaton text;
-    int64_t param[P_FLIGHTS + 1];
+    int64_t param[N_PARAMS];
     int32_t n_old, base; /* responses remembered, tokens that they take */
-    int32_t max_tokens, n_vocab;
-    struct likely *likely; /* [max_tokens][calibration] */
+    int32_t max_tokens, n_vocab, n_slots;
+    struct likely *likely; /* [n_slots][calibration], of position p at p modulo n_slots */
+    int32_t *held;         /* [n_slots] the position there; NULL: every one has its own */
     int32_t n_common;
     struct {
         int32_t token, count;
@@ -176,9 +204,15 @@ static int32_t capacity(const int64_t *param, const struct draft_limits *limits)
     return (int32_t)(limits->max_tokens + old);
 }
 
-static size_t n_likely(const int64_t *param, const struct draft_limits *limits)
+/* Whether likely tokens of some positions give way to later ones'. */
+static bool evicts(const int64_t *param, const struct draft_limits *limits)
 {
-    return (size_t)param[P_CALIBRATION] * (size_t)limits->max_tokens;
+    return param[P_CALIBRATION] && param[P_CAPACITY] && param[P_CAPACITY] < limits->max_tokens;
+}
+
+static size_t n_slots(const int64_t *param, const struct draft_limits *limits)
+{
+    return (size_t)(evicts(param, limits) ? param[P_CAPACITY] : limits->max_tokens);
 }
 
 static size_t mem_bytes(const int64_t *param, const struct draft_limits *limits)
@@ -186,7 +220,8 @@ static size_t mem_bytes(const int64_t *param, const struct draft_limits *limits)
     size_t rows = (size_t)limits->max_nodes + 1;
     return sizeof(struct aligned) +
            rows * (sizeof(struct node) + PICKS * sizeof(struct candidate)) +
-           n_likely(param, limits) * sizeof(struct likely) +
+           (size_t)param[P_CALIBRATION] * n_slots(param, limits) * sizeof(struct likely) +
+           (evicts(param, limits) ? n_slots(param, limits) * sizeof(int32_t) : 0) +
            rows * (size_t)(param[P_FLIGHTS] + 1) * sizeof(int32_t) +
            automaton_bytes(capacity(param, limits));
 }
@@ -194,7 +229,8 @@ static size_t mem_bytes(const int64_t *param, const struct draft_limits *limits)
 static void init(void *mem, const int64_t *param, const struct draft_limits *limits)
 {
     struct aligned *d = mem;
-    size_t rows = (size_t)limits->max_nodes + 1, n = n_likely(param, limits);
+    size_t rows = (size_t)limits->max_nodes + 1, slots = n_slots(param, limits);
+    size_t n = (size_t)param[P_CALIBRATION] * slots;
     memset(d, 0, sizeof *d);
     memcpy(d->param, param, sizeof d->param);
     d->max_tokens = limits->max_tokens;
@@ -205,6 +241,10 @@ static void init(void *mem, const int64_t *param, const struct draft_limits *lim
     for (size_t i = 0; i < n; i++)
         d->likely[i].token = -1;
     int32_t *words = (int32_t *)(void *)(d->likely + n);
+    d->n_slots = (int32_t)slots;
+    d->held = evicts(param, limits) ? words : NULL;
+    for (size_t i = 0; d->held && i < slots; i++)
+        *words++ = -1;
     for (int32_t i = 0; i <= param[P_FLIGHTS]; i++, words += rows)
         d->run[i].token = words;
     automaton_init(&d->text, words, capacity(param, limits));
@@ -273,6 +313,18 @@ static double exp_below(double x)
     return y;
 }
 
+/* Where a position's likely tokens go; NULL: they are not kept. The latest position stays, whatever
+ * the order in which they come. */
+static struct likely *slot_for(struct aligned *d, int32_t pos)
+{
+    int32_t slot = pos % d->n_slots;
+    if (pos < d->param[P_SKIP] || (d->held && d->held[slot] > pos))
+        return NULL;
+    if (d->held)
+        d->held[slot] = pos;
+    return d->likely + (size_t)slot * (size_t)d->param[P_CALIBRATION];
+}
+
 /* Probabilities are among the tokens given: what the target thinks of all others is not known. */
 static void calibrate(void *self, int32_t pos, int32_t n, int32_t k, const int32_t *top,
                       const float *logit, struct draft_work *work)
@@ -282,8 +334,10 @@ static void calibrate(void *self, int32_t pos, int32_t n, int32_t k, const int32
     double least = (double)d->param[P_THRESHOLD] / 100;
     assert(pos >= 0 && n <= d->max_tokens - pos);
     for (int32_t i = 0; i < n && most; i++, top += k, logit += k) {
-        struct likely *to = d->likely + (size_t)(pos + i) * (size_t)most;
+        struct likely *to = slot_for(d, pos + i);
         double sum = 0;
+        if (!to)
+            continue;
         for (int32_t j = 0; j < k && top[j] >= 0; j++)
             sum += exp_below((double)logit[j] - (double)logit[0]);
         for (int32_t j = 0; j < most; j++) {
@@ -301,22 +355,38 @@ static void calibrate(void *self, int32_t pos, int32_t n, int32_t k, const int32
 
 /* ---- reuse ---------------------------------------------------------------------------------- */
 
+/* The end of the accepted path. */
+static int32_t accepted_end(int32_t n, const int32_t *token, const int32_t *parent,
+                            const int32_t *choice)
+{
+    int32_t at = 0;
+    for (int32_t i = 1; i < n; i++)
+        if ((parent ? parent[i] : i - 1) == at && choice[at] == token[i])
+            at = i;
+    return at;
+}
+
 /* A row of a verified step, in the nodes' scratch: `child` says whether it is on the accepted path,
- * `len` how many rows up to it the target agreed with, `at` its depth. */
+ * `len` how many rows up to it the target agreed with, `at` its depth, `next` whether a run may
+ * have it. */
 static int32_t longest_run(struct aligned *d, int32_t n, const int32_t *token,
                            const int32_t *parent, const int32_t *choice, int32_t *accepted)
 {
     struct node *row = d->node;
-    int32_t at = 0, best = 0;
+    int64_t where = d->param[P_AGREED];
+    int32_t at = 0, best = 0, end = accepted_end(n, token, parent, choice);
     row[0] = (struct node){.child = 1, .parent = -1};
     for (int32_t i = 1; i < n; i++) {
         int32_t p = parent ? parent[i] : i - 1;
         bool agreed = p >= 0 && choice[p] == token[i];
         row[i] = (struct node){.token = token[i], .parent = p, .at = p < 0 ? 0 : row[p].at + 1};
+        row[i].next = where == AGREED_EVERY  ? 1
+                      : where == AGREED_BEST ? p == i - 1 && (p == 0 || row[p].next)
+                                             : p == end || (p >= 0 && row[p].next);
         if (p == at && agreed) {
             row[i].child = 1;
             at = i;
-        } else if (agreed && !row[p].child) {
+        } else if (agreed && !row[p].child && row[i].next) {
             row[i].len = row[p].len + 1;
         }
         if (row[i].len > row[best].len)
@@ -337,7 +407,7 @@ static void keep_run(struct aligned *d, int32_t best, int32_t accepted, struct d
     fresh.skip = first < next ? next - first : 0;
     fresh.n = fresh.lead + d->node[best].len;
     fresh.appended = -accepted - 1; /* the step's own tokens come next */
-    fresh.drafted = 0;
+    fresh.drafted = fresh.steps = 0;
     for (int32_t i = fresh.n - 1, row = best; i >= 0; i--, row = d->node[row].parent)
         fresh.token[i] = d->node[row].token;
     work->probes += fresh.n;
@@ -355,7 +425,8 @@ static void rejected(void *self, int32_t n, const int32_t *token, const int32_t 
         return;
     for (int32_t i = 0; i < d->n_runs; i++) {
         d->run[i].drafted += n - 1;
-        if (d->run[i].drafted > d->param[P_REUSE_MAX])
+        d->run[i].steps++;
+        if (d->run[i].drafted > d->param[P_REUSE_MAX] && d->run[i].steps >= d->param[P_KEEP])
             continue;
         struct run r = d->run[i];
         d->run[i] = d->run[kept];
@@ -390,7 +461,10 @@ static struct pick *add_pick(struct picks *p, int32_t token, int32_t weight,
     work->probes++;
     for (int32_t i = 0; i < p->n; i++)
         if (p->pick[i].token == token) {
-            p->pick[i].weight += weight;
+            if (!p->larger)
+                p->pick[i].weight += weight;
+            else if (p->pick[i].weight < weight)
+                p->pick[i].weight = weight;
             return &p->pick[i];
         }
     if (p->n == PICKS || weight <= 0 || token < 0)
@@ -406,8 +480,11 @@ static const struct likely *likely_at(const struct aligned *d, const struct auto
     int32_t end[2] = {s->recent - d->base, s->first - d->base};
     for (int i = 0; i < 2 && k; i++) {
         int32_t pos = end[d->param[P_OCCURRENCE] == OCCURRENCE_FIRST ? 1 - i : i];
-        if (pos >= 0 && pos < d->max_tokens && d->likely[(size_t)pos * (size_t)k].token >= 0)
-            return d->likely + (size_t)pos * (size_t)k;
+        if (pos < 0 || pos >= d->max_tokens)
+            continue;
+        int32_t slot = d->held ? pos % d->n_slots : pos;
+        if ((!d->held || d->held[slot] == pos) && d->likely[(size_t)slot * (size_t)k].token >= 0)
+            return d->likely + (size_t)slot * (size_t)k;
     }
     return NULL;
 }
@@ -444,6 +521,23 @@ static void find_continuations(const struct aligned *d, const struct automaton_s
     }
 }
 
+/* The share of the target's likely tokens in what a suffix of bucket b says. Whoever comes first
+ * has all but a little. */
+static int32_t likely_share(const struct aligned *d, int32_t b)
+{
+    static const int32_t little = DRAFT_SURE / 64;
+    switch (d->param[P_MERGE]) {
+    case MERGE_CONTEXT:
+        return little;
+    case MERGE_LIKELY:
+        return DRAFT_SURE - little;
+    case MERGE_HALF:
+        return DRAFT_SURE / 2;
+    default:
+        return model.likely[b];
+    }
+}
+
 /* Adds what one suffix of length len says; returns what is left for the shorter ones. */
 static int32_t ask_suffix(const struct aligned *d, int32_t state, int32_t len, int32_t left,
                           struct picks *p, struct draft_work *work)
@@ -455,7 +549,7 @@ static int32_t ask_suffix(const struct aligned *d, int32_t state, int32_t len, i
     if (!c.n && !likely)
         return left;
     int32_t b = bucket(len), share = part(left, model.trust[b][c.n > 1]);
-    int32_t target = !likely ? 0 : c.n ? part(share, model.likely[b]) : share;
+    int32_t target = !likely ? 0 : c.n ? part(share, likely_share(d, b)) : share;
     for (int32_t i = 0; i < c.n; i++)
         add_pick(p, c.token[i], (int32_t)((share - target) * (int64_t)c.count[i] / c.sum), work);
     for (int64_t i = 0; likely && i < d->param[P_CALIBRATION] && likely[i].token >= 0; i++)
@@ -506,6 +600,7 @@ static void find_picks(const struct aligned *d, int32_t node, struct picks *p,
     const struct node *x = &d->node[node];
     int32_t left = DRAFT_SURE, s = x->state, len = x->len;
     p->n = 0;
+    p->larger = d->param[P_DUPLICATES] == DUPLICATES_LARGER;
     if (x->run >= 0)
         left = ask_run(d, x->run, x->at, model.run[1], left, p, work);
     else if (node == 0)
