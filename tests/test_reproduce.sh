@@ -138,7 +138,7 @@ has 'Eq. 3 finds a run'
 ok "rejection: not four causes of each model" [ "$(grep -c '^rejection .*, here' out)" = 8 ]
 t 0 choices --format csv
 ok "choices: rows are missing, or reuse is shown of a trace that cannot" awk -F, '
-    /^choices,/ && $3 == "oracle" { oracles++; bad += $6 < 3; next }
+    /^choices,/ && $3 == "oracle" { oracles++; bad += $6 < 2; next }
     /^choices,/ { n[$2]++; widths[$5] = 1; bad += $6 < 0.5 || $6 > 2; reuse[$2] += $3 == "reuse" }
     END {
         for (w in widths) all++
