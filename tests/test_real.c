@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hwmodels/real/attention_kernel.h"
 #include "hwmodels/real/direct.h"
 #include "hwmodels/real/llama_engine.h"
 #include "hwmodels/real/q4_kernel.h"
@@ -98,8 +99,10 @@ static bool commit(int32_t pos, int32_t n, const int32_t *row)
 /* Against a library that computes otherwise ours would be left out: correct, and slow unnoticed. */
 static void our_products_are_the_librarys(void)
 {
-    if (open_engine())
-        CHECK(q4_kernel_compare() != Q4_DIFFERS);
+    if (!open_engine())
+        return;
+    CHECK(q4_kernel_compare() != Q4_DIFFERS);
+    CHECK(attention_kernel_compare() != ATTENTION_DIFFERS);
 }
 
 /* Widths from `from` on, `by` apart, against a width of one. */

@@ -126,13 +126,17 @@ endif()
 set(TANDEM_LLAMA_FOUND "${llama_dir}" CACHE INTERNAL "llama.cpp build that was found last")
 message(STATUS "llama.cpp: ${llama_build} (${llama_dir})")
 
-# Whether products of packed Q4_0 weights can be wrapped (q4_kernel.c): a static build that has them.
+# Whether products of packed Q4_0 weights and attention can be wrapped (q4_kernel.c,
+# attention_kernel.c): a static build that has them.
 unset(TANDEM_LLAMA_WRAPS CACHE)
 if(llama_kind STREQUAL STATIC AND CMAKE_SYSTEM_NAME STREQUAL Linux AND
         CMAKE_SYSTEM_PROCESSOR STREQUAL x86_64)
     file(WRITE "${llama_probe}/wrap.c"
         "void ggml_gemv_q4_0_8x8_q8_0(void);\nvoid ggml_gemm_q4_0_8x8_q8_0(void);\n"
+        "void ggml_cpu_extra_compute_forward(void);\n"
+        "void ggml_compute_forward_flash_attn_ext(void);\n"
         "int main(void)\n{\n    ggml_gemv_q4_0_8x8_q8_0();\n    ggml_gemm_q4_0_8x8_q8_0();\n"
+        "    ggml_cpu_extra_compute_forward();\n    ggml_compute_forward_flash_attn_ext();\n"
         "    return 0;\n}\n")
     try_compile(TANDEM_LLAMA_WRAPS "${llama_probe}/wrap"
         SOURCES "${llama_probe}/wrap.c" "${llama_probe}/probe.cpp" LINK_LIBRARIES llama::llama)

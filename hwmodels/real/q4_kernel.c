@@ -3,7 +3,9 @@
  *
  * The library's kernels cost so much per row that a step of four rows takes as long as three and a
  * half of one row (hwmodels/devices/epyc-2core-smollm2.yaml): no draft can pay. Here a block of 8
- * columns x 32 rows of weights is unpacked once for four rows of activations. Nibbles are kept
+ * columns x 32 rows of weights is unpacked once for four rows of activations, and the rows that are
+ * left over by fours, for which the library goes through the weights one by one, are computed
+ * together, so that a step of two or three rows reads the weights once. Nibbles are kept
  * unsigned, u = w + 8, so that one VPMADDUBSW takes them as they are, and
  *     sum w y = sum u y - 8 sum y
  * where the last sum belongs to the activations alone. Sums of four products' pairs fit 16 bits:
@@ -11,18 +13,26 @@
  * operations on them and their order:
  *     acc = fma((float)sum, d_w * d_y, acc), block after block.
  *
- * The linker calls these in place of the library's (--wrap, CMakeLists.txt). Before the first use
+ * The linker calls these in place of the library's (--wrap, CMakeLists.txt). How many rows are left
+ * over is seen where a product begins (ggml_cpu_extra_compute_forward). Before the first use
  * both are compared on a made-up matrix: where a bit differs, because a library packs otherwise, or
  * on another CPU, the library's own stay. */
 #include "hwmodels/real/q4_kernel.h"
 
 #ifdef TANDEM_LLAMA_WRAPS
+#include <ggml.h>
 #include <immintrin.h>
 #include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
+struct ggml_compute_params;
+
+bool __real_ggml_cpu_extra_compute_forward(struct ggml_compute_params *params,
+                                           struct ggml_tensor *op);
+bool __wrap_ggml_cpu_extra_compute_forward(struct ggml_compute_params *params,
+                                           struct ggml_tensor *op);
 void __real_ggml_gemv_q4_0_8x8_q8_0(int n, float *s, size_t bs, const void *vx, const void *vy,
                                     int nr, int nc);
 void __real_ggml_gemm_q4_0_8x8_q8_0(int n, float *s, size_t bs, const void *vx, const void *vy,
@@ -32,7 +42,7 @@ void __wrap_ggml_gemv_q4_0_8x8_q8_0(int n, float *s, size_t bs, const void *vx, 
 void __wrap_ggml_gemm_q4_0_8x8_q8_0(int n, float *s, size_t bs, const void *vx, const void *vy,
                                     int nr, int nc);
 
-#define AVX2 __attribute__((target("avx2,fma,f16c")))
+#define AVX2   __attribute__((target("avx2,fma,f16c")))
 #define INLINE __attribute__((always_inline)) inline
 
 enum { BLOCK = 32, MAX_BLOCKS = 512, TILE = 4, TILES = 4 };
@@ -121,31 +131,54 @@ AVX2 static float half(uint16_t h)
     return _cvtsh_ss(h);
 }
 
-AVX2 static void gemv(int n, float *s, const void *vx, const void *vy, int nc)
+/* `rows` rows, at most three, `bs` floats apart in s. */
+AVX2 static INLINE void few(int rows, int n, float *s, size_t bs, const void *vx,
+                            const struct row1 *y, int nc)
 {
     struct {
         float d;
         int32_t bias;
-    } scale[MAX_BLOCKS];
+    } scale[MAX_BLOCKS][3];
     const struct weights *w = vx;
-    const struct row1 *y = vy;
     int nb = n / BLOCK;
-    for (int b = 0; b < nb; b++) {
-        int32_t sum = 0;
-        for (int i = 0; i < BLOCK; i++)
-            sum += y[b].q[i];
-        scale[b].d = half(y[b].d);
-        scale[b].bias = 8 * sum;
-    }
+    for (int b = 0; b < nb; b++)
+        for (int r = 0; r < rows; r++) {
+            const struct row1 *at = &y[r * nb + b];
+            int32_t sum = 0;
+            for (int i = 0; i < BLOCK; i++)
+                sum += at->q[i];
+            scale[b][r].d = half(at->d);
+            scale[b][r].bias = 8 * sum;
+        }
     for (int x = 0; x < nc / 8; x++) {
-        __m256 acc = _mm256_setzero_ps();
+        __m256 acc[3] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
         for (int b = 0; b < nb; b++, w++) {
             struct half h0 = unpack(w, 0), h1 = unpack(w, 1);
-            acc = add(dot(&h0, y[b].q, 8), dot(&h1, y[b].q, 8), column_scales(w), scale[b].d,
-                      scale[b].bias, acc);
+            __m256 d = column_scales(w);
+            for (int r = 0; r < rows; r++) {
+                const int8_t *q = y[r * nb + b].q;
+                acc[r] =
+                    add(dot(&h0, q, 8), dot(&h1, q, 8), d, scale[b][r].d, scale[b][r].bias, acc[r]);
+            }
         }
-        store(s + 8 * x, acc);
+        for (int r = 0; r < rows; r++)
+            store(s + (size_t)r * bs + (size_t)(8 * x), acc[r]);
     }
+}
+
+AVX2 static void gemv(int n, float *s, const void *vx, const void *vy, int nc)
+{
+    few(1, n, s, 0, vx, vy, nc);
+}
+
+AVX2 static void gemv2(int n, float *s, size_t bs, const void *vx, const void *vy, int nc)
+{
+    few(2, n, s, bs, vx, vy, nc);
+}
+
+AVX2 static void gemv3(int n, float *s, size_t bs, const void *vx, const void *vy, int nc)
+{
+    few(3, n, s, bs, vx, vy, nc);
 }
 
 AVX2 static void scale_rows(const struct rows4 *y, int n, struct scales *out)
@@ -237,7 +270,7 @@ enum q4_kernel q4_kernel_compare(void)
 {
     static struct weights w[TRY_BLOCKS * TRY_COLUMNS / 8];
     static struct rows4 y[TRY_BLOCKS * TRY_ROWS / 4];
-    static struct row1 y1[TRY_BLOCKS];
+    static struct row1 y1[3 * TRY_BLOCKS];
     static float ours[TRY_ROWS * TRY_COLUMNS], theirs[TRY_ROWS * TRY_COLUMNS];
     enum { N = TRY_BLOCKS * BLOCK };
     uint32_t state = 1;
@@ -249,9 +282,15 @@ enum q4_kernel q4_kernel_compare(void)
     gemm(N, ours, TRY_COLUMNS, w, y, TRY_ROWS, TRY_COLUMNS);
     __real_ggml_gemm_q4_0_8x8_q8_0(N, theirs, TRY_COLUMNS, w, y, TRY_ROWS, TRY_COLUMNS);
     bool equal = !memcmp(ours, theirs, sizeof ours);
+    for (int r = 0; r < 3; r++)
+        __real_ggml_gemv_q4_0_8x8_q8_0(N, theirs + r * TRY_COLUMNS, TRY_COLUMNS, w,
+                                       y1 + r * TRY_BLOCKS, 1, TRY_COLUMNS);
     gemv(N, ours, w, y1, TRY_COLUMNS);
-    __real_ggml_gemv_q4_0_8x8_q8_0(N, theirs, TRY_COLUMNS, w, y1, 1, TRY_COLUMNS);
     equal = equal && !memcmp(ours, theirs, TRY_COLUMNS * sizeof *ours);
+    gemv2(N, ours, TRY_COLUMNS, w, y1, TRY_COLUMNS);
+    equal = equal && !memcmp(ours, theirs, 2 * TRY_COLUMNS * sizeof *ours);
+    gemv3(N, ours, TRY_COLUMNS, w, y1, TRY_COLUMNS);
+    equal = equal && !memcmp(ours, theirs, 3 * TRY_COLUMNS * sizeof *ours);
     return equal ? Q4_EQUAL : Q4_DIFFERS;
 }
 static bool use;
@@ -268,11 +307,59 @@ bool q4_kernel_start(void)
     return use;
 }
 
+/* The product that this thread computes, where two or three rows are left over by fours; and which
+ * call for one of them comes next, when all of them were computed with the first. */
+static _Thread_local struct {
+    const struct ggml_tensor *op;
+    int rows, done;
+    const float *s;
+    const void *x, *y;
+} left;
+
+bool __wrap_ggml_cpu_extra_compute_forward(struct ggml_compute_params *params,
+                                           struct ggml_tensor *op)
+{
+    bool matrix = op->op == GGML_OP_MUL_MAT && op->ne[2] == 1 && op->ne[3] == 1;
+    left.op = matrix && op->ne[1] % TILE > 1 ? op : NULL;
+    left.rows = (int)(op->ne[1] % TILE);
+    left.done = 0;
+    bool computed = __real_ggml_cpu_extra_compute_forward(params, op);
+    left.op = NULL;
+    return computed;
+}
+
+/* Whether s is in the first of the rows that are left over. */
+static bool first_left(const float *s)
+{
+    const struct ggml_tensor *op = left.op;
+    const char *row = (const char *)op->data + (size_t)(op->ne[1] - left.rows) * op->nb[1];
+    return (const char *)s >= row && (const char *)s < row + op->nb[1];
+}
+
+static void one_row(int n, float *s, const void *vx, const void *vy, int nc)
+{
+    if (left.op && left.done && s == left.s && vx == left.x && vy == left.y) {
+        left.done--;
+    } else if (left.op && first_left(s)) {
+        size_t bs = left.op->nb[1] / sizeof *s;
+        (left.rows == 2 ? gemv2 : gemv3)(n, s, bs, vx, vy, nc);
+        left.done = left.rows - 1;
+        left.s = s;
+        left.x = vx;
+        left.y = vy;
+    } else {
+        gemv(n, s, vx, vy, nc);
+        return;
+    }
+    left.s += left.op->nb[1] / sizeof *s;
+    left.y = (const struct row1 *)left.y + n / BLOCK;
+}
+
 void __wrap_ggml_gemv_q4_0_8x8_q8_0(int n, float *s, size_t bs, const void *vx, const void *vy,
                                     int nr, int nc)
 {
     if (nr == 1 && n / BLOCK <= MAX_BLOCKS && q4_kernel_start())
-        gemv(n, s, vx, vy, nc);
+        one_row(n, s, vx, vy, nc);
     else
         __real_ggml_gemv_q4_0_8x8_q8_0(n, s, bs, vx, vy, nr, nc);
 }
