@@ -89,7 +89,7 @@ static const struct {
      UINT64_C(14439831256089074446)},
     {"switching:scheme=async-last-chunk back=keep-resident", "", UINT64_C(7255568603315841468)},
     {"switching:k=2 fill=1 overflow=passes calibrate=1 reuse=1", "aligned",
-     UINT64_C(14710239230610700624)},
+     UINT64_C(7025590299221586732)},
 };
 
 enum { GOLDEN = sizeof golden / sizeof *golden };

@@ -284,7 +284,7 @@ static void filling_counts_what_is_run_again(void)
                        .n_contexts = 1,
                        .width = {1, 2, 4},
                        .context = {0},
-                       .step_ns = {{100}, {130}, {150}}};
+                       .step_ns = {{90}, {130}, {150}}};
     int32_t n;
     world_cost_init(&cost);
     struct outcome *o = run("speculative:width=auto fill=1 max_draft=5", &b, 41);

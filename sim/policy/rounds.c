@@ -131,9 +131,12 @@ static int32_t leading(const struct draft_tree *tree)
     return n;
 }
 
-/* fill=1. The drafter's chances, scaled by how they have come true in this request (with one token
- * expected and accepted beforehand), give the tokens that a choice of nodes yields. The n likeliest
- * are the best n, and a tree; where a path that is not the first is run again, that step's time
+enum { BEFOREHAND = 8, SURE_BEFOREHAND = BEFOREHAND * DRAFT_SURE };
+
+/* fill=1. The drafter's chances, scaled by how they have come true in this request (with
+ * BEFOREHAND tokens expected and accepted at its start, which the calibration traces of SmolLM2 and
+ * TinyLlama bear out), give the tokens that a choice of nodes yields. The n likeliest are the best
+ * n, and a tree; where a path that is not the first is run again, that step's time
  * counts by the chance that such a path is accepted, and the first n of the chain that leads the
  * proposal compete: they never are. Of all believed widths >= n + 1, and their times, the choice
  * has the most tokens per time, so that reused runs, branches and deeper guesses fill a step as
@@ -142,7 +145,7 @@ static void fill_width(const struct rounds *r, const struct draft_tree *tree, in
                        int32_t *width, int32_t *node)
 {
     const struct belief *b = r->serve->env->belief;
-    double scale = (double)(r->agreed + 1) / (double)(r->expected + DRAFT_SURE);
+    double scale = (double)(r->agreed + BEFOREHAND) / (double)(r->expected + SURE_BEFOREHAND);
     double best = 0, time, sum = 0, off = 0, along = 0;
     int32_t used = 0, first = 0, chain = leading(tree), pass = (int32_t)r->opt.width;
     bool branches = true;
