@@ -11,59 +11,56 @@
 #include "experiments/world.h"
 #include "hwmodels/belief.h"
 #include "sim/exec/metrics.h"
-#include "sim/exec/truth.h"
 
-/* Chosen on the calibration split (README.md): chains, because a path that is not first costs
- * another step; no calibration, because the head's logits of a whole prompt cost more than what
- * they add at the widths that pay on a CPU. */
-#define SPECULATIVE                                                                                \
-    "speculative:max_draft=15,width=auto,fill=1,reuse=1,chunk=512+aligned:branches=1"
-#define AUTOREGRESSIVE "autoregressive:chunk=512" /* as the comparators: a prompt is one step */
+/* Prompts are one step, as the comparators have them. Speculative was chosen on the calibration
+ * split (README.md): chains, because a path that is not first costs another step; no calibration,
+ * because the head's logits of a whole prompt cost more than what they add at the widths that pay
+ * on a CPU. */
+const char *const bench_specs[] = {
+    "autoregressive:chunk=512",
+    "speculative:max_draft=15,width=auto,fill=1,reuse=1,chunk=512+aligned:branches=1"};
 
 enum {
     CTX = 2048,
     PAD = 256,
-    ROUNDS = 3,
-    LEAST_OUTPUT = 8,  /* tokens of a text that is decoded at all */
-    CHOICE_PROMPTS = 4 /* calibration prompts that comparators are chosen on, at most */
+    ROUNDS = 2,
+    LEAST_OUTPUT = 8,   /* tokens of a text that is decoded at all */
+    CHOICE_PROMPTS = 12 /* of the calibration split, to choose comparators on */
 };
 
 /* Of a model's time, until when comparators are chosen. */
 #define CHOICE_SHARE 0.35
 
-static const char *const workloads[] = {
-    "traces/workloads/summary.jsonl", "traces/workloads/rag.jsonl", "traces/workloads/ui.jsonl",
-    "traces/workloads/reply.jsonl"};
+static const char *const workloads[] = {"traces/workloads/summary.jsonl",
+                                        "traces/workloads/rag.jsonl", "traces/workloads/ui.jsonl",
+                                        "traces/workloads/reply.jsonl"};
 
-static const int32_t widths[] = {1, 2, 3, 4, 8, 12, 16};
-static const int32_t draft_lengths[] = {1, 2, 3, 7};
+static const int32_t widths[] = {1, 2, 3, 4, 5, 6, 7, 8, 12, 16};
 
-enum { FIRST_DRAFT = 3 };
-
-static double seconds(const struct bench_real *b)
+double bench_seconds(const struct bench_real *b)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return ((double)t.tv_sec * 1e9 + (double)t.tv_nsec - (double)b->started_ns) / 1e9;
 }
 
-static void progress(const struct bench_real *b, const struct bench_model *m, const char *what)
+void bench_progress(const struct bench_real *b, const struct bench_model *m, const char *what)
 {
     if (b->o->progress)
-        fprintf(stderr, "\r%5.0f s  %.24s: %-48.48s ", seconds(b), m->name, what);
+        fprintf(stderr, "\r%5.0f s  %.24s: %-48.48s ", bench_seconds(b), m->name, what);
 }
 
 /* ---- one run -------------------------------------------------------------------------------- */
 
-static int set_up(const struct bench_model *m, const char *spec, struct run_setup *setup,
-                  struct err *e)
+int bench_set_up(const struct bench_model *m, const char *spec, struct run_setup *setup,
+                 struct err *e)
 {
     *setup = (struct run_setup){.max_requests = 1, .belief = m->belief};
     session_setup(&m->session, setup);
     return spec_parse(spec, setup, e);
 }
 
-static struct request request_of(const struct bench_prompt *p, int32_t max_tokens)
+struct request bench_request(const struct bench_prompt *p, int32_t max_tokens)
 {
     return (struct request){.n = p->n,
                             .token = p->token,
@@ -89,16 +86,35 @@ static void count_positions(const struct request_result *q, struct bench_positio
     }
 }
 
-/* Time from the prompt to the last token; keeps the text in the arena when the prompt has none. */
-static int run_own(struct bench_real *b, struct bench_model *m, struct bench_prompt *p,
-                   const char *spec, double *ns, struct bench_positions *positions, struct err *e)
+/* The prompt's text, or a comparison with it. */
+static int keep_text(struct bench_real *b, struct bench_prompt *p, const struct request_result *q,
+                     int32_t contender, struct err *e)
 {
-    struct request request = request_of(p, b->o->max_tokens);
+    size_t bytes = (size_t)q->n_output * sizeof *q->output;
+    if (p->output && (q->n_output != p->n_output || memcmp(q->output, p->output, bytes)))
+        return err_set(e, ERR_MISMATCH, "prompt %s: %s gave another text than the target alone",
+                       p->id, bench_specs[contender]);
+    if (p->output)
+        return ERR_OK;
+    int32_t *kept = arena_alloc(&b->arena, (size_t)q->n_output + 1, sizeof *kept);
+    if (!kept)
+        return err_set(e, ERR_NOMEM, "out of memory for texts");
+    memcpy(kept, q->output, bytes);
+    p->output = kept;
+    p->n_output = q->n_output;
+    p->distinct_4grams = metrics_distinct_4grams(q->output, q->n_output);
+    return ERR_OK;
+}
+
+int bench_run_own(struct bench_real *b, struct bench_model *m, struct bench_prompt *p,
+                  int32_t contender, struct bench_run *run, struct err *e)
+{
+    struct request request = bench_request(p, b->o->max_tokens);
     struct run_setup setup;
     struct run_result result;
     struct arena arena;
     struct exec *x = NULL;
-    int rc = set_up(m, spec, &setup, e);
+    int rc = bench_set_up(m, bench_specs[contender], &setup, e);
     if (!rc)
         rc = session_exec(&m->session, &setup, &x, e);
     if (rc)
@@ -107,30 +123,21 @@ static int run_own(struct bench_real *b, struct bench_model *m, struct bench_pro
     rc = driver_run(&setup, x, &request, 1, &arena, &result, e);
     x->ops->destroy(x);
     const struct request_result *q = &result.request[0];
-    if (!rc) {
-        *ns = (double)(q->last_ns - q->arrive_ns);
-        if (positions)
-            count_positions(q, positions);
+    if (!rc && run) {
+        *run = (struct bench_run){(double)(q->first_ns - q->arrive_ns),
+                                  (double)(q->last_ns - q->arrive_ns),
+                                  {q->n_output, q->n_drafted, q->n_accepted}};
+        if (contender == BENCH_SPECULATIVE)
+            count_positions(q, &m->positions[p->task]);
     }
-    if (!rc && !p->output) {
-        int32_t *kept = arena_alloc(&b->arena, (size_t)q->n_output + 1, sizeof *kept);
-        if (kept)
-            memcpy(kept, q->output, (size_t)q->n_output * sizeof *kept);
-        p->output = kept;
-        p->n_output = q->n_output;
-        p->distinct_4grams = metrics_distinct_4grams(q->output, q->n_output);
-        rc = kept ? ERR_OK : err_set(e, ERR_NOMEM, "out of memory for texts");
-    } else if (!rc && (q->n_output != p->n_output ||
-                       memcmp(q->output, p->output, (size_t)p->n_output * sizeof *p->output))) {
-        rc = err_set(e, ERR_MISMATCH, "prompt %s: %s gave another text than the target alone",
-                     p->id, spec);
-    }
+    if (!rc)
+        rc = keep_text(b, p, q, contender, e);
     arena_fini(&arena);
     return rc;
 }
 
-static int run_comparator(struct bench_real *b, struct bench_model *m, const struct comparator *c,
-                          const struct bench_prompt *p, double *ns, struct err *e)
+int bench_run_comparator(struct bench_real *b, struct bench_model *m, const struct comparator *c,
+                         const struct bench_prompt *p, struct bench_run *run, struct err *e)
 {
     char scratch[64]; /* out/ is there since the comparators were set up */
     snprintf(scratch, sizeof scratch, "out/bench-real-%ld", (long)getpid());
@@ -142,22 +149,24 @@ static int run_comparator(struct bench_real *b, struct bench_model *m, const str
                                    .max_tokens = p->n_output,
                                    .max_ctx = CTX,
                                    .threads = 1,
-                                   .core = role_map_core(role_map_find(&m->session.roles,
-                                                                       "target"))};
+                                   .core =
+                                       role_map_core(role_map_find(&m->session.roles, "target"))};
     struct comparator_times t;
     int rc = comparator_run(c, &task, &t, e);
     if (!rc && t.n_prompt != p->n)
         rc = err_set(e, ERR_MISMATCH, "prompt %s has %d tokens for Tandem and %d for %s", p->id,
                      p->n, t.n_prompt, comparator_tools[c->tool]);
     if (!rc)
-        *ns = comparator_ns(&t, c->tool, p->n_output);
+        *run = (struct bench_run){t.prompt_ns,
+                                  comparator_ns(&t, c->tool, p->n_output),
+                                  {t.n_output, t.n_drafted, t.n_accepted}};
     return rc;
 }
 
 /* ---- prompts -------------------------------------------------------------------------------- */
 
-static int add_prompt(struct bench_real *b, struct bench_model *m, const struct workload *w,
-                      const struct workload_item *item, struct bench_prompt *p, struct err *e)
+static int read_prompt(struct bench_real *b, struct bench_model *m, const struct workload *w,
+                       const struct workload_item *item, struct bench_prompt *p, struct err *e)
 {
     int32_t *token = arena_alloc(&b->arena, CTX, sizeof *token);
     *p = (struct bench_prompt){.id = arena_strdup(&b->arena, item->id),
@@ -176,35 +185,47 @@ static int add_prompt(struct bench_real *b, struct bench_model *m, const struct 
         return err_set(e, ERR_LIMIT, "more than %d tasks", BENCH_MAX_TASKS);
     if (p->task == m->n_tasks)
         m->task[m->n_tasks++] = arena_strdup(&b->arena, w->task[item->task]);
-    double ns;
-    progress(b, m, p->id);
-    return run_own(b, m, p, AUTOREGRESSIVE, &ns, NULL, e);
+    return ERR_OK;
 }
 
-static bool fit_to_time(const struct bench_prompt *p)
+/* Prompts of a split, tasks by turns; at most `most`. */
+static int read_prompts(struct bench_real *b, struct bench_model *m, const struct workload *w,
+                        enum split split, int32_t most, struct bench_prompt **out, int32_t *n,
+                        struct err *e)
+{
+    int32_t *index = arena_alloc(&b->arena, (size_t)w->n + 1, sizeof *index);
+    *out = arena_alloc(&b->arena, (size_t)w->n + 1, sizeof **out);
+    if (!index || !*out)
+        return err_set(e, ERR_NOMEM, "out of memory for prompts");
+    *n = workload_choose(w, split, most, index);
+    int rc = *n ? ERR_OK : err_set(e, ERR_USAGE, "the workload lacks prompts of a split");
+    for (int32_t i = 0; i < *n && !rc; i++)
+        rc = read_prompt(b, m, w, &w->item[index[i]], &(*out)[i], e);
+    return rc;
+}
+
+bool bench_fits(const struct bench_prompt *p)
 {
     return p->n_output >= LEAST_OUTPUT && p->distinct_4grams >= METRICS_DEGENERATE;
 }
 
-/* Held-out prompts, of every task as many as are asked for: the first that do not repeat
- * themselves. The target's text of each comes with it. */
-static int choose_prompts(struct bench_real *b, struct bench_model *m, const struct workload *w,
-                          struct err *e)
+/* Of every task its next held-out prompt that does not repeat itself. The target's text of each
+ * comes with it. */
+static int add_prompts(struct bench_real *b, struct bench_model *m, struct err *e)
 {
-    int32_t *index = arena_alloc(&b->arena, (size_t)w->n + 1, sizeof *index);
-    int32_t had[WORKLOAD_MAX_TASKS] = {0};
-    int32_t n = index ? workload_choose(w, SPLIT_HELD_OUT, w->n, index) : 0;
-    int rc = n ? ERR_OK : err_set(e, ERR_USAGE, "the workload has no held-out prompt");
-    for (int32_t i = 0; i < n && !rc && m->n_prompts < BENCH_MAX_PROMPTS; i++) {
-        const struct workload_item *item = &w->item[index[i]];
-        struct bench_prompt *p = &m->prompt[m->n_prompts];
-        if (had[item->task] >= b->o->prompts)
+    bool had[BENCH_MAX_TASKS] = {false};
+    int rc = ERR_OK;
+    for (int32_t i = 0; i < m->n_candidates && !rc && m->n_prompts < BENCH_MAX_PROMPTS; i++) {
+        struct bench_prompt *p = &m->candidate[i];
+        if (p->output || had[p->task])
             continue;
-        rc = add_prompt(b, m, w, item, p, e);
-        bool fits = !rc && fit_to_time(p);
-        m->n_prompts += fits;
-        had[item->task] += fits;
-        m->n_left_out += !rc && !fits;
+        bench_progress(b, m, p->id);
+        rc = bench_run_own(b, m, p, BENCH_AUTOREGRESSIVE, NULL, e);
+        had[p->task] = !rc && bench_fits(p);
+        if (had[p->task])
+            m->prompt[m->n_prompts++] = *p;
+        else
+            m->n_left_out += !rc;
     }
     return rc;
 }
@@ -231,17 +252,14 @@ static int load_workload(struct workload *w, struct err *e)
 
 static void plan(struct bench_real *b, struct bench_model *m)
 {
-    static const int32_t tail[] = {4, 67, 131, 255};
     int32_t longest = 0;
-    for (int32_t i = 0; i < m->n_prompts; i++)
-        longest = m->prompt[i].n > longest ? m->prompt[i].n : longest;
+    for (int32_t i = 0; i < m->n_candidates; i++)
+        longest = m->candidate[i].n > longest ? m->candidate[i].n : longest;
     int32_t ctx = longest + b->o->max_tokens + BENCH_MAX_DRAFT + 1;
     profile_plan(BENCH_MAX_DRAFT + 1, (ctx + PAD - 1) / PAD * PAD, b->o->seed, &m->plan);
-    m->plan.prefill_to = longest;
+    m->plan.prefill_to = 0; /* a prompt's time is measured, never simulated */
     m->plan.n_widths = sizeof widths / sizeof *widths;
     memcpy(m->plan.width, widths, sizeof widths);
-    m->plan.n_tails = sizeof tail / sizeof *tail;
-    memcpy(m->plan.tail, tail, sizeof tail);
 }
 
 /* The bound's drafter costs nothing: no device can run it. */
@@ -263,7 +281,7 @@ static int profile(struct bench_real *b, struct bench_model *m, struct err *e)
 {
     struct device_options opt = {.estimator = DEVICE_MINIMUM};
     struct belief_options how = {0};
-    progress(b, m, "profiling");
+    bench_progress(b, m, "profiling");
     int rc = profile_round(&m->session, &m->plan, m->n_rounds++, &m->samples, e);
     if (!rc)
         rc = profile_device(&m->session, &m->plan, &m->samples, -1, "tandem bench real", &b->arena,
@@ -273,236 +291,66 @@ static int profile(struct bench_real *b, struct bench_model *m, struct err *e)
     return rc ? rc : device_belief(&m->device, 0, &opt, &how, &b->arena, &m->belief, e);
 }
 
-/* ---- which comparators ---------------------------------------------------------------------- */
-
-enum { MAX_CHOICES = 64 };
-
-struct choice {
-    struct comparator c;
-    double ns; /* summed over the prompts it answered */
-    int32_t n;
-};
-
-static struct choice *find_choice(struct choice *all, int32_t *n, const struct comparator *c)
-{
-    for (int32_t i = 0; i < *n; i++)
-        if (all[i].c.tool == c->tool && all[i].c.build == c->build && all[i].c.flash == c->flash &&
-            all[i].c.max_draft == c->max_draft)
-            return &all[i];
-    all[*n] = (struct choice){.c = *c};
-    return &all[(*n)++];
-}
-
-static int try_choice(struct bench_real *b, struct bench_model *m, struct choice *all, int32_t *n,
-                      const struct comparator *c, const struct bench_prompt *p, struct err *e)
-{
-    struct choice *x = find_choice(all, n, c);
-    char what[100];
-    double ns = 0;
-    snprintf(what, sizeof what, "choosing: %s %s, draft %d", comparator_builds[c->build],
-             comparator_tools[c->tool], c->max_draft);
-    progress(b, m, what);
-    int rc = run_comparator(b, m, c, p, &ns, e);
-    x->ns += ns;
-    x->n++;
-    return rc;
-}
-
-/* The fastest so far of a tool and a class of builds: with our products or without. */
-static const struct choice *fastest(const struct choice *all, int32_t n, int32_t tool,
-                                    bool products, const struct choice *but)
-{
-    const struct choice *best = NULL;
-    for (int32_t i = 0; i < n; i++)
-        if ((int32_t)all[i].c.tool == tool && (all[i].c.build == BUILD_PRODUCTS) == products &&
-            &all[i] != but && all[i].n && (!best || all[i].ns * best->n < best->ns * all[i].n))
-            best = &all[i];
-    return best;
-}
-
-/* On one prompt: every build with and without flash attention at one draft length, then the
- * fastest of each class at the others. A second tool takes its builds from the first: what they and
- * the attention cost is the model's doing, not the drafts'. */
-static int try_tool(struct bench_real *b, struct bench_model *m, struct choice *all, int32_t *n,
-                    int32_t tool, const struct bench_prompt *p, struct err *e)
-{
-    int rc = ERR_OK;
-    for (int32_t build = 0; build < COMPARATOR_BUILDS && tool == COMPARATOR_LOOKUP; build++)
-        for (int32_t flash = 0; flash < 2 && !rc; flash++) {
-            struct comparator c = {COMPARATOR_LOOKUP, (enum comparator_build)build, flash != 0,
-                                   FIRST_DRAFT};
-            if (m->has_build[build])
-                rc = try_choice(b, m, all, n, &c, p, e);
-        }
-    for (int32_t products = 0; products < 2; products++)
-        for (size_t k = 0; k < sizeof draft_lengths / sizeof *draft_lengths && !rc; k++) {
-            const struct choice *best = fastest(all, *n, COMPARATOR_LOOKUP, products != 0, NULL);
-            if (!best || (tool == COMPARATOR_LOOKUP && draft_lengths[k] == FIRST_DRAFT))
-                continue;
-            struct comparator c = best->c;
-            c.tool = (enum comparator_tool)tool;
-            c.max_draft = draft_lengths[k];
-            rc = try_choice(b, m, all, n, &c, p, e);
-        }
-    return rc;
-}
-
-static void add_contender(struct bench_model *m, const struct choice *x)
-{
-    if (!x || m->n_contenders == BENCH_MAX_CONTENDERS)
-        return;
-    struct bench_contender *c = &m->contender[m->n_contenders++];
-    c->comparator = x->c;
-    snprintf(c->label, sizeof c->label, "%s %s, attention %s, draft %d",
-             comparator_tools[x->c.tool], comparator_builds[x->c.build],
-             x->c.flash ? "flash" : "plain", x->c.max_draft);
-}
-
-/* Comparators are chosen on the calibration split: of every tool the two fastest without our
- * products and the two fastest with them. */
-static int choose_comparators(struct bench_real *b, struct bench_model *m,
-                              const struct workload *w, double until_s, struct err *e)
-{
-    struct choice all[MAX_CHOICES];
-    int32_t index[CHOICE_PROMPTS], n = 0;
-    int32_t prompts = workload_choose(w, SPLIT_CALIBRATION, CHOICE_PROMPTS, index);
-    int32_t tools = m->draft ? COMPARATOR_TOOLS : 1;
-    int rc = ERR_OK;
-    for (int32_t i = 0; i < prompts && !rc && (i == 0 || seconds(b) < until_s); i++) {
-        struct bench_prompt p;
-        rc = add_prompt(b, m, w, &w->item[index[i]], &p, e);
-        for (int32_t tool = 0; tool < tools && !rc; tool++)
-            rc = try_tool(b, m, all, &n, tool, &p, e);
-    }
-    for (int32_t tool = 0; tool < tools && !rc; tool++)
-        for (int32_t products = 0; products < 2; products++) {
-            const struct choice *best = fastest(all, n, tool, products != 0, NULL);
-            add_contender(m, best);
-            if (best)
-                add_contender(m, fastest(all, n, tool, products != 0, best));
-        }
-    return rc;
-}
-
 /* ---- by turns ------------------------------------------------------------------------------- */
 
 static int run_contender(struct bench_real *b, struct bench_model *m, struct bench_prompt *p,
                          int32_t k, int32_t rep, struct err *e)
 {
-    double *ns = &p->ns[k][rep];
-    if (k == BENCH_AUTOREGRESSIVE)
-        return run_own(b, m, p, AUTOREGRESSIVE, ns, NULL, e);
-    if (k == BENCH_SPECULATIVE)
-        return run_own(b, m, p, SPECULATIVE, ns, &m->positions[p->task], e);
-    return run_comparator(b, m, &m->contender[k].comparator, p, ns, e);
+    struct bench_contender *c = &m->contender[k];
+    struct bench_counts *sum = &c->counts[p->task];
+    struct bench_run run;
+    char what[100];
+    snprintf(what, sizeof what, "%s, %s", p->id, c->label);
+    bench_progress(b, m, what);
+    int rc = c->own ? bench_run_own(b, m, p, k, &run, e)
+                    : bench_run_comparator(b, m, &c->comparator, p, &run, e);
+    if (rc)
+        return rc;
+    p->first_ns[k][rep] = run.first_ns;
+    p->ns[k][rep] = run.ns;
+    sum->output += run.counts.output;
+    sum->drafted += run.counts.drafted;
+    sum->accepted += run.counts.accepted;
+    return ERR_OK;
 }
 
-/* Whole passes over the prompts are what counts: the first is made whatever it takes, others while
- * the time holds another. Within a prompt contenders rotate. */
-static int run_all(struct bench_real *b, struct bench_model *m, double until_s, struct err *e)
+/* The prompts from `from` on, all contenders of one before the next; within a prompt they rotate.
+ */
+static int run_pass(struct bench_real *b, struct bench_model *m, int32_t from, int32_t rep,
+                    struct err *e)
 {
     int rc = ERR_OK;
-    double pass_s = 0;
-    for (int32_t rep = 0; rep < b->o->repetitions && !rc; rep++) {
-        double from_s = seconds(b);
-        if (rep && from_s + pass_s > until_s)
-            break;
-        for (int32_t i = 0; i < m->n_prompts && !rc; i++) {
-            struct bench_prompt *p = &m->prompt[i];
-            for (int32_t k = 0; k < m->n_contenders && !rc; k++) {
-                int32_t turn = (k + i + rep) % m->n_contenders;
-                char what[100];
-                snprintf(what, sizeof what, "pass %d: %s, %s", rep + 1, p->id,
-                         m->contender[turn].label);
-                progress(b, m, what);
-                rc = run_contender(b, m, p, turn, rep, e);
-            }
-            p->n_reps = rc ? p->n_reps : rep + 1;
-        }
-        pass_s = seconds(b) - from_s;
+    for (int32_t i = from; i < m->n_prompts && !rc; i++) {
+        for (int32_t k = 0; k < m->n_contenders && !rc; k++)
+            rc = run_contender(b, m, &m->prompt[i], (k + i + rep) % m->n_contenders, rep, e);
+        m->prompt[i].n_reps += !rc;
     }
     return rc;
 }
 
-/* ---- the upper bound ------------------------------------------------------------------------ */
-
-/* The target's own text as the truth. */
-struct own_text {
-    struct truth truth; /* must be first */
-    const struct bench_prompt *prompt;
-};
-
-static int32_t text_choice(struct truth *t, int32_t request, int32_t n_true, const int32_t *wrong,
-                           int32_t n_wrong)
+/* Only whole rounds and passes count, and none begins that the last one's time would not let end;
+ * but for the first. */
+static int run_all(struct bench_real *b, struct bench_model *m, double until_s, struct err *e)
 {
-    const struct bench_prompt *p = ((const struct own_text *)t)->prompt;
-    (void)request;
-    (void)wrong;
-    return !n_wrong && n_true < p->n_output ? p->output[n_true] : -1;
-}
-
-static int32_t text_length(struct truth *t, int32_t request)
-{
-    (void)request;
-    return ((const struct own_text *)t)->prompt->n_output;
-}
-
-static int32_t text_top(struct truth *t, int32_t request, int32_t pos, int32_t k, int32_t *token,
-                        float *logit)
-{
-    (void)t;
-    (void)request;
-    (void)pos;
-    (void)k;
-    (void)token;
-    (void)logit;
-    return 0;
-}
-
-static const struct truth_ops text_ops = {text_choice, text_length, text_top};
-
-static int simulate(const struct bench_model *m, const struct bench_prompt *p, const char *spec,
-                    double *ns, struct err *e)
-{
-    struct device_options opt = {.estimator = DEVICE_MINIMUM};
-    struct request request = request_of(p, p->n_output);
-    struct own_text text = {{&text_ops}, p};
-    struct run_setup setup;
-    struct run_result result;
-    struct arena arena;
-    struct exec *x = NULL;
-    arena_init(&arena);
-    int rc = set_up(m, spec, &setup, e);
-    if (!rc)
-        rc = device_exec(&m->device, NULL, &opt, &text.truth, &setup, &arena, &x, e);
-    if (!rc)
-        rc = driver_run(&setup, x, &request, 1, &arena, &result, e);
-    if (!rc)
-        *ns = (double)(result.request[0].last_ns - result.request[0].arrive_ns);
-    if (x)
-        x->ops->destroy(x);
-    arena_fini(&arena);
-    return rc;
-}
-
-/* Of the oracle at every measured width the fastest. */
-static int simulate_all(struct bench_model *m, struct err *e)
-{
+    double start_s = bench_seconds(b), took_s = 0;
     int rc = ERR_OK;
-    for (int32_t i = 0; i < m->n_prompts && !rc; i++) {
-        struct bench_prompt *p = &m->prompt[i];
-        rc = simulate(m, p, AUTOREGRESSIVE, &p->simulated_ns, e);
-        p->oracle_ns = p->simulated_ns;
-        for (size_t k = 0; k < sizeof widths / sizeof *widths && !rc; k++) {
-            char spec[100];
-            double ns = INFINITY;
-            if (widths[k] == 1)
-                continue;
-            snprintf(spec, sizeof spec, "speculative:width=%d,max_draft=%d,chunk=512+oracle",
-                     (int)widths[k], (int)widths[k] - 1);
-            rc = simulate(m, p, spec, &ns, e);
-            p->oracle_ns = fmin(p->oracle_ns, ns);
-        }
+    for (int32_t k = 0; k < b->o->prompts && !rc; k++) {
+        int32_t before = m->n_prompts;
+        double from_s = bench_seconds(b);
+        if (k && from_s + took_s > until_s)
+            return ERR_OK;
+        rc = add_prompts(b, m, e);
+        if (!rc)
+            rc = run_pass(b, m, before, 0, e);
+        took_s = bench_seconds(b) - from_s;
+    }
+    took_s = bench_seconds(b) - start_s;
+    for (int32_t rep = 1; rep < b->o->repetitions && !rc; rep++) {
+        double from_s = bench_seconds(b);
+        if (from_s + took_s > until_s)
+            break;
+        rc = run_pass(b, m, 0, rep, e);
+        took_s = bench_seconds(b) - from_s;
     }
     return rc;
 }
@@ -532,22 +380,27 @@ static int open_model(struct bench_real *b, struct bench_model *m, struct err *e
 static int run_model(struct bench_real *b, struct bench_model *m, const struct workload *w,
                      double until_s, struct err *e)
 {
-    double from_s = seconds(b);
+    double from_s = bench_seconds(b);
+    struct bench_prompt *trial = NULL;
+    int32_t n_trials = 0;
     m->n_contenders = 2;
-    m->contender[BENCH_AUTOREGRESSIVE] = (struct bench_contender){"autoregressive", true, {0}};
-    m->contender[BENCH_SPECULATIVE] = (struct bench_contender){"speculative", true, {0}};
+    m->contender[BENCH_AUTOREGRESSIVE] =
+        (struct bench_contender){"autoregressive", true, {0}, {{0}}};
+    m->contender[BENCH_SPECULATIVE] = (struct bench_contender){"speculative", true, {0}, {{0}}};
     int rc = open_model(b, m, e);
     if (!rc)
-        rc = choose_prompts(b, m, w, e);
+        rc = read_prompts(b, m, w, SPLIT_HELD_OUT, w->n, &m->candidate, &m->n_candidates, e);
+    if (!rc)
+        rc = read_prompts(b, m, w, SPLIT_CALIBRATION, CHOICE_PROMPTS, &trial, &n_trials, e);
     plan(b, m);
     for (int32_t i = 0; i < ROUNDS && !rc; i++)
         rc = profile(b, m, e);
     if (!rc)
-        rc = choose_comparators(b, m, w, from_s + CHOICE_SHARE * (until_s - from_s), e);
+        rc = bench_choose(b, m, trial, n_trials, from_s + CHOICE_SHARE * (until_s - from_s), e);
     if (!rc)
         rc = run_all(b, m, until_s, e);
     if (!rc)
-        rc = simulate_all(m, e);
+        rc = bench_bound(m, e);
     session_close(&m->session);
     if (b->o->progress)
         fprintf(stderr, "\r%90s\r", "");

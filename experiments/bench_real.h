@@ -4,9 +4,12 @@
  * lengths of the comparators are found on calibration prompts, and then all contenders answer the
  * same held-out prompts by turns, in rotating order: one thread each on the same core, greedy, the
  * same number of output tokens, timed from the prompt to the last of them (comparator.h says by
- * which clock). A contender's time of a prompt is the median of its repetitions.
+ * which clock). Rounds add a prompt of every task while the time holds, then repeat them; a
+ * contender's time of a prompt is the median of its repetitions.
  *
- *   bench_real          prompts, profile, choice, runs
+ *   bench_real          prompts, profile, runs
+ *   bench_real_choose   which comparators compete
+ *   bench_real_bound    what the oracle would take
  *   bench_real_ratio    what comes of the times: geometric means over model x task, intervals
  *   bench_real_print    the table or the JSON object
  */
@@ -36,18 +39,30 @@ enum {
 struct bench_options {
     const char *model[BENCH_MAX_MODELS]; /* GGUF; none: those that the set-up installs */
     int32_t n_models;
-    int32_t prompts;     /* of each task */
+    int32_t prompts;     /* of each task at most; as many as the budget holds, at least one */
     int32_t max_tokens;  /* of output */
-    int32_t repetitions; /* at most; as many as the budget holds, at least one */
-    double budget_s;
+    int32_t repetitions; /* at most, once all prompts were run */
+    double budget_s;     /* of all models together, each by the square root of its bytes */
     uint64_t seed;
     bool progress; /* lines on stderr */
+};
+
+/* Of all of a task's runs: tokens, those that were drafted, those of them that were accepted. */
+struct bench_counts {
+    int64_t output, drafted, accepted;
 };
 
 struct bench_contender {
     char label[80];
     bool own; /* Tandem's; else `comparator` */
     struct comparator comparator;
+    struct bench_counts counts[BENCH_MAX_TASKS];
+};
+
+/* From the prompt to the first token and to the last one. */
+struct bench_run {
+    double first_ns, ns;
+    struct bench_counts counts;
 };
 
 struct bench_prompt {
@@ -57,8 +72,10 @@ struct bench_prompt {
     const int32_t *token, *output; /* the target's own text */
     double distinct_4grams;
     int32_t n_reps;
+    double first_ns[BENCH_MAX_CONTENDERS][BENCH_MAX_REPS];
     double ns[BENCH_MAX_CONTENDERS][BENCH_MAX_REPS];
-    double oracle_ns, simulated_ns; /* on the step table: the upper bound, autoregressive */
+    /* On the step table, from the first token to the last: the upper bound, autoregressive. */
+    double oracle_ns, simulated_ns;
 };
 
 /* Verify steps with a k-th drafted token, and those of them that accepted it; k from 1. */
@@ -75,8 +92,10 @@ struct bench_model {
     struct samples samples;
     int32_t n_rounds;
     struct device device;
-    struct belief belief; /* of its step table */
+    struct belief belief;                   /* of its step table */
     int32_t n_tasks, n_prompts, n_left_out; /* left out: they repeat themselves */
+    int32_t n_candidates, next_candidate;
+    struct bench_prompt *candidate; /* held-out prompts, tasks by turns */
     const char *task[BENCH_MAX_TASKS];
     struct bench_prompt prompt[BENCH_MAX_PROMPTS];
     int32_t n_contenders;
@@ -98,6 +117,39 @@ struct bench_real {
 int bench_real_measure(const struct bench_options *o, struct bench_real *out, struct err *e);
 void bench_real_close(struct bench_real *b);
 
+/* ---- between its files ---------------------------------------------------------------------- */
+
+/* What Tandem's own contenders run. */
+extern const char *const bench_specs[];
+
+double bench_seconds(const struct bench_real *b);
+void bench_progress(const struct bench_real *b, const struct bench_model *m, const char *what);
+
+int bench_set_up(const struct bench_model *m, const char *spec, struct run_setup *setup,
+                 struct err *e);
+struct request bench_request(const struct bench_prompt *p, int32_t max_tokens);
+
+/* Runs a contender of Tandem's own (run may be NULL), and keeps the text in the arena when the
+ * prompt has none; ERR_MISMATCH where it has another. */
+int bench_run_own(struct bench_real *b, struct bench_model *m, struct bench_prompt *p,
+                  int32_t contender, struct bench_run *run, struct err *e);
+
+/* Whether a prompt with its text is worth timing: neither degenerate nor at its end at once. */
+bool bench_fits(const struct bench_prompt *p);
+
+/* Runs a comparator for as many tokens as the prompt's text has. */
+int bench_run_comparator(struct bench_real *b, struct bench_model *m, const struct comparator *c,
+                         const struct bench_prompt *p, struct bench_run *run, struct err *e);
+
+/* Adds the comparators that compete, chosen on those of the prompts that fit, of the calibration
+ * split: the two fastest ways of llama-lookup and the fastest of llama-speculative-simple, without
+ * our products and with them. Stops at until_s, but never before every class has been tried. */
+int bench_choose(struct bench_real *b, struct bench_model *m, struct bench_prompt *prompt,
+                 int32_t n_prompts, double until_s, struct err *e);
+
+/* Simulates the oracle at every measured width, of which the fastest counts, and decoding alone. */
+int bench_bound(struct bench_model *m, struct err *e);
+
 /* ---- ratios --------------------------------------------------------------------------------- */
 
 /* Sets of contenders. PUBLIC: the comparators stock and with our flags; ALL: with our products,
@@ -114,11 +166,13 @@ enum bench_set {
 /* The contender of the set with the least time over the task's prompts, or -1. */
 int32_t bench_best(const struct bench_model *m, int32_t task, enum bench_set set);
 
-/* The median of a contender's repetitions of a prompt, in ns. */
+/* The median of a contender's repetitions of a prompt, in ns: to the last token, to the first. */
 double bench_ns(const struct bench_prompt *p, int32_t contender);
+double bench_first_ns(const struct bench_prompt *p, int32_t contender);
 
-/* What the oracle would have taken for a prompt: what it takes on the step table, times how much
- * longer than on the table the machine took to decode alone. */
+/* What the oracle would have taken for a prompt in the place of BENCH_SPECULATIVE: the same time to
+ * the first token; from there on what it takes on the step table, times how much longer than on the
+ * table the machine took to decode alone. */
 double bench_oracle_ns(const struct bench_prompt *p);
 
 struct bench_ratio {
@@ -130,7 +184,7 @@ struct bench_ratio {
 
 /* Time of the set's best contender over that of BENCH_SPECULATIVE: sums over the prompts of a model
  * x task, geometric mean over those where the set has one; 95 % interval by resampling prompts
- * within them, the best contender kept. ERR_NOMEM. */
+ * within them, the best contender kept; NAN where one has a single prompt. ERR_NOMEM. */
 int bench_ratio(const struct bench_real *b, enum bench_set set, struct bench_ratio *out,
                 struct err *e);
 

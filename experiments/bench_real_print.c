@@ -9,7 +9,7 @@
 struct line {
     const struct bench_model *m;
     int32_t task, prompts, reps, tokens, best, best_all; /* contenders */
-    double ms[BENCH_MAX_CONTENDERS], oracle_ms;
+    double ms[BENCH_MAX_CONTENDERS], first_ms[BENCH_MAX_CONTENDERS], oracle_ms;
 };
 
 static struct line line_of(const struct bench_model *m, int32_t task)
@@ -22,8 +22,10 @@ static struct line line_of(const struct bench_model *m, int32_t task)
         l.prompts++;
         l.reps = p->n_reps < l.reps ? p->n_reps : l.reps;
         l.tokens += p->n_output;
-        for (int32_t k = 0; k < m->n_contenders; k++)
+        for (int32_t k = 0; k < m->n_contenders; k++) {
             l.ms[k] += bench_ns(p, k) / 1e6;
+            l.first_ms[k] += bench_first_ns(p, k) / 1e6;
+        }
         l.oracle_ms += bench_oracle_ns(p) / 1e6;
     }
     l.best = bench_best(m, task, BENCH_SET_PUBLIC);
@@ -41,6 +43,70 @@ static double per_step(const struct bench_positions *c)
     return c->steps ? (double)c->tokens / (double)c->steps : NAN;
 }
 
+/* Of a contender: every verification gives one token more than it accepts. */
+static double tokens_per_step(const struct bench_counts *c)
+{
+    return (double)c->output / (double)(c->output - c->accepted);
+}
+
+/* ---- bars ----------------------------------------------------------------------------------- */
+
+enum { MAX_LINES = 16, LINE = 300 };
+
+struct lines {
+    int32_t n;
+    char text[MAX_LINES][LINE];
+};
+
+#define ADD(l, ...) snprintf((l)->text[(l)->n++], LINE, __VA_ARGS__)
+
+/* Bars that are missed. */
+static void find_missed(const struct bench_ratio *r, struct lines *l)
+{
+    l->n = 0;
+    if (!(r->value >= 1.3))
+        ADD(l, "vs_fastest %.3f is below the goal of 1.3", r->value);
+    if (isnan(r->interval.low))
+        ADD(l, "no interval: a model and task has a single prompt");
+    else if (!(r->interval.low > 1))
+        ADD(l, "the interval's lower end %.3f is not above 1", r->interval.low);
+    if (!(r->ceiling > 1))
+        ADD(l, "the oracle's %.3f is not above 1: there is no gap", r->ceiling);
+    else if (!(r->gap_closed >= 0.4))
+        ADD(l, "gap_closed %.3f is below 0.4", r->gap_closed);
+}
+
+/* What the speed comes from, by model: what a row more costs, and what drafts bring. */
+static void find_reasons(const struct bench_real *b, struct lines *l)
+{
+    l->n = 0;
+    for (int32_t i = 0; i < b->n_models && l->n < MAX_LINES; i++) {
+        const struct bench_model *m = &b->model[i];
+        const struct belief *f = &m->belief;
+        struct bench_positions sum = {{0}, {0}, 0, 0};
+        double first = 0, all = 0, oracle = 0, one = (double)belief_step_ns(f, 1, 0);
+        for (int32_t t = 0; t < m->n_tasks; t++) {
+            struct line line = line_of(m, t);
+            first += line.first_ms[BENCH_SPECULATIVE];
+            all += line.ms[BENCH_SPECULATIVE];
+            oracle += line.oracle_ms;
+            sum.steps += m->positions[t].steps;
+            sum.tokens += m->positions[t].tokens;
+            sum.drafted[1] += m->positions[t].drafted[1];
+            sum.accepted[1] += m->positions[t].accepted[1];
+        }
+        ADD(l,
+            "%.40s: the prompt is %.0f %% of the time; steps of 2, 4 and 8 rows take %.2f, %.2f "
+            "and "
+            "%.2f of one row's; %.0f %% of steps draft, %.0f %% of first drafted tokens are right, "
+            "%.2f tokens a step; the oracle would take %.0f %% of the time",
+            m->name, 100 * first / all, (double)belief_step_ns(f, 2, 0) / one,
+            (double)belief_step_ns(f, 4, 0) / one, (double)belief_step_ns(f, 8, 0) / one,
+            100 * (double)sum.drafted[1] / (double)sum.steps, 100 * share(&sum, 1), per_step(&sum),
+            100 * oracle / all);
+    }
+}
+
 /* ---- JSON ----------------------------------------------------------------------------------- */
 
 static void json_contender(struct json_writer *w, const struct line *l, int32_t k)
@@ -49,6 +115,10 @@ static void json_contender(struct json_writer *w, const struct line *l, int32_t 
     json_object(w, NULL);
     json_string(w, "contender", c->label);
     json_double(w, "ms", l->ms[k]);
+    json_double(w, "first_token_ms", l->first_ms[k]);
+    json_double(w, "tokens_per_step", tokens_per_step(&c->counts[l->task]));
+    json_int(w, "drafted", c->counts[l->task].drafted);
+    json_int(w, "accepted", c->counts[l->task].accepted);
     if (!c->own) {
         json_string(w, "program", comparator_tools[c->comparator.tool]);
         json_string(w, "build", comparator_builds[c->comparator.build]);
@@ -74,6 +144,8 @@ static void json_row(struct json_writer *w, const struct line *l)
     json_double(w, "best_comparator_ms", l->ms[l->best]);
     json_int(w, "best_max_draft", l->m->contender[l->best].comparator.max_draft);
     json_double(w, "ratio", l->ms[l->best] / l->ms[BENCH_SPECULATIVE]);
+    json_string(w, "best_with_our_products", l->m->contender[l->best_all].label);
+    json_double(w, "ratio_with_our_products", l->ms[l->best_all] / l->ms[BENCH_SPECULATIVE]);
     json_double(w, "tokens_per_verification", per_step(c));
     json_array(w, "acceptance_by_position");
     for (int32_t k = 1; k <= BENCH_MAX_DRAFT; k++)
@@ -119,9 +191,18 @@ static void json_set(struct json_writer *w, const struct bench_ratio *r)
     json_double(w, "gap_closed", r->gap_closed);
 }
 
+static void json_lines(struct json_writer *w, const char *key, const struct lines *l)
+{
+    json_array(w, key);
+    for (int32_t i = 0; i < l->n; i++)
+        json_string(w, NULL, l->text[i]);
+    json_close(w);
+}
+
 static int print_json(const struct bench_real *b, const struct bench_ratio *r, FILE *out)
 {
     struct json_writer w;
+    struct lines l;
     json_writer_init(&w, out, 1);
     json_object(&w, NULL);
     json_double(&w, "vs_autoregressive", r[BENCH_SET_AUTOREGRESSIVE].value);
@@ -131,6 +212,10 @@ static int print_json(const struct bench_real *b, const struct bench_ratio *r, F
     json_object(&w, "with_our_products");
     json_set(&w, &r[BENCH_SET_ALL]);
     json_close(&w);
+    find_missed(&r[BENCH_SET_PUBLIC], &l);
+    json_lines(&w, "missed", &l);
+    find_reasons(b, &l);
+    json_lines(&w, "why", &l);
     json_array(&w, "left_out");
     for (int32_t i = 0; i < b->n_models; i++)
         if (!b->model[i].draft) {
@@ -148,9 +233,9 @@ static int print_json(const struct bench_real *b, const struct bench_ratio *r, F
     json_array(&w, "rows");
     for (int32_t i = 0; i < b->n_models; i++)
         for (int32_t t = 0; t < b->model[i].n_tasks; t++) {
-            struct line l = line_of(&b->model[i], t);
-            if (l.prompts && l.best >= 0)
-                json_row(&w, &l);
+            struct line row = line_of(&b->model[i], t);
+            if (row.prompts && row.best >= 0)
+                json_row(&w, &row);
         }
     json_close(&w);
     json_close(&w);
@@ -163,10 +248,9 @@ static int print_json(const struct bench_real *b, const struct bench_ratio *r, F
 
 static int print_lines(const struct bench_real *b, FILE *f)
 {
-    static const char *const columns[] = {"model",       "task",      "prompts", "tokens",
-                                          "alone ms",    "ours ms",   "best ms", "oracle ms",
-                                          "best/ours",   "tokens/v",  "fastest comparator",
-                                          NULL};
+    static const char *const columns[] = {
+        "model",   "task",      "prompts",   "tokens",   "alone ms",           "ours ms",
+        "best ms", "oracle ms", "best/ours", "tokens/v", "fastest comparator", NULL};
     struct output o;
     struct arena arena;
     arena_init(&arena);
@@ -232,6 +316,7 @@ static void print_positions(const struct bench_real *b, FILE *f)
 
 static int print_table(const struct bench_real *b, const struct bench_ratio *r, FILE *f)
 {
+    struct lines l;
     int rc = print_lines(b, f);
     fprintf(f, "\nspeed-up, geometric mean over model and task (95 %% interval of prompts)\n");
     print_set(f, "over autoregressive, by Tandem", &r[BENCH_SET_AUTOREGRESSIVE]);
@@ -247,15 +332,22 @@ static int print_table(const struct bench_real *b, const struct bench_ratio *r, 
         fprintf(f, "%s: %d prompts left out whose text repeats itself or ends at once\n",
                 b->model[i].name, (int)b->model[i].n_left_out);
     }
+    find_missed(&r[BENCH_SET_PUBLIC], &l);
+    for (int32_t i = 0; i < l.n; i++)
+        fprintf(f, "missed: %s\n", l.text[i]);
+    find_reasons(b, &l);
+    for (int32_t i = 0; i < l.n; i++)
+        fprintf(f, "%s\n", l.text[i]);
     print_curves(b, f);
     print_positions(b, f);
-    fprintf(f, "\ncontenders, ms summed over prompts\n");
+    fprintf(f, "\ncontenders: ms summed over prompts, to the first token, tokens a step\n");
     for (int32_t i = 0; i < b->n_models; i++)
         for (int32_t t = 0; t < b->model[i].n_tasks; t++) {
-            struct line l = line_of(&b->model[i], t);
-            for (int32_t k = 0; k < l.m->n_contenders && l.prompts; k++)
-                fprintf(f, "  %-24.24s %-8s %9.1f  %s\n", l.m->name, l.m->task[t], l.ms[k],
-                        l.m->contender[k].label);
+            struct line row = line_of(&b->model[i], t);
+            for (int32_t k = 0; k < row.m->n_contenders && row.prompts; k++)
+                fprintf(f, "  %-24.24s %-8s %9.1f %9.1f %5.2f  %s\n", row.m->name, row.m->task[t],
+                        row.ms[k], row.first_ms[k], tokens_per_step(&row.m->contender[k].counts[t]),
+                        row.m->contender[k].label);
         }
     return rc;
 }

@@ -23,12 +23,22 @@ static bool in_set(const struct bench_contender *c, int32_t k, enum bench_set se
     }
 }
 
-double bench_ns(const struct bench_prompt *p, int32_t contender)
+static double median(const double *ns, int32_t n)
 {
     double x[BENCH_MAX_REPS];
-    for (int32_t i = 0; i < p->n_reps; i++)
-        x[i] = p->ns[contender][i];
-    return metrics_quantile(x, p->n_reps, 0.5);
+    for (int32_t i = 0; i < n; i++)
+        x[i] = ns[i];
+    return metrics_quantile(x, n, 0.5);
+}
+
+double bench_ns(const struct bench_prompt *p, int32_t contender)
+{
+    return median(p->ns[contender], p->n_reps);
+}
+
+double bench_first_ns(const struct bench_prompt *p, int32_t contender)
+{
+    return median(p->first_ns[contender], p->n_reps);
 }
 
 int32_t bench_best(const struct bench_model *m, int32_t task, enum bench_set set)
@@ -57,9 +67,10 @@ struct unit {
 
 struct question {
     int32_t n, n_strata;
-    struct unit *unit;  /* [n] */
-    int32_t *stratum;   /* [n] */
-    bool oracle; /* in our place */
+    int32_t least;     /* of a stratum */
+    struct unit *unit; /* [n] */
+    int32_t *stratum;  /* [n] */
+    bool oracle;       /* in our place */
 };
 
 static double geometric_mean(const void *self, const int32_t *count)
@@ -81,7 +92,8 @@ static double geometric_mean(const void *self, const int32_t *count)
 
 double bench_oracle_ns(const struct bench_prompt *p)
 {
-    return p->oracle_ns * bench_ns(p, BENCH_AUTOREGRESSIVE) / p->simulated_ns;
+    double alone_ns = bench_ns(p, BENCH_AUTOREGRESSIVE) - bench_first_ns(p, BENCH_AUTOREGRESSIVE);
+    return bench_first_ns(p, BENCH_SPECULATIVE) + p->oracle_ns * alone_ns / p->simulated_ns;
 }
 
 static void add_task(struct question *q, const struct bench_model *m, int32_t task,
@@ -97,6 +109,8 @@ static void add_task(struct question *q, const struct bench_model *m, int32_t ta
             (struct unit){bench_ns(p, best), bench_ns(p, BENCH_SPECULATIVE), bench_oracle_ns(p)};
     }
     q->n_strata += q->n > before;
+    if (q->n > before && q->n - before < q->least)
+        q->least = q->n - before;
 }
 
 static int answer(struct question *q, uint64_t seed, struct bench_ratio *out, struct err *e)
@@ -112,6 +126,8 @@ static int answer(struct question *q, uint64_t seed, struct bench_ratio *out, st
         q->oracle = false;
         if (out->ceiling > 1)
             out->gap_closed = (out->value - 1) / (out->ceiling - 1);
+    }
+    if (!rc && q->least > 1) {
         rc = interval_statistic(q->stratum, q->n, q->n_strata, geometric_mean, q, seed,
                                 &out->interval);
         if (rc)
@@ -125,7 +141,8 @@ int bench_ratio(const struct bench_real *b, enum bench_set set, struct bench_rat
                 struct err *e)
 {
     size_t most = (size_t)b->n_models * BENCH_MAX_PROMPTS;
-    struct question q = {.unit = calloc(most, sizeof *q.unit),
+    struct question q = {.least = BENCH_MAX_PROMPTS,
+                         .unit = calloc(most, sizeof *q.unit),
                          .stratum = calloc(most, sizeof *q.stratum)};
     int rc = q.unit && q.stratum ? ERR_OK : err_set(e, ERR_NOMEM, "out of memory");
     *out = (struct bench_ratio){NAN, {NAN, NAN}, NAN, NAN};

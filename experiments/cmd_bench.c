@@ -346,9 +346,9 @@ static const struct option options[] = {
     {"--repetitions", "N", NULL, "of each measurement; 11 for sim, 21 for start, else 5", 0},
     {"--experiment", "FILE", "experiments/quickstart.yaml", "start: what the process runs", 0},
     {"--model", "FILE.gguf", NULL, "real: instead of SmolLM2 and TinyLlama", OPTION_REPEATS},
-    {"--prompts", "N", "3", "real: held-out prompts of each task", 0},
+    {"--prompts", "N", "4", "real: held-out prompts of each task at most", 0},
     {"--tokens", "N", "64", "real: output tokens of a prompt", 0},
-    {"--budget", "S", "1200", "real: no further repetition that would end later", 0},
+    {"--budget", "S", "1500", "real: no prompt or repetition is begun that would end later", 0},
     {.name = NULL}};
 
 static const char *const examples[] = {"bench core --repetitions 1",

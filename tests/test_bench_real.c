@@ -58,7 +58,8 @@ static void overshot_tokens_are_left_out(void)
 }
 
 /* One model of two tasks, two prompts each, three repetitions: alone 100, speculative 50, the
- * oracle 25 on a table where alone takes 50, and comparators as given. */
+ * oracle 12.5 on a table where alone takes 50, all of it after the first token, and comparators as
+ * given. */
 static struct bench_options options = {.seed = 1};
 static struct bench_model model;
 static struct bench_real bench = {.o = &options, .n_models = 1, .model = &model};
@@ -118,6 +119,30 @@ static void the_fastest_of_each_task_is_the_denominator(void)
     CHECK_NEAR(r.value, sqrt(55. / 50 * 70. / 50), 1e-9);
 }
 
+static void the_oracle_has_our_time_to_the_first_token(void)
+{
+    start();
+    struct bench_prompt *p = &model.prompt[0];
+    for (int32_t r = 0; r < 3; r++) {
+        p->first_ns[BENCH_AUTOREGRESSIVE][r] = 20;
+        p->first_ns[BENCH_SPECULATIVE][r] = 30;
+    }
+    /* Decoding alone took 80 where the table says 50: the oracle's 12.5 are 20. */
+    CHECK_NEAR(bench_oracle_ns(p), 50, 1e-9);
+}
+
+static void one_prompt_has_no_interval(void)
+{
+    struct bench_ratio r;
+    struct err e = {0};
+    start();
+    add(COMPARATOR_LOOKUP, BUILD_STOCK, 80, 80);
+    model.n_prompts = 3;
+    CHECK_EQ(bench_ratio(&bench, BENCH_SET_PUBLIC, &r, &e), ERR_OK);
+    CHECK_NEAR(r.value, 80. / 50, 1e-9);
+    CHECK(isnan(r.interval.low) && isnan(r.interval.high));
+}
+
 static void what_no_model_has_is_no_number(void)
 {
     struct bench_ratio r;
@@ -148,6 +173,8 @@ static const struct unit_test tests[] = {
     {"a_missing_line_is_named", a_missing_line_is_named},
     {"overshot_tokens_are_left_out", overshot_tokens_are_left_out},
     {"the_fastest_of_each_task_is_the_denominator", the_fastest_of_each_task_is_the_denominator},
+    {"the_oracle_has_our_time_to_the_first_token", the_oracle_has_our_time_to_the_first_token},
+    {"one_prompt_has_no_interval", one_prompt_has_no_interval},
     {"what_no_model_has_is_no_number", what_no_model_has_is_no_number},
     {"intervals_are_of_prompts", intervals_are_of_prompts},
     {NULL, NULL},
