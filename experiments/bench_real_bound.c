@@ -38,7 +38,8 @@ static int32_t text_top(struct truth *t, int32_t request, int32_t pos, int32_t k
     return 0;
 }
 
-static const struct truth_ops text_ops = {text_choice, text_length, text_top};
+static const struct truth_ops text_ops = {
+    .choice = text_choice, .length = text_length, .top = text_top};
 
 /* Time from the first token to the last. */
 static int simulate(const struct bench_model *m, const struct bench_prompt *p, const char *spec,

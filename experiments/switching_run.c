@@ -113,7 +113,7 @@ static int32_t top(struct truth *t, int32_t request, int32_t pos, int32_t k, int
     return 0;
 }
 
-static const struct truth_ops truth_ops = {choice, length, top};
+static const struct truth_ops truth_ops = {.choice = choice, .length = length, .top = top};
 
 /* ---- the run -------------------------------------------------------------------------------- */
 

@@ -42,7 +42,15 @@ static int32_t truth_top(struct truth *base, int32_t request, int32_t pos, int32
     return trace_top(t->trace, t->map[request], pos, k, token, logit);
 }
 
-static const struct truth_ops truth_ops = {truth_choice, truth_length, truth_top};
+static const int32_t *truth_text(struct truth *base, int32_t request, int32_t *n)
+{
+    const struct trace_truth *t = (const struct trace_truth *)base;
+    *n = truth_length(base, request);
+    return *n ? trace_request(t->trace, t->map[request]).output : NULL;
+}
+
+static const struct truth_ops truth_ops = {
+    .choice = truth_choice, .length = truth_length, .top = truth_top, .text = truth_text};
 
 void trace_truth_init(struct trace_truth *t, const struct trace *trace, const int32_t *map,
                       int32_t n)

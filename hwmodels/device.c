@@ -197,7 +197,8 @@ const struct device_cell *device_cell(const struct device_table *t, int32_t widt
 
 int32_t device_bucket(int32_t context, int32_t width, int32_t pad)
 {
-    return (int32_t)(((int64_t)context + width + pad - 1) / pad);
+    int64_t n = (int64_t)context + width + pad - 1;
+    return n >= 0 && n <= INT32_MAX ? (int32_t)n / pad : (int32_t)(n / pad);
 }
 
 bool device_shape_changed(const struct engine_state *before, int32_t width, int32_t pos,

@@ -50,6 +50,8 @@ static int64_t round_ns(double ns)
 static int64_t add_product(int64_t sum, int64_t a, int64_t b)
 {
     const int64_t most = INT64_MAX / 2;
+    if (a >= 0 && a <= INT32_MAX && b >= 0 && b <= INT32_MAX) /* no division needed to see it */
+        return a * b > most - sum ? most : sum + a * b;
     return a && b > (most - sum) / a ? most : sum + a * b;
 }
 

@@ -114,7 +114,7 @@ static int32_t top(struct truth *base, int32_t request, int32_t pos, int32_t k, 
     return k;
 }
 
-static const struct truth_ops truth_ops = {choice, length, top};
+static const struct truth_ops truth_ops = {.choice = choice, .length = length, .top = top};
 
 void world_truth_init(struct world_truth *t, world_next next, const void *context,
                       const struct request *request, int32_t n, const int32_t *eos, int32_t n_eos)

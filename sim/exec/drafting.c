@@ -188,7 +188,7 @@ static uint64_t first_key(const struct run_drafter *r, const struct draft_limits
                           const struct texts *before, int32_t most)
 {
     uint64_t h = hash_bytes(r->type->name, strlen(r->type->name), 1);
-    for (int32_t i = 0; i < param_count(r->type->params); i++)
+    for (int32_t i = 0, n = param_count(r->type->params); i < n; i++)
         h = hash_step(h, (uint64_t)r->param[i]);
     h = hash_step(hash_step(h, (uint64_t)l->max_tokens), (uint64_t)l->max_nodes);
     h = hash_step(hash_step(h, (uint64_t)l->n_vocab), (uint64_t)l->max_old);

@@ -347,6 +347,14 @@ static bool open_request(const struct driver *d, int32_t r)
     return r >= 0 && r < d->n_arrived && !d->out->request[r].finished;
 }
 
+static bool known_tokens(const struct driver *d, const struct job_forward *f)
+{
+    uint32_t n_vocab = (uint32_t)d->setup->n_vocab, outside = 0;
+    for (int32_t i = 0; i < f->n; i++)
+        outside |= (uint32_t)f->token[i] >= n_vocab;
+    return !outside;
+}
+
 static int check_submit(struct driver *d, const struct job *j, int64_t now_ns)
 {
     if (j->id <= d->last_id)
@@ -362,10 +370,8 @@ static int check_submit(struct driver *d, const struct job *j, int64_t now_ns)
     if (d->n_flight == d->caps.max_jobs)
         return err_set(d->e, ERR_LIMIT, "policy %s has more than %d jobs in flight",
                        d->setup->policy->name, d->caps.max_jobs);
-    bool forward = j->kind == JOB_FORWARD || j->kind == JOB_HEAD, outside = false;
-    for (int32_t i = 0; forward && i < j->forward.n; i++)
-        outside |= (uint32_t)j->forward.token[i] >= (uint32_t)d->setup->n_vocab;
-    if (outside)
+    bool forward = j->kind == JOB_FORWARD || j->kind == JOB_HEAD;
+    if (forward && !known_tokens(d, &j->forward))
         return broke(d, "used a token outside the vocabulary in job", j->id);
     d->last_id = j->id;
     struct flight *f = &d->flight[d->n_flight++];

@@ -372,7 +372,7 @@ static void finish_running(struct sim *s, struct job_record *r)
 
 /* ---- time ----------------------------------------------------------------------------------- */
 
-static int64_t next_internal_ns(struct sim *s)
+static inline int64_t next_internal_ns(struct sim *s)
 {
     int64_t t = clock_min(evq_next_ns(&s->queue), s->ready_ns);
     return s->has_bus ? clock_min(t, fluid_next_ns(&s->bus)) : t;
@@ -390,16 +390,11 @@ static void check_bus(struct sim *s)
     s->bus_seen_bytes = moved;
 }
 
-/* Lets what comes next happen, with all that it brings about at the same moment but starts of jobs;
- * false if that is after to_ns. */
-static bool happen(struct sim *s, int64_t to_ns)
+/* Lets what comes next, at t, happen, with all that it brings about at the same moment but starts
+ * of jobs. */
+static void happen(struct sim *s, int64_t t)
 {
     uint64_t index;
-    if (s->may_start)
-        start_jobs(s);
-    int64_t t = next_internal_ns(s);
-    if (t > to_ns)
-        return false;
     vclock_advance(&s->clock, t);
     if (s->has_bus && fluid_next_ns(&s->bus) == t)
         check_bus(s);
@@ -415,13 +410,24 @@ static bool happen(struct sim *s, int64_t to_ns)
         s->n_ready++;
         find_ready(s);
     }
+}
+
+/* Whether something happened: what comes next did if that is by to_ns. */
+static inline bool happened(struct sim *s, int64_t to_ns)
+{
+    if (s->may_start)
+        start_jobs(s);
+    int64_t t = next_internal_ns(s);
+    if (t > to_ns)
+        return false;
+    happen(s, t);
     return true;
 }
 
 /* Lets everything happen that happens by to_ns. */
 static void advance(struct sim *s, int64_t to_ns)
 {
-    while (happen(s, to_ns))
+    while (happened(s, to_ns))
         ;
     if (to_ns > s->clock.now_ns)
         vclock_advance(&s->clock, to_ns);
@@ -437,9 +443,9 @@ static bool await(struct sim *s, int64_t to_ns)
 {
     bool waited = !s->n_ready;
     while (!s->n_ready)
-        if (!happen(s, to_ns))
+        if (!happened(s, to_ns))
             return false;
-    while (waited && happen(s, s->clock.now_ns))
+    while (waited && happened(s, s->clock.now_ns))
         ;
     return true;
 }

@@ -46,7 +46,10 @@ static struct sim_prompt *prompt_of(struct sim_text *t, int32_t request)
 
 void sim_text_open(struct sim_text *t, int32_t request, int32_t n, const int32_t *prompt)
 {
-    *prompt_of(t, -1) = (struct sim_prompt){request, n, prompt};
+    struct sim_prompt *p = prompt_of(t, -1);
+    *p = (struct sim_prompt){request, n, prompt, 0, NULL};
+    if (t->truth->ops->text)
+        p->own = t->truth->ops->text(t->truth, request, &p->n_own);
 }
 
 void sim_text_close(struct sim_text *t, int32_t request)
@@ -73,12 +76,14 @@ static void keep_rows(struct sim_rows *r, const struct job_forward *f)
     r->n = f->n;
     r->chain = true;
     memcpy(r->token, f->token, (size_t)f->n * sizeof *r->token);
-    for (int32_t i = 0; i < f->n && !f->parent; i++)
-        r->parent[i] = i - 1;
-    for (int32_t i = 0; i < f->n && f->parent; i++) {
-        r->parent[i] = f->parent[i];
-        r->chain = r->chain && r->parent[i] == i - 1;
-    }
+    if (!f->parent)
+        for (int32_t i = 0; i < f->n; i++)
+            r->parent[i] = i - 1;
+    else
+        for (int32_t i = 0; i < f->n; i++) {
+            r->parent[i] = f->parent[i];
+            r->chain = r->chain && r->parent[i] == i - 1;
+        }
 }
 
 static bool commit(struct sim_text *t, const struct job_commit *c)
@@ -128,6 +133,8 @@ static bool copy(struct sim_text *t, const struct job_copy *c)
 /* The target's own token at position `at`. */
 static int32_t own_at(struct sim_text *t, const struct sim_prompt *p, int32_t at)
 {
+    if (at - p->n < p->n_own)
+        return p->own[at - p->n];
     return t->truth->ops->choice(t->truth, p->request, at - p->n, NULL, 0);
 }
 

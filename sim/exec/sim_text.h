@@ -20,6 +20,8 @@ struct sim_text {
     struct sim_prompt {
         int32_t request, n; /* request -1: free */
         const int32_t *token;
+        int32_t n_own; /* of the target's continuation, as far as the truth gives it whole */
+        const int32_t *own;
     } * prompt; /* [max_requests] */
     struct sim_seq {
         int32_t n;             /* sure tokens */

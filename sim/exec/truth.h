@@ -26,6 +26,10 @@ struct truth_ops {
      * the number written (<= k). */
     int32_t (*top)(struct truth *t, int32_t request, int32_t pos, int32_t k, int32_t *token,
                    float *logit);
+
+    /* Optional: the first *n tokens of the continuation, kept as long as the truth: what choice
+     * answers without wrong tokens. */
+    const int32_t *(*text)(struct truth *t, int32_t request, int32_t *n);
 };
 
 #endif
