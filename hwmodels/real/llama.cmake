@@ -103,6 +103,16 @@ if(llama_kind STREQUAL SHARED AND NOT APPLE)
         INTERFACE_LINK_OPTIONS "LINKER:--disable-new-dtags")
 endif()
 
+# Nothing else here is C++, and to find libstdc++'s symbols takes half of the time before main.
+if(llama_kind STREQUAL STATIC AND NOT TANDEM_SANITIZE)
+    include(CheckLinkerFlag)
+    check_linker_flag(CXX "-static-libstdc++" TANDEM_STATIC_CXX)
+    if(TANDEM_STATIC_CXX)
+        set_target_properties(llama::llama PROPERTIES
+            INTERFACE_LINK_OPTIONS "-static-libstdc++;-static-libgcc")
+    endif()
+endif()
+
 # One call from each header that we use; the empty C++ file makes C++ the linker's language.
 set(llama_probe "${CMAKE_BINARY_DIR}/CMakeFiles/llama-probe")
 file(WRITE "${llama_probe}/probe.c"
