@@ -11,6 +11,7 @@
 #include "experiments/world.h"
 #include "hwmodels/belief.h"
 #include "sim/exec/metrics.h"
+#include "sim/exec/pin.h"
 
 /* Prompts are one step, as the comparators have them. Speculative was chosen on the calibration
  * split (README.md): chains, because a path that is not first costs another step; no calibration,
@@ -362,9 +363,11 @@ static int open_model(struct bench_real *b, struct bench_model *m, struct err *e
     struct role_map roles;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     char text[64];
-    /* Tandem's drafter gets no core of its own: the comparators have one core. */
+    /* Tandem's drafter and driver get no core of their own: the comparators have one core. Nor does
+     * a job then wait for another core to wake up. */
     snprintf(text, sizeof text, "target=cpu:%ld draft=cpu:%ld", cores - 1, cores - 1);
     int rc = role_map_parse(text, &roles, e);
+    pin_thread((int32_t)(cores - 1)); /* as well as the machine can */
     if (!rc)
         rc = session_open_flash(m->path, &roles, CTX, &m->session, e);
     if (!rc)

@@ -143,7 +143,8 @@ int bench_run_comparator(struct bench_real *b, struct bench_model *m, const stru
 
 /* Adds the comparators that compete, chosen on those of the prompts that fit, of the calibration
  * split: the two fastest ways of llama-lookup and the fastest of llama-speculative-simple, without
- * our products and with them. Stops at until_s, but never before every class has been tried. */
+ * our products and with them (of the latter where it is faster than llama-lookup). Stops at
+ * until_s, but never before every class has been tried. */
 int bench_choose(struct bench_real *b, struct bench_model *m, struct bench_prompt *prompt,
                  int32_t n_prompts, double until_s, struct err *e);
 

@@ -90,12 +90,21 @@ static int32_t rank(struct search *s, int32_t tool, bool products, int32_t most,
     return n;
 }
 
+/* A second program with our products competes with the first one alone: where it is slower, it can
+ * be nobody's denominator. */
+static bool hopeless(struct search *s, int32_t tool, bool products)
+{
+    struct choice *own, *first;
+    return tool != COMPARATOR_LOOKUP && products && rank(s, tool, true, 1, &own) &&
+           rank(s, COMPARATOR_LOOKUP, true, 1, &first) && own->ns * first->n > first->ns * own->n;
+}
+
 /* From the fastest draft length to its neighbours, until both are slower. */
 static int climb(struct search *s, int32_t tool, bool products, struct err *e)
 {
     struct choice *best;
     int rc = ERR_OK;
-    while (!rc && !late(s) && rank(s, tool, products, 1, &best)) {
+    while (!rc && !late(s) && !hopeless(s, tool, products) && rank(s, tool, products, 1, &best)) {
         struct comparator below = best->c, above = best->c;
         int32_t i = 0;
         while (draft_lengths[i] != best->c.max_draft)
@@ -148,7 +157,7 @@ static int further_prompt(struct search *s, int32_t tools, struct err *e)
         for (int32_t products = 0; products < 2; products++) {
             struct choice *best[LATER];
             int32_t n = rank(s, tool, products != 0, LATER, best);
-            for (int32_t i = 0; i < n && !rc; i++)
+            for (int32_t i = 0; i < n && !rc && !hopeless(s, tool, products != 0); i++)
                 rc = try(s, &best[i]->c, e);
         }
     return rc;
@@ -191,7 +200,7 @@ int bench_choose(struct bench_real *b, struct bench_model *m, struct bench_promp
         for (int32_t products = 0; products < 2; products++) {
             struct choice *best[2];
             int32_t n = rank(&s, tool, products != 0, tool == COMPARATOR_LOOKUP ? 2 : 1, best);
-            for (int32_t i = 0; i < n; i++)
+            for (int32_t i = 0; i < n && !hopeless(&s, tool, products != 0); i++)
                 add_contender(m, best[i]);
         }
     return rc;
