@@ -82,7 +82,7 @@ double t3_value(const struct t3_unknown *k, double u)
         i = i < 0 ? 0 : i >= k->n_choices ? k->n_choices - 1 : i;
         return k->choice[i];
     }
-    return k->log ? k->low * exp(u * log(k->high / k->low)) : k->low + u * (k->high - k->low);
+    return k->log ? k->low * exp(u * k->span) : k->low + u * (k->high - k->low);
 }
 
 /* ---- switching ------------------------------------------------------------------------------ */
@@ -92,6 +92,7 @@ struct walk {
     int32_t blocks, chunks;
     double load_ms, loaded; /* when the load in flight ends */
     int32_t loading;        /* -1: none */
+    int32_t last;           /* that is not on G2; -1: all are */
     bool on_g2[T3_MAX_BLOCKS];
 };
 
@@ -105,49 +106,58 @@ static void end_load(struct walk *w)
 {
     w->on_g2[w->loading] = true;
     w->loading = -1;
+    while (w->last >= 0 && w->on_g2[w->last])
+        w->last--;
 }
 
 /* The last block below `limit` that is not on G2; -1: there is none. */
 static int32_t last_on_g1(const struct walk *w, int32_t limit)
 {
-    int32_t j = limit - 1;
+    int32_t j = limit - 1 < w->last ? limit - 1 : w->last;
     while (j >= 0 && w->on_g2[j])
         j--;
     return j;
 }
 
 /* Blocks from i on that can hide a load of block j: the least number of this chunk's, before j,
- * that take as long; 0: too few. *room gets how many there are. */
+ * that take as long; 0: too few. *room gets how many there are, then. */
 static int32_t hiding(const struct walk *w, int32_t i, int32_t j, double g1_ms, double g2_ms,
                       int32_t *room)
 {
-    double window = 0;
-    int32_t k = 0;
-    for (*room = 0; i + *room < w->blocks && i + *room != j; ++*room) {
-        window += w->on_g2[i + *room] ? g2_ms : g1_ms;
-        if (!k && window >= w->load_ms)
-            k = *room + 1;
+    double window = 0, most = g1_ms > g2_ms ? g1_ms : g2_ms;
+    *room = j < i ? w->blocks - i : j - i;
+    if (*room * most * (1 + 1e-9) < w->load_ms) /* whatever the sum is rounded to */
+        return 0;
+    for (int32_t k = 0; k < *room; k++) {
+        window += w->on_g2[i + k] ? g2_ms : g1_ms;
+        if (window >= w->load_ms)
+            return k + 1;
     }
-    return k;
+    return 0;
 }
 
 double t3_progressive_ms(int32_t blocks, int32_t chunks, double g1_ms, double g2_ms, double load_ms,
                          bool stall)
 {
-    struct walk w = {.blocks = blocks, .chunks = chunks, .load_ms = load_ms, .loading = -1};
+    struct walk w = {
+        .blocks = blocks, .chunks = chunks, .load_ms = load_ms, .loading = -1, .last = blocks - 1};
     double now = 0;
     int32_t left = 0; /* blocks that run before the next decision; -1: all */
     assert(blocks >= 1 && blocks <= T3_MAX_BLOCKS);
-    for (int32_t cell = 0; cell < chunks * blocks; cell++) {
-        int32_t i = cell % blocks, room;
-        bool last_chunk = cell / blocks == chunks - 1;
+    for (int32_t cell = 0, i = 0, room; cell < chunks * blocks; cell++) {
+        bool last_chunk = cell >= (chunks - 1) * blocks;
         while (!left) {
             if (w.loading >= 0 && w.loaded <= now)
                 end_load(&w);
             int32_t j = last_on_g1(&w, blocks);
-            if (j < 0 || (last_chunk && j < i)) { /* what the prompt is done with stalls nothing */
+            if (j < 0) { /* all are there: the rest of the prompt runs on G2 */
+                for (; cell < chunks * blocks; cell++)
+                    now += g2_ms;
+                return now;
+            }
+            if (last_chunk && j < i) { /* what the prompt is done with stalls nothing */
                 left = -1;
-                if (j >= 0 && w.loading < 0)
+                if (w.loading < 0)
                     begin_load(&w, j, now);
             } else if (w.loading == i) {
                 now = w.loaded;
@@ -170,6 +180,7 @@ double t3_progressive_ms(int32_t blocks, int32_t chunks, double g1_ms, double g2
         }
         now = end;
         left -= left > 0;
+        i = i + 1 < blocks ? i + 1 : 0;
     }
     while (w.loading >= 0 || last_on_g1(&w, blocks) >= 0) {
         if (w.loading < 0)
@@ -206,16 +217,18 @@ static double pass_ms(const struct t3_model *m, const double *shared, double wid
     return m->layers * shared[T3_LAYER] + (reading > products ? reading : products) + attention;
 }
 
-void t3_times_of(const struct t3_model *m, const struct t3_model *base, const double *shared,
-                 struct t3_times *out)
+static double load_of(const struct t3_model *m, const struct t3_model *base, const double *shared)
+{
+    return 1000 * shared[T3_LOAD] * (m->linear_params + m->head_params) /
+           (base->linear_params + base->head_params);
+}
+
+void t3_times_before(const struct t3_model *m, const struct t3_model *base, const double *shared,
+                     struct t3_times *out)
 {
     double prompt = shared[T3_PROMPT], g1 = shared[T3_G1], g2 = g1 / shared[T3_RATIO];
     int32_t blocks = (int32_t)shared[T3_BLOCKS], chunks = (int32_t)ceil(prompt / g1);
-    double chunk = pass_ms(m, shared, g1, prompt / 2, false);
-    double narrow = pass_ms(m, shared, g2, prompt / 2, false) * shared[T3_RATIO];
-    double load = 1000 * shared[T3_LOAD] * (m->linear_params + m->head_params) /
-                  (base->linear_params + base->head_params);
-    double g1_ms = chunk / blocks, load_ms = load / blocks;
+    double chunk = pass_ms(m, shared, g1, prompt / 2, false), load = load_of(m, base, shared);
     struct t3_model layer = *m;
     layer.linear_params /= m->layers;
     layer.layers = 1;
@@ -229,10 +242,28 @@ void t3_times_of(const struct t3_model *m, const struct t3_model *base, const do
         .g2 = g2,
     };
     out->exposed[T3_SYNC] = load;
-    out->exposed[T3_LAST_CHUNK] = t3_last_chunk_ms(blocks, chunks, g1_ms, load_ms) - out->prefill;
-    out->progressive =
-        t3_progressive_ms(blocks, chunks, g1_ms, narrow / blocks, load_ms, shared[T3_STALL] > 0) -
-        out->prefill;
+    out->exposed[T3_LAST_CHUNK] =
+        t3_last_chunk_ms(blocks, chunks, chunk / blocks, load / blocks) - out->prefill;
+}
+
+void t3_times_progressive(const struct t3_model *m, const struct t3_model *base,
+                          const double *shared, struct t3_times *out)
+{
+    double prompt = shared[T3_PROMPT], g1 = shared[T3_G1], g2 = g1 / shared[T3_RATIO];
+    int32_t blocks = (int32_t)shared[T3_BLOCKS], chunks = (int32_t)ceil(prompt / g1);
+    double chunk = pass_ms(m, shared, g1, prompt / 2, false);
+    double narrow = pass_ms(m, shared, g2, prompt / 2, false) * shared[T3_RATIO];
+    double load = load_of(m, base, shared);
+    out->progressive = t3_progressive_ms(blocks, chunks, chunk / blocks, narrow / blocks,
+                                         load / blocks, shared[T3_STALL] > 0) -
+                       out->prefill;
+}
+
+void t3_times_of(const struct t3_model *m, const struct t3_model *base, const double *shared,
+                 struct t3_times *out)
+{
+    t3_times_before(m, base, shared, out);
+    t3_times_progressive(m, base, shared, out);
 }
 
 /* The author's public rule drafts 1 + 4 * match tokens, at least 10, at most max_draft; the root is

@@ -64,6 +64,7 @@ struct t3_unknown {
     bool log;          /* uniform in its logarithm */
     int32_t n_choices; /* 0: low..high */
     double low, high, choice[8];
+    double span; /* log: the logarithm of high / low */
 };
 
 /* What is true is not known; each combination is a set of its own. */
@@ -136,6 +137,12 @@ struct t3_times {
 
 void t3_times_of(const struct t3_model *m, const struct t3_model *base, const double *shared,
                  struct t3_times *out);
+
+/* Its two halves: all but `progressive`, which NPU and +SD need not and which takes longest. */
+void t3_times_before(const struct t3_model *m, const struct t3_model *base, const double *shared,
+                     struct t3_times *out);
+void t3_times_progressive(const struct t3_model *m, const struct t3_model *base,
+                          const double *shared, struct t3_times *out);
 
 /* Mean passes of a SAM draft. */
 double t3_passes(struct t3_hypothesis h, const double *shared, const double *own, double width);

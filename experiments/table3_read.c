@@ -50,6 +50,7 @@ static void read_unknown(struct yaml *y, struct yaml_node *group, const char *ke
                   out->log ? "expected more than 0 and less than its `high`, %g"
                            : "expected less than its `high`, %g",
                   out->high);
+    out->span = out->log && !y->code ? log(out->high / out->low) : 0;
 }
 
 static void read_model(struct yaml *y, struct yaml_node *group, const char *key,

@@ -68,13 +68,46 @@ void t3_point_cells(const struct table3 *t, struct t3_hypothesis h, const double
     cells_of(t, h, x, shared, times, cell);
 }
 
+/* The worst of a model's cells, and of `worst`. */
+static double model_error(const struct table3 *t, const struct t3_aim *aim, int32_t m,
+                          const double *cell, double worst)
+{
+    for (int32_t c = 0; c < T3_CELLS; c++)
+        if (aim->cell[m][c])
+            worst = fmax(worst, fabs(cell[c] / t->cell[m][c] - 1));
+    return worst;
+}
+
 double t3_error(const struct table3 *t, const struct t3_aim *aim, double cell[T3_MODELS][T3_CELLS])
 {
     double worst = 0;
     for (int32_t m = 0; m < T3_MODELS; m++)
-        for (int32_t c = 0; c < T3_CELLS; c++)
-            if (aim->cell[m][c])
-                worst = fmax(worst, fabs(cell[m][c] / t->cell[m][c] - 1));
+        worst = model_error(t, aim, m, cell[m], worst);
+    return worst;
+}
+
+/* The same at a point; of one that is beyond `most` only that it is. What is quick to compute comes
+ * first: the cells without progressive switching of all models. */
+static double error_within(const struct table3 *t, struct t3_hypothesis h, const struct t3_aim *aim,
+                           const double *x, double most)
+{
+    double shared[T3_SHARED], own[T3_MODELS][T3_OWN], cell[T3_CELLS], worst = 0;
+    struct t3_times times[T3_MODELS];
+    struct t3_aim quick = {.cell = {{false}}};
+    shared_at(t, x, shared);
+    for (int32_t m = 0; m < T3_MODELS && worst <= most; m++) {
+        quick.cell[m][T3_NPU] = aim->cell[m][T3_NPU];
+        quick.cell[m][T3_SD] = aim->cell[m][T3_SD];
+        t3_times_before(&t->model[m], &t->model[T3_Q15], shared, &times[m]);
+        own_at(t, m, x, own[m]);
+        t3_cells(h, shared, own[m], &times[m], cell);
+        worst = model_error(t, &quick, m, cell, worst);
+    }
+    for (int32_t m = 0; m < T3_MODELS && worst <= most; m++) {
+        t3_times_progressive(&t->model[m], &t->model[T3_Q15], shared, &times[m]);
+        t3_cells(h, shared, own[m], &times[m], cell);
+        worst = model_error(t, aim, m, cell, worst);
+    }
     return worst;
 }
 
@@ -129,11 +162,10 @@ static bool propose(struct chains *c, const double *from, double *to)
 
 static void move(struct chains *c, struct point *p)
 {
-    double to[T3_DIMENSIONS], cell[T3_MODELS][T3_CELLS];
+    double to[T3_DIMENSIONS];
     if (!propose(c, p->x, to))
         return;
-    t3_point_cells(c->s->t, c->h, to, cell);
-    double error = t3_error(c->s->t, c->aim, cell);
+    double error = error_within(c->s->t, c->h, c->aim, to, c->worst);
     if (!(error <= c->worst))
         return;
     memcpy(p->x, to, sizeof p->x);
@@ -238,6 +270,25 @@ static int describe(struct chains *c, struct t3_set *set)
 
 /* ---- one aim -------------------------------------------------------------------------------- */
 
+/* The POPULATION smallest of the points' errors, sorted, and others after them. A sample tells what
+ * need not be sorted. */
+static void sort_smallest(const double *error, double *sorted)
+{
+    enum { SAMPLE = 4096, LIKELY = 2 * SAMPLE / (T3_POINTS / POPULATION) };
+    memcpy(sorted, error, SAMPLE * sizeof *sorted);
+    qsort(sorted, SAMPLE, sizeof *sorted, by_size);
+    double most = sorted[LIKELY];
+    int32_t n = 0;
+    for (int32_t i = 0; i < T3_POINTS; i++)
+        if (error[i] <= most)
+            sorted[n++] = error[i];
+    if (n < POPULATION) {
+        n = T3_POINTS;
+        memcpy(sorted, error, T3_POINTS * sizeof *sorted);
+    }
+    qsort(sorted, (size_t)n, sizeof *sorted, by_size);
+}
+
 /* The best of the quasi-random points become the population; returns their share. */
 static int first_population(struct chains *c, double *error, double *share)
 {
@@ -245,8 +296,7 @@ static int first_population(struct chains *c, double *error, double *share)
     double *sorted = malloc(T3_POINTS * sizeof *sorted);
     if (!sorted)
         return ERR_NOMEM;
-    memcpy(sorted, error, T3_POINTS * sizeof *sorted);
-    qsort(sorted, T3_POINTS, sizeof *sorted, by_size);
+    sort_smallest(error, sorted);
     c->worst = sorted[POPULATION - 1];
     c->out->best = sorted[0];
     free(sorted);
