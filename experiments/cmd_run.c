@@ -211,14 +211,32 @@ static int check_files(const struct args *a, const struct experiment *x, struct 
     return command_distinct(file, 7 + x->n_workloads, e);
 }
 
+/* A policy that knows the truth is the upper bound of a simulation; elsewhere the others go on. */
+static int leave_out(struct experiment *x, const struct request_of_user *u, struct err *e)
+{
+    int32_t left_out = u->o.kind == WORLD_SIM ? 0 : experiment_drop_truth(x);
+    if (!x->n_policies)
+        return err_at(e, ERR_UNSUPPORTED, x->file, 0, 0,
+                      "every policy needs to know the truth, which exists in simulation only: run "
+                      "it with --on sim, or add another");
+    if (left_out)
+        fprintf(stderr,
+                "%" PRId32 " of %" PRId32 " policies left out: they need to know the truth, which "
+                "exists in simulation only\n",
+                left_out, left_out + x->n_policies);
+    return ERR_OK;
+}
+
 /* --on sim and so on. */
-static int run_all(const struct args *a, const struct experiment *x, struct request_of_user *u)
+static int run_all(const struct args *a, struct experiment *x, struct request_of_user *u)
 {
     struct run_sink sink = {0};
     struct run_report report;
     struct err e = {0};
     const char *store = arg_text(a, "--store");
     int rc = check_files(a, x, &e);
+    if (!rc)
+        rc = leave_out(x, u, &e);
     if (rc)
         return command_fail(&e);
     if (u->by_task && !program->report_tasks)

@@ -10,6 +10,7 @@
 #include "sim/core/clock.h"
 
 static const char *const split_words[] = {"held-out", "calibration", "all", NULL};
+static const char *const order_words[] = {"given", "shuffled", NULL};
 static const char *const layout_words[] = {"one", "mllm", "mllm-pairs", NULL};
 static const char *const wait_words[] = {"polling", "sleeping", NULL};
 static const char *const estimator_words[] = {"minimum", "median", NULL};
@@ -283,6 +284,8 @@ static void read_policy(struct reader *r, struct yaml_node *item, int32_t index)
                   "there is no such policy: expected one of %s", known);
         return;
     }
+    p->line = item->line;
+    p->col = item->col;
     read_drafters(r, item, p);
     p->roles = read_roles(r, item);
     read_policy_params(r, item, p);
@@ -457,6 +460,7 @@ static void read_root(struct reader *r)
     x->trace = read_path(r, root, "trace");
     read_workloads(r, root);
     x->split = (enum experiment_split)yaml_enum_or(y, root, "split", split_words, 0);
+    x->order = (enum experiment_order)yaml_enum_or(y, root, "order", order_words, 0);
     x->limit = (int32_t)yaml_int_or(y, root, "limit", 1, 1 << 20, 0);
     x->max_tokens = (int32_t)yaml_int_or(y, root, "max_tokens", 1, 1 << 20, 0);
     x->max_ctx = (int32_t)yaml_int_or(y, root, "max_ctx", 2, 1 << 24, 0);
@@ -636,7 +640,7 @@ void experiment_print(const struct experiment *x, FILE *f)
         char quoted[4096];
         fprintf(f, "  - %s\n", yaml_quote(x->workload[i].given, quoted, sizeof quoted));
     }
-    fprintf(f, "split: %s\n", split_words[x->split]);
+    fprintf(f, "split: %s\norder: %s\n", split_words[x->split], order_words[x->order]);
     if (x->limit)
         fprintf(f, "limit: %" PRId32 "\n", x->limit);
     if (x->max_tokens)
@@ -677,6 +681,20 @@ const char *experiment_text(const struct experiment *x, struct arena *arena)
         kept = arena_strdup(arena, text);
     free(text);
     return kept;
+}
+
+int32_t experiment_drop_truth(struct experiment *x)
+{
+    int32_t kept = 0, all = x->n_policies;
+    for (int32_t i = 0; i < all; i++) {
+        bool truth = x->policy[i].type->flags & POLICY_NEEDS_TRUTH;
+        for (int32_t k = 0; k < x->policy[i].n_drafters; k++)
+            truth = truth || (x->policy[i].drafter[k].type->flags & DRAFTER_NEEDS_TRUTH);
+        if (!truth)
+            x->policy[kept++] = x->policy[i];
+    }
+    x->n_policies = kept;
+    return all - kept;
 }
 
 const char *experiment_drafters(const struct experiment_policy *p, char *buf, size_t size)

@@ -23,6 +23,7 @@ enum {
 };
 
 enum arrivals { ARRIVE_AFTER_PREVIOUS, ARRIVE_LIST, ARRIVE_PERIOD };
+enum experiment_order { ORDER_GIVEN, ORDER_SHUFFLED };
 enum experiment_split { EXPERIMENT_HELD_OUT, EXPERIMENT_CALIBRATION, EXPERIMENT_ALL };
 
 /* A file that an experiment names: as it stands there, and from where the program runs. */
@@ -32,6 +33,7 @@ struct experiment_path {
 
 struct experiment_policy {
     const char *label; /* unique in the experiment */
+    int32_t line, col; /* in its file */
     const struct policy_type *type;
     int64_t param[PARAM_MAX];
     const char *roles; /* that differ from the experiment's, in simulation; NULL */
@@ -54,6 +56,7 @@ struct experiment {
     const char *real_roles; /* role_map_parse takes it; NULL: the machine's default */
     int32_t n_policies;
     struct experiment_policy *policy;
+    enum experiment_order order; /* SHUFFLED: by the seed, the same for every policy */
     enum arrivals arrivals;
     int32_t n_arrivals;
     int64_t *arrival_ns; /* LIST: [n_arrivals], not decreasing */
@@ -81,6 +84,10 @@ int experiment_load(const char *path, const char *const *set, int32_t n_set, str
 /* The same from n bytes; paths in it are relative to the folder of `name`. */
 int experiment_parse(const char *name, const void *bytes, size_t n, const char *const *set,
                      int32_t n_set, struct arena *arena, struct experiment *out, struct err *e);
+
+/* Takes out the policies that exist in simulation only, because they or their drafters need to know
+ * the truth; returns how many those are. */
+int32_t experiment_drop_truth(struct experiment *x);
 
 /* Writes the experiment with every default and every --set resolved, as an experiment file. */
 void experiment_print(const struct experiment *x, FILE *f);

@@ -193,10 +193,23 @@ static int wrap(const struct run_options *o, const struct run_setup *setup, cons
     return rc;
 }
 
+/* Results come in the order of the run; reports have one for all runs. */
+static int put_back(const struct world *w, struct arena *arena, struct run_result *r, struct err *e)
+{
+    struct request_result *q = arena_alloc(arena, (size_t)r->n_requests, sizeof *q);
+    if (!q)
+        return no_memory(e);
+    for (int32_t i = 0; i < r->n_requests; i++)
+        q[w->order[i]] = r->request[i];
+    r->request = q;
+    return ERR_OK;
+}
+
 static int run_one(struct world *w, const struct run_options *o, struct run_report *report,
                    struct run_outcome *out, struct err *e)
 {
     struct run_setup *setup = arena_alloc(&report->arena, 1, sizeof *setup);
+    const struct request *request = world_order(w, out->seed);
     struct exec *inner, *x;
     if (!setup)
         return no_memory(e);
@@ -212,7 +225,9 @@ static int run_one(struct world *w, const struct run_options *o, struct run_repo
     rc = wrap(o, setup, out->log, !report->n, &x, e);
     if (rc)
         return rc;
-    rc = driver_run(setup, x, w->request, w->n_requests, &report->arena, &out->result, e);
+    rc = driver_run(setup, x, request, w->n_requests, &report->arena, &out->result, e);
+    if (!rc && w->order)
+        rc = put_back(w, &report->arena, &out->result, e);
     if (!rc)
         rc = take_stats(out, inner, w->kind, &report->arena, e);
     if (!rc && out->log && !(!report->n && o->first_event))
@@ -221,16 +236,45 @@ static int run_one(struct world *w, const struct run_options *o, struct run_repo
     return rc;
 }
 
+/* Every policy is looked at before the first one runs: one that this executor refuses is not found
+ * out after hours. */
+static int check_policies(struct world *w, const struct experiment *x, struct err *e)
+{
+    int rc = ERR_OK;
+    for (int32_t p = 0; p < x->n_policies && !rc; p++) {
+        struct err why = {0};
+        struct exec *exec;
+        struct arena arena;
+        arena_init(&arena);
+        struct run_setup *setup = arena_alloc(&arena, 1, sizeof *setup);
+        rc = setup ? world_run_setup(w, &x->policy[p], x->seed[0], setup, &why) : no_memory(&why);
+        if (!rc)
+            rc = world_exec(w, setup, &arena, &exec, &why);
+        if (!rc) {
+            rc = driver_check(setup, exec, &why);
+            exec->ops->destroy(exec);
+        }
+        arena_fini(&arena);
+        if (rc && !why.file[0])
+            err_at(e, rc, x->file, x->policy[p].line, x->policy[p].col, "policy '%s': %s",
+                   x->policy[p].label, why.msg);
+        else if (rc && e && !e->code)
+            *e = why;
+    }
+    return rc;
+}
+
 /* ---- all of them ---------------------------------------------------------------------------- */
 
 static int check_seeds(const struct experiment *x, const struct run_options *o, struct err *e)
 {
-    bool random = x->belief_noise_pct > 0 || o->fault || o->kind == WORLD_TOY;
+    bool random =
+        x->belief_noise_pct > 0 || o->fault || o->kind == WORLD_TOY || x->order == ORDER_SHUFFLED;
     if (x->n_seeds == 1 || random)
         return ERR_OK;
     return err_at(e, ERR_USAGE, x->file, 0, 0,
                   "seed has %" PRId32 " values, and nothing here is random: every one would give "
-                  "the same. Give one, or a belief with noise_pct, or --faults",
+                  "the same. Give one, or order: shuffled, or a belief with noise_pct, or --faults",
                   x->n_seeds);
 }
 
@@ -284,15 +328,16 @@ static int make_folder(const char *dir, struct err *e)
     return ERR_OK;
 }
 
-/* The runs of one world: the toy has one for each seed, the others one for all seeds. */
+/* The runs of one world: the toy has one for each seed, the others one for all seeds. Policies take
+ * turns, so that a slow spell of the machine meets all of them. */
 static int run_world(struct world *w, const struct run_options *o, int32_t seed0, int32_t n_seeds,
                      struct run_report *r, struct err *e)
 {
     const struct experiment *x = r->x;
     int32_t repetitions = o->kind == WORLD_SIM ? 1 : x->repetitions;
     int rc = ERR_OK;
-    for (int32_t p = 0; p < x->n_policies && !rc; p++)
-        for (int32_t i = 0; i < n_seeds * repetitions && !rc; i++) {
+    for (int32_t i = 0; i < n_seeds * repetitions && !rc; i++)
+        for (int32_t p = 0; p < x->n_policies && !rc; p++) {
             struct run_outcome *out = &r->run[r->n];
             *out = (struct run_outcome){.policy = &x->policy[p],
                                         .policy_index = p,
@@ -328,6 +373,8 @@ int run_experiment(const struct experiment *x, const struct run_options *o, stru
     for (int32_t i = 0; i < worlds && !rc; i++) {
         struct world w;
         rc = world_open(x, o->kind, x->seed[i], o->mix_numerics, &w, e);
+        if (!rc && !i)
+            rc = check_policies(&w, x, e);
         if (!rc && !i)
             rc = describe(out, &w, o, e);
         if (!rc && !i && o->sink)

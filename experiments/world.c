@@ -444,6 +444,17 @@ static int open_phone(struct world *w, struct err *e)
     return rc;
 }
 
+/* Room for another order of the requests. */
+static int make_order(struct world *w, struct err *e)
+{
+    size_t n = (size_t)w->n_requests;
+    w->map = w->truth.map;
+    w->order = arena_alloc(&w->arena, n, sizeof *w->order);
+    w->ordered = arena_alloc(&w->arena, n, sizeof *w->ordered);
+    w->ordered_map = arena_alloc(&w->arena, n, sizeof *w->ordered_map);
+    return w->order && w->ordered && w->ordered_map ? ERR_OK : no_memory(e);
+}
+
 int world_open(const struct experiment *x, enum world_kind kind, uint64_t seed, bool mix,
                struct world *out, struct err *e)
 {
@@ -466,7 +477,33 @@ int world_open(const struct experiment *x, enum world_kind kind, uint64_t seed, 
         rc = check_numerics(out, mix, e);
     if (!rc)
         rc = set_arrivals(out, e);
-    return rc ? rc : check_requests(out, e);
+    if (!rc)
+        rc = check_requests(out, e);
+    return rc || x->order == ORDER_GIVEN ? rc : make_order(out, e);
+}
+
+/* Fisher and Yates. Times of arrival belong to places and stay. */
+const struct request *world_order(struct world *w, uint64_t seed)
+{
+    if (!w->order)
+        return w->request;
+    for (int32_t i = 0; i < w->n_requests; i++)
+        w->order[i] = i;
+    for (int32_t i = w->n_requests - 1; i > 0; i--) {
+        int32_t k = (int32_t)(rng_u64(seed, RNG_WORKLOAD, 0, (uint64_t)i) % (uint64_t)(i + 1));
+        int32_t kept = w->order[i];
+        w->order[i] = w->order[k];
+        w->order[k] = kept;
+    }
+    for (int32_t i = 0; i < w->n_requests; i++) {
+        w->ordered[i] = w->request[w->order[i]];
+        w->ordered[i].arrival_ns = w->request[i].arrival_ns;
+        if (w->kind == WORLD_SIM)
+            w->ordered_map[i] = w->map[w->order[i]];
+    }
+    if (w->kind == WORLD_SIM)
+        w->truth.map = w->ordered_map;
+    return w->ordered;
 }
 
 void world_close(struct world *w)

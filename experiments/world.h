@@ -54,7 +54,7 @@ struct world {
     struct arena arena;
     bool has_device, mixed; /* mixed: numerics ids differ, and that was allowed */
     struct device device;
-    bool phone, has_host;   /* a device of operators, and whose other costs stand for its own */
+    bool phone, has_host; /* a device of operators, and whose other costs stand for its own */
     struct device host;
     struct model_desc desc; /* what runs on it */
     struct trace *trace;
@@ -63,6 +63,10 @@ struct world {
     int32_t n_requests;
     struct request *request; /* [n_requests] */
     struct world_name *name; /* [n_requests] */
+    int32_t *order;          /* [n_requests] which of them is run i-th; NULL: as they are */
+    struct request *ordered; /* [n_requests] in that order */
+    const int32_t *map;      /* requests of the trace, and in that order */
+    int32_t *ordered_map;
     char model[128], numerics[64];
 };
 
@@ -81,6 +85,10 @@ void world_close(struct world *w);
  * none. */
 int world_run_setup(const struct world *w, const struct experiment_policy *policy, uint64_t seed,
                     struct run_setup *out, struct err *e);
+
+/* Puts the requests in the order that the experiment and the seed say; returns them. Where the
+ * results of a run belong is w->order. Until then they are in the file's order. */
+const struct request *world_order(struct world *w, uint64_t seed);
 
 /* An executor for one run of `setup`, which must live as long; what it needs besides is taken from
  * `arena`. */

@@ -124,8 +124,10 @@ static bool same_work(const struct draft_work *a, const struct draft_work *b)
 
 static bool may_branch(const struct subject *s)
 {
-    int32_t i = param_find(s->type->params, "branches");
-    return (s->type->flags & DRAFTER_BRANCHES) && (i < 0 || s->param[i] > 1);
+    int32_t i = param_find(s->type->params, DRAFT_BRANCHES);
+    if (!(s->type->flags & DRAFTER_BRANCHES))
+        return false;
+    return !CHECK(i >= 0) || s->param[i] > 1;
 }
 
 static bool is_chain(const struct draft_tree *t)

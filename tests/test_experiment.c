@@ -423,6 +423,56 @@ static void simulated(void)
     fix_fini(&f);
 }
 
+/* A seed is an order, the same for every policy; results come back to their requests. */
+static void shuffled(void)
+{
+    static struct fix f;
+    static const char text[] = "policies:\n"
+                               "  - policy: autoregressive\n"
+                               "  - {policy: speculative, drafter: {suffix: {history: 9}}}\n"
+                               "split: all\norder: shuffled\nseed: [1, 2, 3]\n";
+    fix_init(&f, "example-2core", text);
+    if (CHECK_EQ(run(&f, (struct run_options){.kind = WORLD_SIM}), ERR_OK) &&
+        CHECK_EQ(f.report.n, 6)) {
+        int32_t orders = 0;
+        for (int32_t k = 0; k < 6; k++) {
+            const struct run_outcome *o = &f.report.run[k];
+            CHECK_EQ(o->policy_index, k % 2); /* policies take turns */
+            CHECK_EQ(o->seed, 1 + k / 2);
+            for (int32_t i = 0; i < 5; i++) {
+                const struct request_result *own = &o->result.request[i];
+                for (int32_t j = 0; j < i; j++) {
+                    const struct request_result *q = &o->result.request[j], *other;
+                    other = &f.report.run[k - k % 2].result.request[j];
+                    CHECK((q->arrive_ns < own->arrive_ns) ==
+                          (other->arrive_ns < f.report.run[k - k % 2].result.request[i].arrive_ns));
+                }
+                orders += own->arrive_ns < o->result.request[(i + 1) % 5].arrive_ns;
+            }
+        }
+        CHECK(orders != 6 * 4); /* not as they are */
+        CHECK_NEAR(run_tokens_equal(&f.report), 1, 0);
+    }
+    run_report_fini(&f.report);
+    fix_fini(&f);
+}
+
+/* What an executor refuses is said before anything runs, and where. */
+static void refused_before_the_first_run(void)
+{
+    static struct fix f;
+    static const char text[] = "policies:\n"
+                               "  - policy: autoregressive\n"
+                               "  - {policy: speculative, name: late, drafter: suffix, reuse: 1}\n";
+    fix_init(&f, "example-2core", text);
+    CHECK_EQ(run(&f, (struct run_options){.kind = WORLD_SIM}), ERR_UNSUPPORTED);
+    CHECK_EQ(f.report.n, 0);
+    CHECK(f.e.line > 0 && f.e.col > 0);
+    CHECK_HAS(f.e.msg, "policy 'late': reuse=1");
+    run_report_fini(&f.report);
+    fix_fini(&f);
+}
+
 /* The same bytes twice, in each format. */
 static void same_bytes(void)
 {
@@ -672,6 +722,8 @@ static const struct unit_test tests[] = {
     {"shipped_files", shipped_files},
     {"errors", errors},
     {"simulated", simulated},
+    {"shuffled", shuffled},
+    {"refused_before_the_first_run", refused_before_the_first_run},
     {"same_bytes", same_bytes},
     {"logs_replay", logs_replay},
     {"refusals", refusals},

@@ -75,7 +75,8 @@ static void errors_are_those_of_the_run(void)
         {"nothing", "no policy 'nothing'", ERR_USAGE},
         {"speculative", "needs a drafter", ERR_USAGE},
         {"speculative:calibrate=1,topk=2+aligned", "at most 1 likely tokens", ERR_UNSUPPORTED},
-        {"speculative:calibrate=1,topk=1+suffix", "CALIBRATE", ERR_DEVICE},
+        {"speculative:calibrate=1,topk=1+suffix", "set calibrate=0", ERR_UNSUPPORTED},
+        {"speculative:reuse=1+lookup", "set reuse=0", ERR_UNSUPPORTED},
     };
     const int32_t map[1] = {0};
     struct trace *t = make_trace();

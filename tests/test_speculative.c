@@ -204,6 +204,38 @@ static void without_it_nothing_is_calibrated(void)
     done(o);
 }
 
+static void more_paths_than_can_be_verified_are_refused(void)
+{
+    static const struct {
+        int32_t most, max_draft, branches;
+        bool trees, good;
+    } each[] = {{4, 7, 4, true, true},     {4, 7, 5, true, false},  {4, 4, 5, true, true},
+                {0, 300, 500, true, true}, {0, 7, 2, false, false}, {0, 7, 1, false, true}};
+    for (size_t i = 0; i < sizeof each / sizeof *each; i++) {
+        struct run_setup setup;
+        struct exec_caps caps;
+        struct err e = {0};
+        struct exec *x;
+        char policy[60], drafter[60];
+        world_cost_init(&cost);
+        cost.caps.max_branches = each[i].most;
+        if (!each[i].trees)
+            cost.caps.features &= ~(uint32_t)EXEC_TREES;
+        snprintf(policy, sizeof policy, "speculative:max_draft=%d", (int)each[i].max_draft);
+        snprintf(drafter, sizeof drafter, "aligned:branches=%d", (int)each[i].branches);
+        CHECK(world_setup(&setup, policy, drafter));
+        if (!CHECK_EQ(sim_create(&cost.model, &truth.truth, &setup, &x, &e), ERR_OK))
+            continue;
+        x->ops->caps(x, &caps);
+        CHECK_EQ(caps.max_branches, each[i].most);
+        CHECK_EQ(driver_check(&setup, x, &e), each[i].good ? ERR_OK : ERR_UNSUPPORTED);
+        if (!each[i].good)
+            CHECK_HAS(e.msg, "branches to at most");
+        x->ops->destroy(x);
+    }
+    world_cost_init(&cost);
+}
+
 static void reuse_shows_every_verified_step(void)
 {
     static const char *const tree[] = {"plain", "recompute"};
@@ -356,6 +388,7 @@ static const struct unit_test tests[] = {
     {"a_chain_that_is_too_long_takes_more_passes", a_chain_that_is_too_long_takes_more_passes},
     {"calibration_brings_every_position_once", calibration_brings_every_position_once},
     {"without_it_nothing_is_calibrated", without_it_nothing_is_calibrated},
+    {"more_paths_than_can_be_verified_are_refused", more_paths_than_can_be_verified_are_refused},
     {"reuse_shows_every_verified_step", reuse_shows_every_verified_step},
     {"filling_takes_what_pays", filling_takes_what_pays},
     {"filling_counts_what_is_run_again", filling_counts_what_is_run_again},

@@ -336,7 +336,8 @@ static void engine_caps(const struct engine *base, struct exec_caps *out)
                               .max_ctx = o->max_ctx,
                               .max_seqs = o->max_seqs,
                               .max_jobs = 64,
-                              .max_topk = 16};
+                              .max_topk = 16,
+                              .max_branches = o->max_branches};
 }
 
 static void engine_destroy(struct engine *base)

@@ -94,7 +94,7 @@ static const struct param params[] = {
      0},
     {"threshold", "likely tokens are kept from this probability on, percent", 5, 0, 100, NULL, 0},
     {DRAFT_HISTORY, "earlier responses that are searched too", 0, 0, 1 << 16, NULL, 0},
-    {"branches", "paths of the tree at most; 1 proposes a chain", 8, 1, 512, NULL, 0},
+    {DRAFT_BRANCHES, "paths of the tree at most; 1 proposes a chain", 8, 1, 512, NULL, 0},
     {"chain", "suffixes of the text that are asked, the longest first", 4, 1, 16, NULL, 0},
     {"min_match", "shortest suffix that is asked, tokens", 1, 1, 1 << 20, NULL, 0},
     {"occurrence", "which end of a suffix counts more, and gives the likely tokens",

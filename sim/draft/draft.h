@@ -67,6 +67,10 @@ enum drafter_flags {
  * it there are none. */
 #define DRAFT_HISTORY "history"
 
+/* And one of this name how many paths its trees have at most; every drafter with DRAFTER_BRANCHES
+ * has it. */
+#define DRAFT_BRANCHES "branches"
+
 struct drafter_type {
     uint32_t abi;  /* DRAFT_ABI */
     uint32_t size; /* sizeof(struct drafter_type) */

@@ -115,10 +115,26 @@ static int start_policy(struct driver *d, struct arena *arena, struct policy_env
                                .n_drafters = s->n_drafters,
                                .max_requests = s->max_requests};
     memcpy(env->eos, s->eos, sizeof env->eos);
+    for (int32_t i = 0; i < s->n_drafters; i++) {
+        env->drafter[i] = s->drafter[i].type;
+        env->drafter_param[i] = s->drafter[i].param;
+    }
     d->policy = arena_alloc(arena, 1, type->mem_bytes(s->policy_param, env));
     if (!d->policy)
         return err_set(d->e, ERR_NOMEM, "out of memory for policy %s", type->name);
     return type->init(d->policy, s->policy_param, env, d->e);
+}
+
+int driver_check(const struct run_setup *setup, struct exec *x, struct err *e)
+{
+    struct driver d = {.setup = setup, .x = x, .e = e};
+    struct policy_env env;
+    struct arena arena;
+    arena_init(&arena);
+    x->ops->caps(x, &d.caps);
+    int rc = start_policy(&d, &arena, &env);
+    arena_fini(&arena);
+    return rc;
 }
 
 /* ---- the driver's own events ---------------------------------------------------------------- */
@@ -239,8 +255,8 @@ static int check_times(struct driver *d, const struct flight *f, const struct do
     was = d->switched;
     if ((f->kind == JOB_LOAD || f->kind == JOB_FREE) && overlaps(&d->switched, done))
         return err_set(d->e, ERR_POLICY,
-                       "policy %s: two switches overlap, jobs %" PRId64 " and %" PRId64
-                       ": %" PRId64 " to %" PRId64 " ns and %" PRId64 " to %" PRId64 " ns",
+                       "policy %s: two switches overlap, jobs %" PRId64 " and %" PRId64 ": %" PRId64
+                       " to %" PRId64 " ns and %" PRId64 " to %" PRId64 " ns",
                        d->setup->policy->name, was.id, f->id, was.start_ns, was.end_ns,
                        done->start_ns, done->end_ns);
     return ERR_OK;

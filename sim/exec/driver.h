@@ -77,6 +77,10 @@ struct run_result {
     struct request_result *request; /* [n_requests] */
 };
 
+/* What driver_run would refuse before the first event, without running: capabilities, a drafter
+ * that is missing, parameters that do not fit the executor. */
+int driver_check(const struct run_setup *setup, struct exec *x, struct err *e);
+
 /* Runs `policy` on `x` until every request finished. The result and its arrays live in `arena`,
  * which is sealed while the run lasts. Checks in every run, each an ERR_POLICY
  * with a message that names the job: ids increase, roles and drafters exist, waits and CANCELs name

@@ -260,6 +260,8 @@ struct exec_caps {
     int32_t max_seqs;
     int32_t max_jobs; /* in flight, all roles together */
     int32_t max_topk; /* 0: no top-k */
+    int32_t max_branches; /* paths of a FORWARD's tree; 0: as many as rows. Only what a policy is
+                             refused for: no log has it */
     int32_t n_slots;
     int32_t n_graphs;
     int32_t graph_width[EXEC_MAX_GRAPHS]; /* graph g has width graph_width[g - 1] */

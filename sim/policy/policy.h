@@ -24,6 +24,8 @@ struct policy_env {
     int32_t n_eos;
     int32_t eos[EXEC_MAX_EOS];
     int32_t n_drafters;
+    const struct drafter_type *drafter[EXEC_MAX_DRAFTERS];
+    const int64_t *drafter_param[EXEC_MAX_DRAFTERS];
     int32_t max_requests; /* that may be open at once */
 };
 

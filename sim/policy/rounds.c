@@ -11,6 +11,40 @@ static int32_t min32(int32_t a, int32_t b)
     return a < b ? a : b;
 }
 
+/* What is asked of the drafter that it cannot do, or that the executor cannot verify. */
+static int check_drafter(const struct policy_env *env, const struct rounds_options *opt,
+                         struct err *e)
+{
+    const struct drafter_type *d = env->drafter[0];
+    int32_t at = param_find(d->params, DRAFT_BRANCHES), most = env->caps.max_branches;
+    int64_t paths = at < 0 ? 1 : env->drafter_param[0][at];
+    if (!(env->caps.features & EXEC_TREES))
+        most = 1;
+    if (opt->top_k && !d->calibrate)
+        return err_set(
+            e, ERR_UNSUPPORTED,
+            "calibrate=1, and drafter %s makes no use of likely tokens: set calibrate=0, "
+            "or take one that does, as aligned",
+            d->name);
+    if (opt->reuse && !d->rejected)
+        return err_set(e, ERR_UNSUPPORTED,
+                       "reuse=1, and drafter %s makes no use of rejected tokens: set reuse=0, or "
+                       "take one that does, as aligned",
+                       d->name);
+    if (opt->fill && !(d->flags & DRAFTER_ESTIMATES))
+        return err_set(e, ERR_UNSUPPORTED,
+                       "fill=1 needs a drafter that says how likely its tokens are, and %s does "
+                       "not: set fill=0, or take one that does, as aligned",
+                       d->name);
+    paths = paths < opt->max_draft ? paths : opt->max_draft;
+    if ((d->flags & DRAFTER_BRANCHES) && most && paths > most)
+        return err_set(e, ERR_UNSUPPORTED,
+                       "a draft of %s may have %d paths, this executor verifies at most %d: set "
+                       "the drafter's branches to at most %d",
+                       d->name, (int)paths, most, most);
+    return ERR_OK;
+}
+
 int rounds_init(struct rounds *r, struct serve *s, const struct rounds_options *opt, struct err *e)
 {
     const struct policy_env *env = s->env;
@@ -24,8 +58,9 @@ int rounds_init(struct rounds *r, struct serve *s, const struct rounds_options *
                        "belief or a device with a step table, or a number of rows");
     if (opt->width != PARAM_AUTO && opt->width > env->caps.max_rows)
         return err_set(e, ERR_UNSUPPORTED,
-                       "width is %d, this executor's steps have at most %d rows", (int)opt->width,
-                       env->caps.max_rows);
+                       "width is %d, this executor's steps have at most %d rows: set width to at "
+                       "most %d",
+                       (int)opt->width, env->caps.max_rows, env->caps.max_rows);
     if (opt->fill && opt->width <= 0 && !env->belief->n_widths)
         return err_set(e, ERR_UNSUPPORTED,
                        "fill=1 needs a belief about step times, and there is none: give a belief "
@@ -36,11 +71,12 @@ int rounds_init(struct rounds *r, struct serve *s, const struct rounds_options *
                        "does not give: set calibrate=0");
     if (opt->top_k > env->caps.max_topk)
         return err_set(e, ERR_UNSUPPORTED,
-                       "topk is %d, this executor gives at most %d likely tokens", opt->top_k,
-                       env->caps.max_topk);
+                       "topk is %d, this executor gives at most %d likely tokens: set topk to at "
+                       "most %d",
+                       opt->top_k, env->caps.max_topk, env->caps.max_topk);
     r->serve = s;
     r->opt = *opt;
-    return ERR_OK;
+    return env->n_drafters ? check_drafter(env, opt, e) : ERR_OK;
 }
 
 /* ---- the width of a step -------------------------------------------------------------------- */
