@@ -2,7 +2,8 @@
  *
  * The example device and the committed trace of SmolLM2-135M (all its requests, closed loop):
  * driver, policy `speculative` with 7 drafted tokens, simulated executor, cost model of whole
- * steps; no log. Timed: driver_run alone, by the wall clock, so that reading files is left out. */
+ * steps; no log. Timed: driver_run alone, by the wall clock, so that reading files is left out.
+ * Tokens are those of the outputs; the prompts, 4.8 times as long there, cost time as well. */
 #ifndef TANDEM_EXPERIMENTS_BENCH_SIM_H
 #define TANDEM_EXPERIMENTS_BENCH_SIM_H
 
