@@ -1,9 +1,12 @@
 /* tandem list: what there is to choose from. */
+#include <dirent.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "experiments/command.h"
 #include "experiments/output.h"
+#include "hwmodels/status.h"
 
 /* A line for each policy, drafter or executor, and for each parameter. */
 static const char *const columns[] = {"kind",  "name", "parameter", "default",
@@ -46,8 +49,7 @@ static void put_head(struct output *o, const char *kind, const char *name, const
     output_text(o, "");
     output_text(o, "");
     output_text(o, "");
-    output_cell(o, "%s%s%s", what, drafter,
-                truth ? " (knows the truth: simulation only)" : "");
+    output_cell(o, "%s%s%s", what, drafter, truth ? " (knows the truth: simulation only)" : "");
     output_end(o);
 }
 
@@ -81,6 +83,63 @@ static void put_mechanisms(struct output *o)
     };
     for (size_t i = 0; i < sizeof list / sizeof *list; i++)
         put_head(o, "mechanism", list[i].name, list[i].what, false, 0);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* What each mechanism of a shipped device rests on: sourced, assumed or unknown (status.h). */
+static int put_status(struct output *o, const char *folder, const char *file, struct err *e)
+{
+    struct status status[STATUS_MECHANISMS];
+    struct device d;
+    struct arena arena;
+    char path[600];
+    snprintf(path, sizeof path, "%s/%s", folder, file);
+    arena_init(&arena);
+    int rc = device_load(path, NULL, 0, &arena, &d, e);
+    if (!rc)
+        device_status(&d, status);
+    for (int32_t i = 0; i < STATUS_MECHANISMS && !rc; i++) {
+        output_text(o, "status");
+        output_text(o, d.name);
+        output_text(o, status[i].mechanism);
+        output_text(o, status[i].status);
+        output_text(o, "");
+        output_text(o, status[i].why);
+        output_end(o);
+    }
+    arena_fini(&arena);
+    return rc;
+}
+
+/* Of all device files that come with Tandem, by name. Without sources there are none. */
+static int put_devices(struct output *o, struct err *e)
+{
+    enum { MOST = 256 };
+    char folder[512], *file[MOST];
+    int32_t n = 0;
+    int rc = ERR_OK;
+    DIR *dir = command_shipped("hwmodels/devices", folder, sizeof folder) ? opendir(folder) : NULL;
+    for (struct dirent *at; dir && n < MOST && (at = readdir(dir));) {
+        size_t length = strlen(at->d_name);
+        if (length > 5 && !strcmp(at->d_name + length - 5, ".yaml") &&
+            !(file[n++] = strdup(at->d_name))) {
+            n--;
+            rc = err_set(e, ERR_NOMEM, "out of memory");
+        }
+    }
+    if (dir)
+        closedir(dir);
+    qsort(file, (size_t)n, sizeof *file, by_name);
+    for (int32_t i = 0; i < n; i++) {
+        if (!rc)
+            rc = put_status(o, folder, file[i], e);
+        free(file[i]);
+    }
+    return rc;
 }
 
 static void put_executors(struct output *o)
@@ -121,8 +180,7 @@ static int run(int argc, char **argv)
         const struct policy_type *t = policy_registry[i];
         char what[200];
         snprintf(what, sizeof what, "%s%s", t->summary, lossless(t));
-        put_head(&o, "policy", t->name, what, t->flags & POLICY_NEEDS_TRUTH,
-                 t->flags);
+        put_head(&o, "policy", t->name, what, t->flags & POLICY_NEEDS_TRUTH, t->flags);
         put_params(&o, "policy", t->name, t->params);
     }
     for (int i = 0; draft_registry[i]; i++) {
@@ -135,6 +193,10 @@ static int run(int argc, char **argv)
     }
     put_executors(&o);
     put_mechanisms(&o);
+    if (put_devices(&o, &e)) {
+        arena_fini(&arena);
+        return command_fail(&e);
+    }
     rc = output_print(&o, (enum output_format)format, stdout);
     arena_fini(&arena);
     return command_printed(rc);
@@ -147,7 +209,7 @@ static const char *const examples[] = {"list", NULL};
 const struct command command_list = {
     .name = "list",
     .group = "Look",
-    .summary = "policies, drafters, executors and mechanisms, with parameters and ranges",
+    .summary = "policies, drafters, executors, mechanisms and what these rest on, by device",
     .arguments = "",
     .options = options,
     .examples = examples,

@@ -430,6 +430,7 @@ static void read_graphs(struct reader *r, struct yaml_node *root)
     g->datatype = yaml_str_or(y, map, "datatype", NULL);
     g->load_bytes_per_s = yaml_quantity_or(y, map, "load", UNIT_BYTES_PER_S, -1);
     g->read_bytes = yaml_quantity_or(y, map, "read_block", UNIT_BYTES, 512000);
+    g->unload_ns = yaml_quantity_or(y, map, "unload", UNIT_NS, 0);
     g->load_mw = yaml_quantity_or(y, map, "load_power", UNIT_MW, -1);
     g->base_bytes = yaml_quantity_or(y, map, "base", UNIT_BYTES, 0);
     g->wide_bytes = yaml_quantity_or(y, map, "wide_own", UNIT_BYTES, 0);
@@ -603,6 +604,7 @@ static void put_graphs(FILE *f, const struct experiment *x)
     put(f, "  datatype", g->datatype);
     if (g->load_bytes_per_s > 0)
         fprintf(f, "  load: %" PRId64 " B/s\n", g->load_bytes_per_s);
+    fprintf(f, "  unload: %" PRId64 " ns\n", g->unload_ns);
     if (g->load_mw >= 0)
         fprintf(f, "  load_power: %" PRId64 " mW\n", g->load_mw);
     fprintf(f,

@@ -92,6 +92,57 @@ static void put_heat(const struct run_summary *s, int32_t n, FILE *f)
         fputc('\n', f);
 }
 
+/* What is known of an energy that is not known as a whole. */
+static void put_work(const struct run_summary *s, int32_t n, FILE *f)
+{
+    const char *gap = "mJ/token while they worked, without idle power: ";
+    for (int32_t p = 0; p < n; p++) {
+        const char *label = s[p].policy->label;
+        for (int32_t i = 0; i < s[p].n_busy && !s[p].energy_known; i++) {
+            double pj = s[p].busy[i].work_pj_per_token;
+            if (!(pj > 0))
+                continue;
+            fprintf(f, "%s%s%s%s %.3f", gap, label, *label ? " " : "", s[p].busy[i].name, pj / 1e9);
+            label = "";
+            gap = ", ";
+        }
+        gap = *gap == ',' ? "; " : gap;
+    }
+    if (*gap == ';')
+        fputc('\n', f);
+}
+
+/* The mechanisms that the runs exercised: of energy and heat only where these were known. Returns
+ * their number. */
+static int32_t exercised(const struct run_report *r, const struct run_summary *s,
+                         struct status out[STATUS_MECHANISMS])
+{
+    bool energy = false, heat = false;
+    int32_t n = 0;
+    for (int32_t i = 0; i < r->x->n_policies; i++) {
+        energy = energy || s[i].energy_known;
+        heat = heat || s[i].heat_known;
+    }
+    for (int32_t i = 0; i < r->n_status; i++) {
+        const char *m = r->status[i].mechanism;
+        bool of_energy = !strcmp(m, "power") || !strcmp(m, "energy per byte");
+        if (of_energy ? energy : strcmp(m, "thermal") || heat)
+            out[n++] = r->status[i];
+    }
+    return n;
+}
+
+static void put_status(const struct run_report *r, const struct run_summary *s, FILE *f)
+{
+    struct status status[STATUS_MECHANISMS];
+    int32_t n = exercised(r, s, status);
+    for (int32_t i = 0; i < n; i++)
+        fprintf(f, "%s%s %s", i ? ", " : "rests on: ", status[i].mechanism, status[i].status);
+    if (n)
+        fprintf(f, "; the weakest: %s%s\n", status_weakest(status, n),
+                strstr(r->device, "(altered)") ? ", and values set by hand" : "");
+}
+
 /* Which policies have roles of their own. */
 static void put_own_roles(const struct run_report *r, FILE *f)
 {
@@ -120,7 +171,9 @@ static void put_notes(const struct run_report *r, const struct run_summary *s, F
     if (truth)
         fputs("! knows what the target will say: exists in simulation only\n", f);
     if (parametric)
-        fputs("? its acceptance is a parameter, as a paper states it, and not a drafter's\n", f);
+        fputs("? its acceptance is a parameter, as a paper states it, and not a drafter's; a "
+              "request's end cuts its last step\n",
+              f);
     put_lossy(s, n, f);
     if (unknown)
         fprintf(f,
@@ -142,6 +195,8 @@ static void put_notes(const struct run_report *r, const struct run_summary *s, F
                 r->numerics);
     put_own_roles(r, f);
     put_heat(s, n, f);
+    put_work(s, n, f);
+    put_status(r, s, f);
     if (r->faulty)
         fputs("with injected faults\n", f);
 }
@@ -273,11 +328,27 @@ static void put_policy(struct json_writer *w, const struct run_summary *s)
     for (int32_t i = 0; i < s->n_busy; i++)
         json_double(w, s->busy[i].name, s->busy[i].share);
     json_close(w);
+    json_object(w, "work_pj_per_token"); /* while it was busy; its idle power left out */
+    for (int32_t i = 0; i < s->n_busy; i++)
+        put_round(w, s->busy[i].name, s->busy[i].work_pj_per_token);
+    json_close(w);
     put_count(w, "jobs", s->n_jobs);
     put_count(w, "extrapolated_jobs", s->n_extrapolated);
     json_int(w, "unknown_choices", s->n_unknown);
     json_int(w, "degenerate", s->n_degenerate);
     put_count(w, "texts_differ", s->n_differ);
+    json_close(w);
+}
+
+/* What the times rest on; empty where they are measured. */
+static void put_mechanisms(struct json_writer *w, const struct run_report *r,
+                           const struct run_summary *s)
+{
+    struct status status[STATUS_MECHANISMS];
+    int32_t n = exercised(r, s, status);
+    json_object(w, "mechanisms");
+    for (int32_t i = 0; i < n; i++)
+        json_string(w, status[i].mechanism, status[i].status);
     json_close(w);
 }
 
@@ -368,6 +439,7 @@ static int print_json(const struct run_report *r, const struct run_summary *s, F
     json_string(&w, "roles", r->roles);
     json_string(&w, "version", r->version);
     json_double(&w, "tokens_equal", run_tokens_equal(r));
+    put_mechanisms(&w, r, s);
     json_array(&w, "policies");
     for (int32_t i = 0; i < r->x->n_policies; i++)
         put_policy(&w, &s[i]);

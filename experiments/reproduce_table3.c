@@ -329,31 +329,43 @@ static int least_error(const struct report *r, struct t3_hypothesis h, const str
     return ERR_OK;
 }
 
+/* What is enough to give up, by itself. */
+struct enough {
+    int32_t n;
+    char what[600];
+};
+
 static int say_relaxed(const struct report *r, struct t3_hypothesis h, const struct t3_aim *aim,
-                       const double *all, const char *what)
+                       const double *all, const char *what, struct enough *enough)
 {
     double worst;
     int rc = least_error(r, h, aim, all, &worst);
-    if (!rc)
-        reproduce_note(r->c, "  %-44s worst %5.1f %%%s\n", what, 100 * worst,
-                       100 * worst <= r->t->tolerance_pct[T3_STRICT] ? ", fits" : "");
-    return rc;
+    if (rc)
+        return rc;
+    bool fits = 100 * worst <= r->t->tolerance_pct[T3_STRICT];
+    size_t at = strlen(enough->what);
+    if (fits)
+        snprintf(enough->what + at, sizeof enough->what - at, "%s%s", enough->n++ ? "; " : "",
+                 what);
+    reproduce_note(r->c, "  %-44s worst %5.1f %%%s\n", what, 100 * worst, fits ? ", fits" : "");
+    return ERR_OK;
 }
 
 /* Each single constraint left aside, under one hypothesis. */
 static int say_singles(const struct report *r, struct t3_hypothesis h, const double *all)
 {
     char what[96];
+    struct enough enough = {0};
     struct t3_hypothesis ideal = h;
     struct t3_aim every = t3_aim_at(T3_AIM_ALL);
     ideal.ideal = true;
-    int rc = say_relaxed(r, ideal, &every, all, "loads hidden behind less than they take");
+    int rc = say_relaxed(r, ideal, &every, all, "loads hidden behind less than they take", &enough);
     for (int32_t m = 0; m < T3_MODELS; m++)
         for (int32_t c = 0; c < T3_CELLS && !rc; c++) {
             struct t3_aim aim = every;
             aim.cell[m][c] = false;
             snprintf(what, sizeof what, "without %s of %s", t3_cell_name[c], r->t->model[m].name);
-            rc = say_relaxed(r, h, &aim, all, what);
+            rc = say_relaxed(r, h, &aim, all, what, &enough);
         }
     for (int32_t d = 0; d < T3_DIMENSIONS && !rc; d++) {
         struct t3_aim aim = every;
@@ -366,8 +378,15 @@ static int say_singles(const struct report *r, struct t3_hypothesis h, const dou
             snprintf(what, sizeof what, "beyond the range of %s of %s",
                      t3_own_name[(d - T3_SHARED) % T3_OWN],
                      r->t->model[(d - T3_SHARED) / T3_OWN].name);
-        rc = say_relaxed(r, h, &aim, all, what);
+        rc = say_relaxed(r, h, &aim, all, what, &enough);
     }
+    if (!rc && enough.n)
+        reproduce_note(
+            r->c, "the smallest set to be given up for a fit within %d %% has one member: %s\n",
+            r->t->tolerance_pct[T3_STRICT], enough.what);
+    else if (!rc)
+        reproduce_note(r->c, "no single one of them is enough for a fit within %d %%\n",
+                       r->t->tolerance_pct[T3_STRICT]);
     return rc;
 }
 

@@ -158,7 +158,8 @@ static int take_stats(struct run_outcome *o, const struct exec *inner, enum worl
             const char *name = arena_strdup(arena, s.processor[i].name);
             if (!name)
                 return no_memory(e);
-            o->busy[o->n_busy++] = (struct run_busy){name, s.processor[i].busy_ns};
+            o->busy[o->n_busy++] =
+                (struct run_busy){name, s.processor[i].busy_ns, s.processor[i].work};
             o->energy = energy_add(o->energy, s.processor[i].energy);
         }
         o->energy = energy_add(o->energy, s.bus_energy);
@@ -174,8 +175,8 @@ static int take_stats(struct run_outcome *o, const struct exec *inner, enum worl
             steps += r->step[k].end_ns - r->step[k].start_ns;
         drafts += r->part_ns[PART_DRAFT];
     }
-    o->busy[o->n_busy++] = (struct run_busy){"target", steps};
-    o->busy[o->n_busy++] = (struct run_busy){"draft", drafts};
+    o->busy[o->n_busy++] = (struct run_busy){.name = "target", .busy_ns = steps};
+    o->busy[o->n_busy++] = (struct run_busy){.name = "draft", .busy_ns = drafts};
     return ERR_OK;
 }
 
@@ -288,6 +289,11 @@ static int describe(struct run_report *r, const struct world *w, const struct ru
     r->n_requests = w->n_requests;
     r->mixed = w->mixed;
     r->faulty = o->fault != NULL;
+    if (w->kind == WORLD_SIM && w->has_device) {
+        const struct status_use use = {.layout = w->x->graphs.layout != LAYOUT_ONE,
+                                       .load_given = w->x->graphs.load_bytes_per_s > 0};
+        r->n_status = device_exercised(&w->device, &use, r->status);
+    }
     snprintf(r->device, sizeof r->device, "%s", setup.device);
     snprintf(r->model, sizeof r->model, "%s", setup.model);
     snprintf(r->numerics, sizeof r->numerics, "%s", setup.numerics);

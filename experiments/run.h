@@ -3,6 +3,7 @@
 #define TANDEM_EXPERIMENTS_RUN_H
 
 #include "experiments/world.h"
+#include "hwmodels/status.h"
 #include "sim/exec/shims.h"
 
 /* ---- what comes of it ----------------------------------------------------------------------- */
@@ -10,6 +11,7 @@
 struct run_busy {
     const char *name; /* of the processor in simulation, of the role otherwise */
     int64_t busy_ns;
+    struct energy work; /* drawn meanwhile; in simulation */
 };
 
 /* One run: one policy, one seed, one repetition, all requests. */
@@ -39,6 +41,8 @@ struct run_report {
     char device[160], model[128], numerics[64], device_numerics[64], version[128], roles[256];
     bool mixed, faulty;
     int32_t n_requests;
+    int32_t n_status; /* of a simulated device's mechanisms that runs can exercise */
+    struct status status[STATUS_MECHANISMS];
     struct world_name *name; /* [n_requests] */
     int32_t *n_prompt;       /* [n_requests] */
     int32_t n, cap;
@@ -114,6 +118,8 @@ struct run_summary {
     struct {
         const char *name;
         double share; /* of the runs' time */
+        struct energy work;
+        double work_pj_per_token; /* NAN: not known */
     } busy[SIM_MAX_PROCESSORS];
     int64_t n_jobs, n_extrapolated; /* -1 as above */
     bool heat_known;

@@ -50,6 +50,8 @@ static void add_run(struct run_summary *s, struct sums *t, const struct run_outc
     for (int32_t i = 0; i < o->n_busy; i++) {
         s->busy[i].name = o->busy[i].name;
         s->busy[i].share += (double)o->busy[i].busy_ns;
+        s->busy[i].work =
+            s->n_runs ? energy_add(s->busy[i].work, o->busy[i].work) : o->busy[i].work;
     }
     s->n_runs++;
 }
@@ -57,6 +59,11 @@ static void add_run(struct run_summary *s, struct sums *t, const struct run_outc
 static double median(double *x, int32_t n)
 {
     return n ? metrics_quantile(x, n, 0.5) : NAN;
+}
+
+static double pj_per_token(struct energy e, int64_t tokens)
+{
+    return e.known && tokens > 0 ? ((double)e.mj * 1e9 + (double)e.pj) / (double)tokens : NAN;
 }
 
 static void finish(struct run_summary *s, struct sums *t)
@@ -67,13 +74,12 @@ static void finish(struct run_summary *s, struct sums *t)
     s->tokens_per_verify = t->verify ? (double)t->after_first / (double)t->verify : NAN;
     s->draft_efficiency = t->drafted ? (double)t->accepted / (double)t->drafted : NAN;
     s->slow_share = t->end_ns ? s->slow_share / (double)t->end_ns : NAN;
-    for (int32_t i = 0; i < s->n_busy; i++)
+    for (int32_t i = 0; i < s->n_busy; i++) {
         s->busy[i].share = t->end_ns ? s->busy[i].share / (double)t->end_ns : NAN;
+        s->busy[i].work_pj_per_token = pj_per_token(s->busy[i].work, s->n_output);
+    }
     s->energy_known = t->energy.known && s->n_output > 0;
-    s->energy_pj_per_token = NAN;
-    if (s->energy_known)
-        s->energy_pj_per_token =
-            ((double)t->energy.mj * 1e9 + (double)t->energy.pj) / (double)s->n_output;
+    s->energy_pj_per_token = pj_per_token(t->energy, s->n_output);
 }
 
 static bool same_text(const struct request_result *a, const struct request_result *b)

@@ -182,6 +182,7 @@ static int put_graphs(struct phone *p, struct err *e)
         p->out->graph[i].weights = i >= KINDS;
         p->out->graph[i].active_mw =
             phase_mw(of, i % KINDS == WIDE ? &of->prefill_mw : &of->decode_mw);
+        blocks_spread(p->out->graph[i].free_ns, g->n_blocks, p->g->unload_ns);
     }
     return rc;
 }
@@ -234,6 +235,26 @@ static int head_ns(const struct phone *p, const struct roof_unit *u, int32_t row
     return rc;
 }
 
+/* The first unit that has a whole step: some were measured at a few shapes. Where none has, the
+ * first, whose error says what is missing. */
+static const struct roof_unit *step_unit(const struct phone *p, const struct device_processor *of)
+{
+    for (int32_t i = 0; i < of->n_units; i++) {
+        struct explain_step x;
+        const struct roof_unit *u = &of->unit[i];
+        struct ops_step s = {.b1 = p->m->layers,
+                             .rows = 1,
+                             .head_rows = 1,
+                             .weights = u->weights,
+                             .head = u->weights,
+                             .activation_bytes = u->activation_bytes,
+                             .kv_bytes = u->kv_bytes};
+        if (!explain_step(p->d, u, NULL, p->m, &s, p->arena, &x, NULL) && x.known)
+            return u;
+    }
+    return device_unit(of, NULL, NULL);
+}
+
 static int put_dynamic(struct phone *p, struct err *e)
 {
     static const int32_t widths[] = {1,  2,  3,  4,  5,  6,  7,  8,   10,  12,  14,  16,
@@ -243,7 +264,7 @@ static int put_dynamic(struct phone *p, struct err *e)
     int rc = ERR_OK;
     if (of->kind == DEVICE_NPU)
         return ERR_OK;
-    const struct roof_unit *u = p->decode == p->target ? p->unit : device_unit(of, NULL, NULL);
+    const struct roof_unit *u = p->decode == p->target ? p->unit : step_unit(p, of);
     if (!u)
         return err_set(e, ERR_SCHEMA, "processor '%s' of device '%s' has no operators", of->name,
                        p->d->name);
@@ -284,7 +305,7 @@ static int put_model_draft(struct phone *p, struct blocks_draft *to, struct err 
 {
     int64_t ns, bytes;
     const struct device_processor *of = &p->d->processor[p->draft];
-    const struct roof_unit *u = p->draft == p->target ? p->unit : device_unit(of, NULL, NULL);
+    const struct roof_unit *u = p->draft == p->target ? p->unit : step_unit(p, of);
     if (!u)
         return err_set(e, ERR_SCHEMA, "processor '%s' of device '%s' has no operators", of->name,
                        p->d->name);

@@ -10,6 +10,8 @@
  * "decode", or of "target" where the policy has no such role, unless an NPU plays it. Energy is
  * that of the processors that play a role, the storage while it loads.
  *
+ * Steps of other processors than the target's are costed with their first unit that has whole ones.
+ *
  * Costs of drafting, of COMMIT and of the host are another device's, which was measured (`host`):
  * no source has a phone's. A parametric drafter that the host does not know is a drafter as EAGLE
  * is: each node is one layer and the head of the target, one row, on the processor of "draft"; its
@@ -34,6 +36,7 @@ struct phone_graphs {
     int64_t load_ns;          /* of the whole narrow graph, which tells the bandwidth; or 0: */
     int64_t load_bytes_per_s; /* of loading; -1: the storage's at reads of read_bytes */
     int64_t read_bytes;
+    int64_t unload_ns;                /* of freeing all blocks of a graph */
     int64_t load_mw;                  /* of the storage while it loads; -1: not known */
     int64_t base_bytes;               /* resident beside graphs, weights and KV cache */
     int64_t wide_bytes, narrow_bytes; /* resident with a graph beside its weights, all blocks */

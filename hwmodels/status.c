@@ -127,3 +127,38 @@ void device_status(const struct device *d, struct status out[STATUS_MECHANISMS])
                  ? (struct status){"thermal", assumed, "one node, no run measured"}
                  : (struct status){"thermal", unknown, "resistance, capacity or governor is null"};
 }
+
+/* A run's own bandwidth of loading stands for the storage's. */
+static void give_load(const struct device *d, struct status *s)
+{
+    bool bus = d->platform.bus.dram_bytes_per_s.value > 0;
+    if (!strcmp(s->mechanism, "storage"))
+        *s = (struct status){s->mechanism, assumed, "a bandwidth that the experiment gives"};
+    else if (!strcmp(s->mechanism, "load beside compute") && bus)
+        *s = (struct status){s->mechanism, assumed, "that bandwidth and bus.dram"};
+}
+
+int32_t device_exercised(const struct device *d, const struct status_use *use,
+                         struct status out[STATUS_MECHANISMS])
+{
+    struct status all[STATUS_MECHANISMS];
+    int32_t n = 0;
+    device_status(d, all);
+    for (int32_t i = 0; i < STATUS_MECHANISMS; i++) {
+        bool crossing = !strcmp(all[i].mechanism, "synchronisation");
+        if (use->load_given)
+            give_load(d, &all[i]);
+        if (all[i].status != unknown && (!crossing || !d->operators || use->layout))
+            out[n++] = all[i];
+    }
+    return n;
+}
+
+const char *status_weakest(const struct status *s, int32_t n)
+{
+    const char *weakest = sourced;
+    for (int32_t i = 0; i < n; i++)
+        if (s[i].status == assumed)
+            weakest = assumed;
+    return weakest;
+}

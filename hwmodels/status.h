@@ -20,4 +20,19 @@ struct status {
 /* Fills out[STATUS_MECHANISMS], always in the same order. */
 void device_status(const struct device *d, struct status out[STATUS_MECHANISMS]);
 
+/* What a run puts in the place of the device's numbers. */
+struct status_use {
+    bool layout;     /* graphs with another processor between them */
+    bool load_given; /* the bandwidth of loading */
+};
+
+/* The mechanisms that a simulated run exercises, none of them unknown; returns their number. Power,
+ * energy per byte and heat are in it where their numbers are there; whether the run's energy or
+ * heat could be computed is for the run to say. */
+int32_t device_exercised(const struct device *d, const struct status_use *use,
+                         struct status out[STATUS_MECHANISMS]);
+
+/* The weakest of n >= 1. */
+const char *status_weakest(const struct status *s, int32_t n);
+
 #endif

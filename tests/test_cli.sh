@@ -257,10 +257,26 @@ out '? its acceptance is a parameter, as a paper states it'
 out "the text, and so acceptance, is another model's, as allowed"
 out 'NPU-EAGLE (draft=npu)'
 out 'unknown'
+out 'rests on: width sourced, context assumed, storage assumed; the weakest: assumed'
 t 0 run $phone --format json
 out '"tokens_equal": 1,'
 out '"energy_pj_per_token": null'
 out '"peak_mc": null'
+out '"storage": "assumed"'
+out '"npu": null'
+t 0 run $phone --set device=../hwmodels/devices/redmi-k60-pro.yaml
+out 'mJ/token while they worked, without idle power: CPU vanilla cpu '
+t 0 run $phone --set device=../hwmodels/devices/redmi-k70-pro.yaml
+out 'without idle power: NPU vanilla npu '
+out 'rests on: width sourced, context assumed, bus sharing sourced, load beside compute assumed, '
+t 0 run $phone --set 'device.bus.dram=60 GB/s'
+out ', and values set by hand'
+# two requests: three times a graph of 2 blocks is freed for another
+sum() { awk -F, '/^label,/ { for (i = 1; i <= NF; i++) at[$i] = i } /^NPU vanilla,/ { print $at["e2e_ns_sum"] }' "$stdout"; }
+t 0 run $phone --format csv
+free=$(sum)
+t 0 run $phone --format csv --set graphs.unload='500 ms'
+ok 'freeing graphs takes no time' [ $(($(sum) - free)) = 1500000000 ]
 t 1 run $phone --set device.memory.npu_space='0.5 GB'
 err 'of 500 MB of address space; resident: base 58 MB, graph 1 blocks 0 '
 t 1 run $phone --set mix_numerics=false
@@ -376,6 +392,7 @@ err 'expected one of text, csv'
 
 # ---- the rest
 t 0 list
+out 'status     oneplus-13           width                sourced'
 out 'suffix automaton'
 out '1..4096'
 t 0 list --format csv

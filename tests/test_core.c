@@ -738,6 +738,8 @@ static void energy_by_hand_is_tight(void)
     CHECK_EQ(pj, 990 * 117 + 2000 * 2385);
     CHECK(energy_pj(power_energy(&p, 3001), &pj));
     CHECK_EQ(pj, 991 * 117 + 2000 * 2385);
+    CHECK(energy_pj(power_work(&p, 3001), &pj));
+    CHECK_EQ(pj, 2000 * 2385);
 }
 
 /* Jobs of different powers: each draws its own, and what draws is what is asked for. */
@@ -754,11 +756,13 @@ static void jobs_have_powers_of_their_own(void)
     CHECK(energy_pj(power_energy(&p, 203), &pj));
     CHECK_EQ(pj, 150 * 10 + 50 * 5000 + 3 * 1000);
     power_end(&p, 210);
+    CHECK(energy_pj(power_work(&p, 290), &pj));
+    CHECK_EQ(pj, 50 * 5000 + 10 * 1000);
     power_begin_at(&p, POWER_UNKNOWN, 300);
     CHECK(power_energy(&p, 300).known); /* nothing of it has passed */
     CHECK(!power_energy(&p, 301).known);
     power_end(&p, 302);
-    CHECK(!power_energy(&p, 400).known);
+    CHECK(!power_energy(&p, 400).known && !power_work(&p, 400).known);
 }
 
 static void unknown_power_is_never_zero(void)

@@ -377,10 +377,15 @@ static void a_table_of_the_models_own_making_fits(void)
     struct table3 t;
     struct arena arena;
     struct t3_search *s = NULL;
-    struct t3_found found[T3_AIMS];
+    struct t3_found found[T3_AIMS], again[T3_AIMS];
     struct t3_hypothesis h = own_making(&t, &arena);
     CHECK_EQ(t3_search_points(&t, 5, &arena, &s), ERR_OK);
     CHECK_EQ(t3_search_hypothesis(s, h, 5, found), ERR_OK);
+    /* the same seed again, and another */
+    CHECK_EQ(t3_search_hypothesis(s, h, 5, again), ERR_OK);
+    CHECK(!memcmp(again, found, sizeof found));
+    CHECK_EQ(t3_search_hypothesis(s, h, 6, again), ERR_OK);
+    CHECK(memcmp(again, found, sizeof found));
     const struct t3_set *loose = &found[T3_AIM_ALL].set[T3_LOOSE];
     const struct t3_set *strict = &found[T3_AIM_ALL].set[T3_STRICT];
     CHECK(strict->share > 0 && strict->share < loose->share && loose->share < 1e-3);

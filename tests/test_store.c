@@ -62,7 +62,7 @@ static void make(struct run_report *report, struct run_outcome *o, struct reques
                               .peak_resident_bytes = -1};
     o->energy = (struct energy){.mj = 2, .pj = 5, .known = true};
     o->n_busy = 1;
-    o->busy[0] = (struct run_busy){"cpu:0", 777};
+    o->busy[0] = (struct run_busy){.name = "cpu:0", .busy_ns = 777};
     o->result = (struct run_result){
         .end_ns = 980, .n_actions = 9, .actions_hash = 0xabc, .n_requests = 2, .request = r};
 }

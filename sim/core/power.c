@@ -38,8 +38,8 @@ struct energy energy_add(struct energy a, struct energy b)
     return (struct energy){.mj = a.mj + b.mj + pj / PJ_PER_MJ, .pj = pj % PJ_PER_MJ, .known = true};
 }
 
-/* Of all spells of activity, the open one until now_ns. */
-static struct energy active_energy(const struct power *p, int64_t now_ns)
+/* The open spell counts until now_ns. */
+struct energy power_work(const struct power *p, int64_t now_ns)
 {
     if (!p->running || now_ns == p->since_ns)
         return p->active;
@@ -52,7 +52,7 @@ static void change(struct power *p, int64_t now_ns)
 {
     assert(now_ns >= p->since_ns && now_ns <= CLOCK_MAX_NS);
     if (p->running) {
-        p->active = active_energy(p, now_ns);
+        p->active = power_work(p, now_ns);
         p->active_ns += now_ns - p->since_ns;
     }
     p->since_ns = now_ns;
@@ -91,7 +91,7 @@ struct energy power_energy(const struct power *p, int64_t now_ns)
     bool never = p->active_mw == POWER_UNKNOWN && !active_ns;
     if (never || p->idle_mw == POWER_UNKNOWN)
         return (struct energy){0};
-    return energy_add(active_energy(p, now_ns), energy_product(p->idle_mw, idle_ns));
+    return energy_add(power_work(p, now_ns), energy_product(p->idle_mw, idle_ns));
 }
 
 int64_t power_now_mw(const struct power *p)

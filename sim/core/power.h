@@ -44,6 +44,9 @@ void power_end(struct power *p, int64_t now_ns);
 int64_t power_active_ns(const struct power *p, int64_t now_ns);
 struct energy power_energy(const struct power *p, int64_t now_ns);
 
+/* Of that the spells with a job alone: known whatever the idle power is. */
+struct energy power_work(const struct power *p, int64_t now_ns);
+
 /* Drawn at this moment, in mW; POWER_UNKNOWN. */
 int64_t power_now_mw(const struct power *p);
 

@@ -724,5 +724,6 @@ void sim_stats(const struct exec *x, struct sim_stats *out)
         out->processor[i].name = s->processor_info[i].name;
         out->processor[i].busy_ns = power_active_ns(&s->power[i], now_ns);
         out->processor[i].energy = power_energy(&s->power[i], now_ns);
+        out->processor[i].work = power_work(&s->power[i], now_ns);
     }
 }

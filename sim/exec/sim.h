@@ -33,6 +33,7 @@ struct sim_stats {
         const char *name;
         int64_t busy_ns;
         struct energy energy; /* unknown where a power is */
+        struct energy work;   /* of that while it had a job */
     } processor[SIM_MAX_PROCESSORS];
     int64_t bus_bytes;        /* moved over the bus */
     struct energy bus_energy; /* of the jobs' bytes; zero where the processors' powers hold it */
