@@ -42,7 +42,7 @@ struct bench_options {
     int32_t prompts;     /* of each task at most; as many as the budget holds, at least one */
     int32_t max_tokens;  /* of output */
     int32_t repetitions; /* at most, once all prompts were run */
-    double budget_s;     /* of all models together, each by the square root of its bytes */
+    double budget_s;     /* of all models together, shared by their bytes */
     uint64_t seed;
     bool progress; /* lines on stderr */
 };

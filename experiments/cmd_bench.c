@@ -348,7 +348,7 @@ static const struct option options[] = {
     {"--model", "FILE.gguf", NULL, "real: instead of SmolLM2 and TinyLlama", OPTION_REPEATS},
     {"--prompts", "N", "4", "real: held-out prompts of each task at most", 0},
     {"--tokens", "N", "64", "real: output tokens of a prompt", 0},
-    {"--budget", "S", "1620", "real: no prompt or repetition is begun that would end later", 0},
+    {"--budget", "S", "1700", "real: no prompt or repetition is begun that would end later", 0},
     {.name = NULL}};
 
 static const char *const examples[] = {"bench core --repetitions 1",
