@@ -272,11 +272,20 @@ out 'rests on: width sourced, context assumed, bus sharing sourced, load beside 
 t 0 run $phone --set 'device.bus.dram=60 GB/s'
 out ', and values set by hand'
 # two requests: three times a graph of 2 blocks is freed for another
-sum() { awk -F, '/^label,/ { for (i = 1; i <= NF; i++) at[$i] = i } /^NPU vanilla,/ { print $at["e2e_ns_sum"] }' "$stdout"; }
+sum() {
+    awk -F, -v who="$1" '/^label,/ { for (i = 1; i <= NF; i++) at[$i] = i }
+        $1 == who { print $at["e2e_ns_sum"] }' "$stdout"
+}
 t 0 run $phone --format csv
-free=$(sum)
+free=$(sum 'NPU vanilla')
+auto=$(sum 'all on CPU')
 t 0 run $phone --format csv --set graphs.unload='500 ms'
-ok 'freeing graphs takes no time' [ $(($(sum) - free)) = 1500000000 ]
+ok 'freeing graphs takes no time' [ $(($(sum 'NPU vanilla') - free)) = 1500000000 ]
+# on a processor whose steps grow with their rows, a width by the belief beats all rows that there are
+t 0 run $phone --format csv --set 'policies.all on CPU.width=0' --set 'policies.all on CPU.fill=0'
+ok 'a width by the belief gains nothing' [ "$auto" -lt $(($(sum 'all on CPU') * 2 / 3)) ]
+t 1 run $phone --set policies.all.width=8
+err 'with decode=graph a step is as wide as the graph'
 t 1 run $phone --set device.memory.npu_space='0.5 GB'
 err 'of 500 MB of address space; resident: base 58 MB, graph 1 blocks 0 '
 t 1 run $phone --set mix_numerics=false
