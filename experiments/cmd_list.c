@@ -27,7 +27,8 @@ static void put_params(struct output *o, const char *kind, const char *name,
         if (!p->choice)
             at = (size_t)snprintf(range, sizeof range, "%" PRId64 "..%" PRId64, p->min, p->max);
         if (p->allow_auto && at < sizeof range)
-            snprintf(range + at, sizeof range - at, "|auto");
+            snprintf(range + at, sizeof range - at, "|%s",
+                     p->allow_auto & PARAM_TAKES_AUTO ? "auto" : "none");
         output_text(o, kind);
         output_text(o, name);
         output_text(o, p->name);

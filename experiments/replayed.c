@@ -106,6 +106,13 @@ static void make_device(struct no_device *d, const struct trace *t, const int32_
 int replay_trace(const struct trace *t, const char *spec, const int32_t *map, int32_t n,
                  struct replayed *out, struct err *e)
 {
+    return replay_on_device(t, NULL, spec, map, n, out, e);
+}
+
+int replay_on_device(const struct trace *t, const struct device *d, const char *spec,
+                     const int32_t *map, int32_t n, struct replayed *out, struct err *e)
+{
+    const struct device_options opt = {.estimator = DEVICE_MINIMUM, .estimator_n = 1};
     const struct trace_info *info = trace_info(t);
     struct run_setup setup = {.n_vocab = info->n_vocab, .n_eos = info->n_eos, .max_requests = 1};
     struct trace_truth truth;
@@ -118,16 +125,21 @@ int replay_trace(const struct trace *t, const char *spec, const int32_t *map, in
     struct request *request = arena_alloc(&arena, (size_t)n + 1, sizeof *request);
     int rc = request ? spec_parse(spec, &setup, e) : err_set(e, ERR_NOMEM, "out of memory");
     if (!rc) {
-        make_device(&device, t, map, n);
         trace_requests(t, map, n, request);
         trace_truth_init(&truth, t, map, n);
-        rc = sim_create(&device.model, &truth.truth, &setup, &x, e);
+        make_device(&device, t, map, n);
+        rc = d ? device_exec(d, NULL, &opt, &truth.truth, &setup, &arena, &x, e)
+               : sim_create(&device.model, &truth.truth, &setup, &x, e);
     }
     if (!rc)
         rc = driver_run(&setup, x, request, n, &arena, &result, e);
     for (int32_t i = 0; i < n && !rc; i++) {
         const struct request_result *q = &result.request[i];
-        out[i] = (struct replayed){q->n_output - 1, q->n_verify, q->n_drafted, q->n_unknown,
+        out[i] = (struct replayed){q->n_output - 1,
+                                   q->n_verify,
+                                   q->n_drafted,
+                                   q->n_unknown,
+                                   q->first_ns - q->arrive_ns,
                                    metrics_distinct_4grams(q->output, q->n_output)};
     }
     if (x)

@@ -3,6 +3,7 @@
 #ifndef TANDEM_EXPERIMENTS_REPLAYED_H
 #define TANDEM_EXPERIMENTS_REPLAYED_H
 
+#include "hwmodels/device.h"
 #include "sim/base/err.h"
 #include "traces/trace.h"
 
@@ -20,6 +21,7 @@ struct replayed {
     int64_t tokens;           /* after the first */
     int64_t steps;            /* decode and verify steps */
     int64_t drafted, unknown; /* tokens verified; choices that the trace does not hold */
+    int64_t ttft_ns;          /* of jobs that take a microsecond each, or of the device */
     double distinct_4grams;
 };
 
@@ -27,5 +29,9 @@ struct replayed {
  * `spec` is as in `tandem observe --drafts`: POLICY:PARAM=VALUE,...+DRAFTER:PARAM=VALUE,... */
 int replay_trace(const struct trace *t, const char *spec, const int32_t *map, int32_t n,
                  struct replayed *out, struct err *e);
+
+/* The same on a device with its own roles, whose times count. */
+int replay_on_device(const struct trace *t, const struct device *d, const char *spec,
+                     const int32_t *map, int32_t n, struct replayed *out, struct err *e);
 
 #endif

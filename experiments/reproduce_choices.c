@@ -3,8 +3,10 @@
  * What is shown here chose the defaults; `tandem reproduce acceptance` judges them on held-out
  * requests. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "experiments/command.h"
 #include "experiments/replayed.h"
 #include "experiments/reproduce.h"
 #include "sim/exec/metrics.h"
@@ -172,6 +174,66 @@ static int collect(struct half *s, struct arena *arena, struct err *e)
     return s->out ? ERR_OK : err_set(e, ERR_NOMEM, "out of memory");
 }
 
+/* ---- what calibration costs ------------------------------------------------------------------ */
+
+static int by_time(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Median time to the first token of all calibration requests that fit the device. */
+static int first_token(struct half *s, const struct device *d, const char *tells, double *ms,
+                       struct arena *arena, struct err *e)
+{
+    char spec[200];
+    int32_t n = 0;
+    int64_t *time = arena_alloc(arena, (size_t)trace_info(s->trace)->n_requests + 1, sizeof *time);
+    if (!time)
+        return err_set(e, ERR_NOMEM, "out of memory");
+    snprintf(spec, sizeof spec, "speculative:chunk=64%s+aligned", tells);
+    for (int32_t task = 0; task < s->n_tasks; task++) {
+        int32_t of_task = s->of[task].n;
+        int rc = replay_on_device(s->trace, d, spec, s->of[task].map, of_task, s->out, e);
+        if (rc)
+            return rc;
+        for (int32_t i = 0; i < of_task; i++)
+            time[n++] = s->out[i].ttft_ns;
+    }
+    qsort(time, (size_t)n, sizeof *time, by_time);
+    *ms = (double)(time[n / 2] + time[(n - 1) / 2]) / 2e6;
+    return ERR_OK;
+}
+
+/* The head's outputs at every prompt position, and building what they are kept in: after each
+ * chunk, beside the next, or beside the first draft. */
+static int put_cost(struct reproduce_context *c, struct half *s, struct err *e)
+{
+    static const char file[] = "hwmodels/devices/example-2core.yaml";
+    static const char *const tells[] = {"", ",calibrate=1,overlap=serial",
+                                        ",calibrate=1,overlap=chunks",
+                                        ",calibrate=1,overlap=draft"};
+    static const char *const says[] = {"not calibrated", "serial", "chunks", "draft"};
+    char path[4096];
+    struct device d;
+    int rc = command_shipped(file, path, sizeof path)
+                 ? device_load(path, NULL, 0, c->arena, &d, e)
+                 : err_at(e, ERR_IO, file, 0, 0, "is not here nor beside the program");
+    if (rc)
+        return rc;
+    reproduce_note(c, "Time to the first token on %s, chunks of 64, median, ms%s:", d.name,
+                   d.processor[0].prefill_all.n_cells
+                       ? ""
+                       : " (a chunk with all its outputs\ncosts a step of 64 rows there: the two "
+                         "tables were measured apart)");
+    for (int i = 0; i < 4 && !rc; i++) {
+        double ms = NAN;
+        rc = first_token(s, &d, tells[i], &ms, c->arena, e);
+        reproduce_note(c, " %s %.3f%s", says[i], ms, i < 3 ? "," : ".\n");
+    }
+    return rc;
+}
+
 static int run_model(struct reproduce_context *c, const char *model, struct half *s, struct err *e)
 {
     int32_t first = c->brief ? WIDTHS - 1 : 0;
@@ -214,6 +276,8 @@ static int run(struct reproduce_context *c, struct err *e)
             break;
         s.trace = trace;
         rc = run_model(c, t->model, &s, e);
+        if (!rc && c->notes && !c->brief && t == shipped_traces) /* whose model the device has */
+            rc = put_cost(c, &s, e);
         trace_close(trace);
     }
     reproduce_note(c,

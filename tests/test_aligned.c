@@ -528,6 +528,25 @@ static void several_runs_are_kept(void)
     }
 }
 
+/* ---- sam-author ----------------------------------------------------------------------------- */
+
+/* A span of min(40, 1 + 4 match) tokens, at least 10, of which the first is known. */
+static void the_authors_rule_of_length(void)
+{
+    int32_t text[120];
+    for (int32_t i = 0; i < 120; i++)
+        text[i] = 100 + i;
+    for (int32_t match = 0; match < 14; match++) {
+        struct subject *s = begin("sam-author", "");
+        append(s, text, 120);
+        append(s, match ? text : &(int32_t){7}, match ? match : 1);
+        int32_t span = 1 + 4 * match < 40 ? 1 + 4 * match : 40;
+        span = !match ? 1 : span > 10 ? span : 10;
+        CHECK(is_chain(ask(s, NODES), text + match, span - 1));
+        end(s);
+    }
+}
+
 /* ---- history -------------------------------------------------------------------------------- */
 
 static void responses_are_remembered(void)
@@ -552,8 +571,11 @@ static void responses_are_remembered(void)
             CHECK(t->token[k] >= 0);
         end(s);
     }
+    struct subject *s = begin("suffix", "history=none");
+    CHECK_EQ(s->param[param_find(s->type->params, DRAFT_HISTORY)], 0);
+    end(s);
     /* calibrated positions are the prompt's, whatever came before */
-    struct subject *s = begin("aligned", "history=2");
+    s = begin("aligned", "history=2");
     s->type->remember(s->mem, old[0], 4, &s->work);
     s->type->calibrate(s->mem, 0, 8, 2, top, logit, &s->work);
     append(s, clinton, 8);
@@ -795,6 +817,7 @@ static const struct unit_test tests[] = {
      a_run_is_kept_for_some_steps_whatever_was_drafted},
     {"a_run_is_looked_for_where_it_is_said", a_run_is_looked_for_where_it_is_said},
     {"several_runs_are_kept", several_runs_are_kept},
+    {"the_authors_rule_of_length", the_authors_rule_of_length},
     {"responses_are_remembered", responses_are_remembered},
     {"the_last_responses_are_told_first", the_last_responses_are_told_first},
     {"without_history_nothing_is_kept", without_history_nothing_is_kept},

@@ -84,7 +84,7 @@ static int32_t values_of(const struct param *p, int64_t *value)
         value[n++] = p->min;
         value[n++] = p->max;
     }
-    if (p->allow_auto)
+    if (p->allow_auto & PARAM_TAKES_AUTO)
         value[n++] = PARAM_AUTO;
     return n;
 }

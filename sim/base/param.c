@@ -41,7 +41,8 @@ static void describe(const struct param *p, char *buf, size_t size)
                                p->max);
     }
     if (p->allow_auto && at < size)
-        snprintf(buf + at, size - at, ", or auto");
+        snprintf(buf + at, size - at, ", or %s",
+                 p->allow_auto & PARAM_TAKES_AUTO ? "auto" : "none");
 }
 
 static int unknown(const struct param *spec, const char *name, struct err *e)
@@ -61,8 +62,12 @@ int param_set(const struct param *spec, const char *name, const char *text, int6
     if (i < 0)
         return unknown(spec, name, e);
     const struct param *p = &spec[i];
-    if (p->allow_auto && !strcmp(text, "auto")) {
+    if (p->allow_auto & PARAM_TAKES_AUTO && !strcmp(text, "auto")) {
         value[i] = PARAM_AUTO;
+        return ERR_OK;
+    }
+    if (p->allow_auto & PARAM_TAKES_NONE && !strcmp(text, "none")) {
+        value[i] = 0;
         return ERR_OK;
     }
     if (p->choice) {

@@ -16,13 +16,16 @@ enum { PARAM_MAX = 24 };
 /* The value "auto", where a parameter allows it. */
 #define PARAM_AUTO INT64_MIN
 
+/* Words that a parameter takes besides. */
+enum { PARAM_TAKES_AUTO = 1, PARAM_TAKES_NONE = 2 /* which is 0 */ };
+
 struct param {
     const char *name;
     const char *help;          /* one line; the unit in it where there is one */
     int64_t def;               /* the default; may be PARAM_AUTO */
     int64_t min, max;          /* inclusive; ignored when `choice` is given */
     const char *const *choice; /* NULL, or a NULL-terminated list: the value is the index */
-    int allow_auto;
+    int allow_auto;            /* PARAM_TAKES_*, added up */
 };
 
 /* Number of parameters of a specification; NULL has none. At most PARAM_MAX. */

@@ -34,7 +34,8 @@ static const struct param params[] = {
      1 << 20, NULL, 0},
     {"alpha", "tokens proposed per token of the match, see base", 0, 0, 1 << 10, NULL, 0},
     {"least", "tokens proposed however short the match, see base", 0, 0, 1 << 20, NULL, 0},
-    {DRAFT_HISTORY, "earlier responses that are searched too", 0, 0, 1 << 16, NULL, 0},
+    {DRAFT_HISTORY, "earlier responses that are searched too", 0, 0, 1 << 16, NULL,
+     PARAM_TAKES_NONE},
     {NULL, NULL, 0, 0, 0, NULL, 0},
 };
 
@@ -153,7 +154,8 @@ static const struct param author_params[] = {
      NULL, 0},
     {"alpha", "tokens of a span per token of the match", 4, 0, 1 << 10, NULL, 0},
     {"least", "shortest span, tokens, the last one of the text included", 10, 2, 1 << 20, NULL, 0},
-    {DRAFT_HISTORY, "earlier responses that are searched too", 0, 0, 1 << 16, NULL, 0},
+    {DRAFT_HISTORY, "earlier responses that are searched too", 0, 0, 1 << 16, NULL,
+     PARAM_TAKES_NONE},
     {NULL, NULL, 0, 0, 0, NULL, 0},
 };
 
