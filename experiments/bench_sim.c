@@ -19,8 +19,8 @@ static const struct {
     bool memo, executed;
 } kind[] = {
     {"parametric, 5.5 tokens a step", "speculative:max_draft=7+parametric", "lookup", false, false},
-    {"parametric, each right by 0.8",
-     "speculative:max_draft=7+parametric:law=geometric,chance=800", "lookup", false, false},
+    {"parametric, each right by 0.8", "speculative:max_draft=7+parametric:law=geometric,chance=800",
+     "lookup", false, false},
     {"suffix from a memo", "speculative:max_draft=7,tree=plain+suffix", "suffix", true, false},
     {"suffix executed", "speculative:max_draft=7,tree=plain+suffix", "suffix", false, true},
     {"aligned from a memo", "speculative:max_draft=7,tree=plain+aligned", "aligned", true, false},

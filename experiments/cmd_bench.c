@@ -156,8 +156,8 @@ static int bench_draft(enum output_format format, int64_t repetitions, struct er
 
 static int sim_table(const struct sim_bench_row *row, int32_t n)
 {
-    static const char *const columns[] = {"drafts",        "M tokens/s", "min",
-                                          "max",           "tokens/step", "M events/s",
+    static const char *const columns[] = {"drafts",       "M tokens/s",        "min",
+                                          "max",          "tokens/step",       "M events/s",
                                           "in drafter %", "same as with memo", NULL};
     struct output o;
     struct arena arena;
@@ -351,10 +351,9 @@ static const struct option options[] = {
     {"--budget", "S", "1700", "real: no prompt or repetition is begun that would end later", 0},
     {.name = NULL}};
 
-static const char *const examples[] = {"bench core --repetitions 1",
-                                       "bench draft --repetitions 1 --format json",
-                                       "bench sim --repetitions 1",
-                                       "bench start --repetitions 3", NULL};
+static const char *const examples[] = {
+    "bench core --repetitions 1", "bench draft --repetitions 1 --format json",
+    "bench sim --repetitions 1", "bench start --repetitions 3", NULL};
 
 const struct command command_bench = {
     .name = "bench",

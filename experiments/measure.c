@@ -145,10 +145,9 @@ static int forward(struct bench *b, int32_t pos, int32_t width, int32_t want_fro
                                  .ns = done.end_ns - done.start_ns - done.sample_ns});
     if (rc || !outputs)
         return rc;
-    return note(b, (struct sample){.kind = SAMPLE_SAMPLING,
-                                   .width = k,
-                                   .outputs = outputs,
-                                   .ns = done.sample_ns});
+    return note(b,
+                (struct sample){
+                    .kind = SAMPLE_SAMPLING, .width = k, .outputs = outputs, .ns = done.sample_ns});
 }
 
 /* What follows a step in a policy: a COMMIT on the target and a DRAFT beside it. */

@@ -45,16 +45,16 @@ int samples_add(struct samples *s, const struct sample *x);
 /* What one round visits. */
 struct measure_plan {
     int32_t n_widths, n_contexts, n_tails;
-    int32_t width[64];   /* of steps */
-    int32_t context[16]; /* increasing; cached tokens before a step */
-    int32_t tail[64];    /* rows of a last prefill step */
+    int32_t width[64];      /* of steps */
+    int32_t context[16];    /* increasing; cached tokens before a step */
+    int32_t tail[64];       /* rows of a last prefill step */
     int32_t n_all, all[16]; /* rows of prefill steps of which every output is wanted */
     int32_t top_k;          /* and their likely tokens */
     int32_t prefill_to;     /* no last prefill steps at contexts from here on */
-    int32_t chunk;       /* rows of a whole one */
-    int32_t pad;         /* the context bucket's size: LLAMA_PAD */
-    int32_t steady;      /* steps after the first at each width */
-    bool by_context;     /* a round visits one context, by turns, instead of all */
+    int32_t chunk;          /* rows of a whole one */
+    int32_t pad;            /* the context bucket's size: LLAMA_PAD */
+    int32_t steady;         /* steps after the first at each width */
+    bool by_context;        /* a round visits one context, by turns, instead of all */
     uint64_t seed;
 };
 

@@ -196,10 +196,9 @@ static int fill_drafts(struct gather *g, const struct run_setup *setup, struct a
 
 static void fill_host(struct gather *g, struct device *d)
 {
-    d->host = (struct cost_host){
-        .event_ns = median_where(g, SAMPLE_HOST, -1, -1, -1, 0),
-        .dispatch_ns = median_where(g, SAMPLE_DISPATCH, -1, -1, -1, 0),
-        .notify_ns = median_where(g, SAMPLE_NOTIFY, -1, -1, -1, 0)};
+    d->host = (struct cost_host){.event_ns = median_where(g, SAMPLE_HOST, -1, -1, -1, 0),
+                                 .dispatch_ns = median_where(g, SAMPLE_DISPATCH, -1, -1, -1, 0),
+                                 .notify_ns = median_where(g, SAMPLE_NOTIFY, -1, -1, -1, 0)};
 }
 
 static int fill_processors(struct gather *g, const struct session *s, const struct run_setup *setup,

@@ -124,9 +124,9 @@ struct run_summary {
     int64_t n_jobs, n_extrapolated; /* -1 as above */
     bool heat_known;
     int64_t peak_mc;
-    double slow_share;              /* of the runs' time, slowed by heat */
-    int64_t n_unknown;              /* choices that the trace did not hold */
-    int32_t n_degenerate;           /* of n_requests, those whose text repeats itself */
+    double slow_share;    /* of the runs' time, slowed by heat */
+    int64_t n_unknown;    /* choices that the trace did not hold */
+    int32_t n_degenerate; /* of n_requests, those whose text repeats itself */
     int32_t n_differ; /* of n_requests, those whose text is not the first lossless policy's; -1 */
     bool needs_truth, parametric, lossless;
 };

@@ -74,8 +74,8 @@ static int merge(struct validation *v, struct err *e)
     return workload_finish(&v->workload, rule, v->o->workload[0], e);
 }
 
-int val_prompt_read(struct validation *v, const struct workload_item *item,
-                    struct val_prompt *out, struct err *e)
+int val_prompt_read(struct validation *v, const struct workload_item *item, struct val_prompt *out,
+                    struct err *e)
 {
     int32_t cap = v->o->max_ctx;
     int32_t *token = arena_alloc(&v->arena, (size_t)cap, sizeof *token);
@@ -382,9 +382,9 @@ int validate_measure(const struct val_options *o, struct validation *v, struct e
     profile_plan(MAX_WIDTH, ctx < o->max_ctx ? ctx : o->max_ctx, o->seed, &v->plan);
     v->plan.prefill_to = prompt;
     v->plan.by_context = true;
-    v->run = arena_alloc(&v->arena,
-                         (size_t)VAL_PLACES * (size_t)v->n_policies * (size_t)o->repetitions,
-                         sizeof *v->run);
+    v->run =
+        arena_alloc(&v->arena, (size_t)VAL_PLACES * (size_t)v->n_policies * (size_t)o->repetitions,
+                    sizeof *v->run);
     rc = v->run ? val_change_plan(v, e) : err_set(e, ERR_NOMEM, "out of memory for runs");
     if (!rc)
         rc = val_blind_plan(v, e);

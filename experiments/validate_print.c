@@ -98,7 +98,8 @@ static void print_table(const struct validation *v, const struct val_report *r, 
     fprintf(f, "engine %s, model %s, %s\n", v->session.version, v->session.model,
             v->session.numerics);
     fprintf(f, "%d prompts (%d degenerate), %d policies, %d repetitions, %d calibration rounds\n",
-            r->prompts, r->degenerate, r->policies, r->repetitions, v->n_rounds / v->plan.n_contexts);
+            r->prompts, r->degenerate, r->policies, r->repetitions,
+            v->n_rounds / v->plan.n_contexts);
     print_policies(v, r, f);
     fprintf(
         f, "\nerror of the prediction, percent    end to end               TTFT            TPOT\n");

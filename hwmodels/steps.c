@@ -95,11 +95,10 @@ static int cost_forward(const struct steps *s, const struct device_processor *p,
     assert(f->n >= 1 && f->width >= f->n && f->pos >= 0);
     int32_t wanted = wanted_rows(f);
     if (wanted > 0)
-        out->sample_ns = add_product(p->sample_fixed_ns,
-                                     f->want == WANT_TOPK && p->sample_top_ns >= 0
-                                         ? p->sample_top_ns
-                                         : p->sample_row_ns,
-                                     wanted);
+        out->sample_ns = add_product(
+            p->sample_fixed_ns,
+            f->want == WANT_TOPK && p->sample_top_ns >= 0 ? p->sample_top_ns : p->sample_row_ns,
+            wanted);
     double ns = forward_ns(c, f, state, &out->extrapolated);
     out->alone_ns = add_product(round_ns(ns), 1, out->sample_ns);
     const struct device_table *t =

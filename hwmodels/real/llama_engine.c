@@ -397,8 +397,7 @@ static int make_context(struct llama_engine *g, struct err *e)
     cp.n_batch = cp.n_ubatch = (uint32_t)o->max_rows;
     cp.n_seq_max = (uint32_t)(o->max_seqs * o->max_branches);
     cp.n_threads = cp.n_threads_batch = o->threads;
-    cp.flash_attn_type =
-        o->flash ? LLAMA_FLASH_ATTN_TYPE_ENABLED : LLAMA_FLASH_ATTN_TYPE_DISABLED;
+    cp.flash_attn_type = o->flash ? LLAMA_FLASH_ATTN_TYPE_ENABLED : LLAMA_FLASH_ATTN_TYPE_DISABLED;
     cp.kv_unified = true;
     cp.no_perf = true;
     g->context = llama_init_from_model(g->model, cp);

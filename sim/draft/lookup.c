@@ -35,7 +35,8 @@ static const struct param params[] = {
     {"ngram", "longest match searched for, tokens", 3, 1, 8, NULL, 0},
     {"min_ngram", "shortest match that is used, tokens; above ngram it means ngram", 1, 1, 8, NULL,
      0},
-    {DRAFT_BRANCHES, "alternative continuations; 1 proposes a chain, more a tree", 1, 1, 8, NULL, 0},
+    {DRAFT_BRANCHES, "alternative continuations; 1 proposes a chain, more a tree", 1, 1, 8, NULL,
+     0},
     {NULL, NULL, 0, 0, 0, NULL, 0},
 };
 

@@ -24,8 +24,8 @@ struct instance {
     int32_t n_tokens; /* appended so far */
     bool told;        /* the history was given */
     /* with a memo */
-    bool made;     /* false: to be made of `limits` before it is run */
-    uint64_t key;  /* of all that it was told */
+    bool made;    /* false: to be made of `limits` before it is run */
+    uint64_t key; /* of all that it was told */
     struct draft_limits limits;
     struct journal behind;
 };

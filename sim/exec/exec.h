@@ -258,8 +258,8 @@ struct exec_caps {
     int32_t max_rows; /* rows of one FORWARD */
     int32_t max_ctx;  /* tokens in a sequence */
     int32_t max_seqs;
-    int32_t max_jobs; /* in flight, all roles together */
-    int32_t max_topk; /* 0: no top-k */
+    int32_t max_jobs;     /* in flight, all roles together */
+    int32_t max_topk;     /* 0: no top-k */
     int32_t max_branches; /* paths of a FORWARD's tree; 0: as many as rows. Only what a policy is
                              refused for: no log has it */
     int32_t n_slots;

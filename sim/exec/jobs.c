@@ -31,8 +31,8 @@ static int outside(int code, const struct job *job, const char *field, int64_t v
                    (long long)max);
 }
 
-static inline int range(int code, const struct job *job, const char *field, int64_t value, int64_t min,
-                 int64_t max, struct err *e)
+static inline int range(int code, const struct job *job, const char *field, int64_t value,
+                        int64_t min, int64_t max, struct err *e)
 {
     if (value >= min && value <= max)
         return ERR_OK;
@@ -41,7 +41,7 @@ static inline int range(int code, const struct job *job, const char *field, int6
 
 /* ERR_POLICY below min, ERR_LIMIT above max. */
 static inline int size_in(const struct job *job, const char *field, int64_t value, int64_t min,
-                   int64_t max, struct err *e)
+                          int64_t max, struct err *e)
 {
     return range(value < min ? ERR_POLICY : ERR_LIMIT, job, field, value, min, max, e);
 }

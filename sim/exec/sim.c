@@ -38,7 +38,7 @@ struct sim {
     struct fluid bus;
     bool has_bus;
     int64_t bus_seen_ns, bus_seen_bytes; /* when the bus was last looked at, moved by then */
-    int64_t host_free_ns; /* the host handles the next event no earlier */
+    int64_t host_free_ns;                /* the host handles the next event no earlier */
     struct engine_state state[EXEC_MAX_ROLES];
     struct job_record *starting[EXEC_MAX_ROLES]; /* handed over, not begun */
     int64_t role_end_ns[EXEC_MAX_ROLES];         /* of the role's last job */
@@ -245,8 +245,7 @@ static void draw(struct sim *s, int role, const struct cost *c)
     if (s->bus_pj <= 0 || !c->bytes)
         return;
     s->bus_energy = energy_add(s->bus_energy, energy_product(s->bus_pj, c->bytes));
-    s->bus_mw[role] =
-        c->alone_ns ? (double)s->bus_pj * (double)c->bytes / (double)c->alone_ns : 0;
+    s->bus_mw[role] = c->alone_ns ? (double)s->bus_pj * (double)c->bytes / (double)c->alone_ns : 0;
 }
 
 static void begin_job(struct sim *s, struct job_record *r)
@@ -438,7 +437,8 @@ static int64_t later(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
-/* Until there is a job to be delivered, and that moment is over; false if there is none by to_ns. */
+/* Until there is a job to be delivered, and that moment is over; false if there is none by to_ns.
+ */
 static bool await(struct sim *s, int64_t to_ns)
 {
     bool waited = !s->n_ready;
@@ -603,8 +603,8 @@ static void check_sums(struct sim *s)
         if (r->state == JOB_RUNNING)
             s->ran_ns[s->processor[r->job.role]] += now_ns - r->start_ns;
     }
-    assert(!s->has_bus || fluid_moved_bytes(&s->bus, now_ns) + left + s->bus.dropped_bytes ==
-                              s->bus.asked_bytes);
+    assert(!s->has_bus ||
+           fluid_moved_bytes(&s->bus, now_ns) + left + s->bus.dropped_bytes == s->bus.asked_bytes);
     for (int32_t i = 0; i < s->n_processors; i++)
         assert(power_active_ns(&s->power[i], now_ns) == s->ran_ns[i]);
     struct energy sum = {.known = true};

@@ -11,7 +11,7 @@
 enum { POLICY_ABI = 1 };
 
 enum policy_flags {
-    POLICY_NEEDS_TRUTH = 1,  /* simulation only; every table marks it */
+    POLICY_NEEDS_TRUTH = 1,   /* simulation only; every table marks it */
     POLICY_NEEDS_DRAFTER = 2, /* drafter 0 must be given */
     POLICY_TAKES_DRAFTER = 4  /* it may be */
 };
