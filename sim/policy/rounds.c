@@ -170,13 +170,14 @@ static int32_t leading(const struct draft_tree *tree)
 enum { BEFOREHAND = 8, SURE_BEFOREHAND = BEFOREHAND * DRAFT_SURE };
 
 /* fill=1. The drafter's chances, scaled by how they have come true in this request (with
- * BEFOREHAND tokens expected and accepted at its start, which the calibration traces of SmolLM2 and
- * TinyLlama bear out), give the tokens that a choice of nodes yields. The n likeliest are the best
- * n, and a tree; where a path that is not the first is run again, that step's time
- * counts by the chance that such a path is accepted, and the first n of the chain that leads the
- * proposal compete: they never are. Of all believed widths >= n + 1, and their times, the choice
- * has the most tokens per time, so that reused runs, branches and deeper guesses fill a step as
- * long as they pay. Puts the numbers of those n first in node[], in the proposal's order. */
+ * BEFOREHAND tokens expected and accepted at its start: 8 against 1 decode 1.6 % faster on the
+ * calibration traces of SmolLM2, 0.5 % slower on TinyLlama's), give the tokens that a choice of
+ * nodes yields. The n likeliest are the best n, and a tree; where a path that is not the first is
+ * run again, that step's time counts by the chance that such a path is accepted, and the first n of
+ * the chain that leads the proposal compete: they never are. Of all believed widths >= n + 1, and
+ * their times, the choice has the most tokens per time, so that reused runs, branches and deeper
+ * guesses fill a step as long as they pay. Puts the numbers of those n first in node[], in the
+ * proposal's order. */
 static void fill_width(const struct rounds *r, const struct draft_tree *tree, int32_t *n,
                        int32_t *width, int32_t *node)
 {
