@@ -108,7 +108,7 @@ struct validation {
     int32_t n_blind, blind_policy; /* requests of the calibration split, and who runs them */
     struct val_run *run;           /* [VAL_PLACES][n_policies][repetitions] */
     struct val_round round[4096];
-    double round_s; /* mean of one */
+    double round_s; /* of one, the latest counting most */
     struct measure_plan plan;
     struct samples samples;
     struct val_change change;

@@ -174,7 +174,8 @@ int val_calibrate(struct validation *v, enum val_setting setting, struct err *e)
         c->beside[c->n_rounds++] = v->n_rounds - 1;
     } else {
         v->round[v->n_rounds++].after = v->n_sets;
-        v->round_s += (seconds(v) - from_s - v->round_s) / v->n_rounds;
+        double took_s = seconds(v) - from_s; /* rounds of a resumed store have no time here */
+        v->round_s = v->round_s > 0 ? (v->round_s + took_s) / 2 : took_s;
     }
     return val_db_put_round(v, setting, round, first, e);
 }

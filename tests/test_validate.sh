@@ -270,7 +270,7 @@ absent two.sqlite.lock
 # ---- killed in the middle. Once some runs are there the store is locked, so that the program
 # cannot end before it is killed; then nothing that was there may be lost or altered.
 cat >kill.py <<'END'
-import sqlite3, subprocess, sys, time
+import sqlite3, struct, subprocess, sys, time
 
 total, command = int(sys.argv[1]), sys.argv[2:]
 store = 'killed.sqlite'
@@ -309,6 +309,13 @@ if after[:len(killed)] != killed:
     sys.exit('runs that were there were altered')
 if db.execute('SELECT * FROM round').fetchall()[:len(rounds)] != rounds:
     sys.exit('calibration rounds that were there were altered')
+# A round visits one context, by turns: struct sample has its kind (0: a step) first, pos at 12.
+places = [{struct.unpack_from('<i', blob, at + 12)[0] for at in range(0, len(blob), size)
+           if not blob[at]} for blob, size in
+          db.execute('SELECT samples, layout FROM round WHERE setting = 0 ORDER BY round')]
+contexts = sorted(set.union(*places))
+if len(contexts) < 2 or any(p != {contexts[i % len(contexts)]} for i, p in enumerate(places)):
+    sys.exit(f'rounds at contexts {places}')
 if len(after) != total or len({r[:3] for r in after}) != total:
     sys.exit(f'{len(after)} runs in the end')
 # The order in which a run that nobody kills makes them: each was made once, and none was skipped.
