@@ -21,7 +21,7 @@ static const struct option options[] = {
     {"-o", "FILE.yaml", NULL, "the same", 0},
     {"--name", "NAME", "profiled", "of the device", 0},
     {"--rounds", "N", "9", "calibration rounds; each visits every width and context once", 0},
-    {"--widths", "N", "16", "steps of 1 .. N rows", 0},
+    {"--widths", "N", "32", "steps of 1 .. 16 rows, then of every eighth up to N", 0},
     {"--ctx", "TOKENS", "768", "contexts up to so many tokens", 0},
     {"--seed", "N", "1", "of order and tokens", 0},
     {"--noisy", NULL, NULL, "keep a table whose spread says that the machine was too noisy", 0},

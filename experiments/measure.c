@@ -289,6 +289,14 @@ static int steps(struct bench *b, int32_t context)
     return rc;
 }
 
+/* By turns only rounds of later contexts come by here, so that the last chunk of a prompt, its
+ * dearest step, would be measured least. */
+static int last_chunk(struct bench *b, int32_t base)
+{
+    int rc = forward(b, base, b->plan->chunk, b->plan->chunk, SAMPLE_PREFILL);
+    return rc ? rc : cut(b, base, false);
+}
+
 /* Whole chunks up to the context, tails and steps at it, then on. */
 static int walk(struct bench *b)
 {
@@ -305,6 +313,8 @@ static int walk(struct bench *b)
             continue;
         if (!rc && base < p->prefill_to)
             rc = tails(b, base);
+        if (!rc && p->by_context && base + p->chunk <= p->prefill_to)
+            rc = last_chunk(b, base);
         if (!rc && context > base)
             rc = forward(b, base, context - base, context - base - 1, SAMPLE_PREFILL);
         if (!rc)

@@ -15,7 +15,7 @@ void profile_plan(int32_t max_width, int32_t max_ctx, uint64_t seed, struct meas
     static const int32_t all[] = {4, 67, 256};
     *out = (struct measure_plan){
         .chunk = 256, .pad = 256, .steady = 2, .prefill_to = max_ctx, .seed = seed};
-    for (int32_t w = 1; w <= max_width && w <= 64; w++)
+    for (int32_t w = 1; w <= max_width; w += w < PROFILE_EVERY_WIDTH ? 1 : PROFILE_STRIDE)
         out->width[out->n_widths++] = w;
     for (int32_t c = 150; c + max_width <= max_ctx && out->n_contexts < 16; c += 256)
         out->context[out->n_contexts++] = c;

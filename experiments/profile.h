@@ -6,8 +6,10 @@
 #include "experiments/session.h"
 #include "hwmodels/device.h"
 
-/* Widths 1-16, contexts in the middle of the buckets that max_ctx reaches, tails spread over a
- * chunk. */
+enum { PROFILE_EVERY_WIDTH = 16, PROFILE_STRIDE = 8 };
+
+/* Widths 1-16 and every eighth beyond, up to max_width (at most 64), contexts in the middle of the
+ * buckets that max_ctx reaches, tails spread over a chunk. */
 void profile_plan(int32_t max_width, int32_t max_ctx, uint64_t seed, struct measure_plan *out);
 
 /* One round on a session, with every drafter in the registry. */

@@ -9,7 +9,7 @@
 #include "experiments/validate_own.h"
 #include "hwmodels/belief.h"
 
-/* Widths on and off the device's steps of four; chains; trees that are run again and kept as they
+/* Widths on and off the device's steps of four, up to the widest graph; chains; trees that are run again and kept as they
  * are; calibration, reuse and filling. None remembers earlier responses: requests stay independent,
  * so that prompts may be dropped and resampled one by one. */
 static const struct {
@@ -21,12 +21,12 @@ static const struct {
     {"suffix-11-of-12", "speculative:max_draft=11,width=12+suffix"},
     {"suffix-auto", "speculative:max_draft=15,width=auto+suffix"},
     {"aligned-9", "speculative:max_draft=9,calibrate=1,reuse=1+aligned"},
-    {"aligned-plain-12", "speculative:max_draft=11,width=12,tree=plain,calibrate=1+aligned"},
-    {"aligned-fill", "speculative:max_draft=15,width=auto,fill=1,calibrate=1,reuse=1+aligned"},
+    {"aligned-plain-32", "speculative:max_draft=31,width=32,tree=plain,calibrate=1+aligned"},
+    {"aligned-fill", "speculative:max_draft=31,width=auto,fill=1,calibrate=1,reuse=1+aligned"},
 };
 
 enum {
-    MAX_WIDTH = 16,
+    MAX_WIDTH = 32,
     FROZEN_ROUNDS = 3, /* over all contexts */
     QUICK_FROZEN_ROUNDS = 2,
     QUICK_EVERY = 3, /* sets of runs to a round of one context; otherwise each set has one */

@@ -329,6 +329,19 @@ last="$k, killed"
 ok 'killed and resumed' python3 kill.py $((16 * n + changed)) "$build/tandem" $k --store killed.sqlite
 report out/validate.json 8 2
 
+# The last whole chunk of a long prompt is measured beside its own context too, not only on the way
+# to later ones: struct sample has its width at 8.
+python3 -c "import json
+print(json.dumps({'id': 'long', 'task': 't', 'prompt': 'all along the quay ' * 180, 'max_tokens': 4}))" \
+    >long.jsonl
+t 0 validate --engine toy --workload long.jsonl --rounds 1 --repetitions 2 --store long.sqlite
+ok 'last chunks are measured by turns' python3 -c "import sqlite3, struct, sys
+rounds = [{struct.unpack_from('<B7xii', blob, at) for at in range(0, len(blob), size)}
+          for blob, size in sqlite3.connect('long.sqlite').execute(
+              'SELECT samples, layout FROM round WHERE setting = 0 ORDER BY round')]
+last = [r for r in rounds if any(kind == 0 and 256 < pos < 512 for kind, width, pos in r)]
+sys.exit(not last or not all((1, 256, 256) in r for r in last))"
+
 # A store that fails in the middle: named, and gone on with once it works again.
 python3 -c "import shutil, sqlite3
 shutil.copy('whole.sqlite', 'full.sqlite')
