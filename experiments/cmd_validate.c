@@ -9,7 +9,7 @@
 #include "experiments/validate_published.h"
 #include "sim/base/io.h"
 
-enum { QUICK_ROUNDS = 4, MAX_ROUNDS = 250 };
+enum { QUICK_ROUNDS = 4, QUICK_REPETITIONS = 5, MAX_ROUNDS = 250 };
 
 static const struct option options[] = {
     {"--engine", "llama|toy", "llama", "what runs for real", 0},
@@ -21,7 +21,7 @@ static const struct option options[] = {
      1},
     {"--budget", "SECONDS", "1200", "time for measuring; prompts are dropped when it is short", 0},
     {"--quick", NULL, NULL, "a budget of 120 seconds: a few short prompts, 12 tokens each", 0},
-    {"--repetitions", "N", "5", "of every prompt by every policy", 0},
+    {"--repetitions", "N", "6", "of every prompt by every policy; 5 with --quick", 0},
     {"--prompts", "N", "512", "at most so many", 0},
     {"--rounds", "N", "5", "of calibration, at least; 4 with --quick", 0},
     {"--ctx", "TOKENS", "2048", "context of the engine", 0},
@@ -62,7 +62,7 @@ static int numbers(const struct args *a, struct val_options *o, struct err *e)
         rc = arg_int(a, "--seed", 0, INT64_MAX, &seed, e);
     o->quick = arg_given(a, "--quick");
     o->budget_s = arg_given(a, "--quick") ? 120 : (double)budget;
-    o->repetitions = (int32_t)reps;
+    o->repetitions = o->quick && !arg_given(a, "--repetitions") ? QUICK_REPETITIONS : (int32_t)reps;
     o->max_prompts = (int32_t)prompts;
     o->rounds = o->quick && !arg_given(a, "--rounds") ? QUICK_ROUNDS : (int32_t)rounds;
     o->max_ctx = (int32_t)ctx;

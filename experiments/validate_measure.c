@@ -9,9 +9,9 @@
 #include "experiments/validate_own.h"
 #include "hwmodels/belief.h"
 
-/* Widths on and off the device's steps of four, up to the widest graph; chains; trees that are run again and kept as they
- * are; calibration, reuse and filling. None remembers earlier responses: requests stay independent,
- * so that prompts may be dropped and resampled one by one. */
+/* Widths on and off the device's steps of four, up to the widest graph; chains; trees that are run
+ * again and kept as they are; calibration, reuse and filling. None remembers earlier responses:
+ * requests stay independent, so that prompts may be dropped and resampled one by one. */
 static const struct {
     const char *label, *spec;
 } shipped[] = {
