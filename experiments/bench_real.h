@@ -185,7 +185,9 @@ struct bench_ratio {
 
 /* Time of the set's best contender over that of BENCH_SPECULATIVE: sums over the prompts of a model
  * x task, geometric mean over those where the set has one; 95 % interval by resampling prompts
- * within them, the best contender kept; NAN where one has a single prompt. ERR_NOMEM. */
+ * within them, the best contender kept. A model of which a task has a single prompt counts by
+ * prompts and not by tasks, and its interval, the wider for it, draws among all of them; NAN where
+ * that is one. ERR_NOMEM. */
 int bench_ratio(const struct bench_real *b, enum bench_set set, struct bench_ratio *out,
                 struct err *e);
 

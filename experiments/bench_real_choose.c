@@ -199,7 +199,8 @@ int bench_choose(struct bench_real *b, struct bench_model *m, struct bench_promp
     for (int32_t tool = 0; tool < tools && !rc; tool++)
         for (int32_t products = 0; products < 2; products++) {
             struct choice *best[2];
-            int32_t n = rank(&s, tool, products != 0, tool == COMPARATOR_LOOKUP ? 2 : 1, best);
+            int32_t n =
+                rank(&s, tool, products != 0, tool == COMPARATOR_LOOKUP && !products ? 2 : 1, best);
             for (int32_t i = 0; i < n && !hopeless(&s, tool, products != 0); i++)
                 add_contender(m, best[i]);
         }

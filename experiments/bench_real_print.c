@@ -67,7 +67,7 @@ static void find_missed(const struct bench_ratio *r, struct lines *l)
     if (!(r->value >= 1.3))
         ADD(l, "vs_fastest %.3f is below the goal of 1.3", r->value);
     if (isnan(r->interval.low))
-        ADD(l, "no interval: a model and task has a single prompt");
+        ADD(l, "no interval: a model has a single prompt");
     else if (!(r->interval.low > 1))
         ADD(l, "the interval's lower end %.3f is not above 1", r->interval.low);
     if (!(r->ceiling > 1))

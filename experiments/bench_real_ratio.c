@@ -65,29 +65,40 @@ struct unit {
     double best, ours, oracle;
 };
 
-struct question {
-    int32_t n, n_strata;
-    int32_t least;     /* of a stratum */
-    struct unit *unit; /* [n] */
-    int32_t *stratum;  /* [n] */
-    bool oracle;       /* in our place */
+/* Prompts among which an interval draws: those of a model x task; of all tasks of a model of which
+ * one has a single prompt. */
+struct stratum {
+    int32_t n, tasks; /* that it stands for; 0: one, of which times are summed */
 };
 
+struct question {
+    int32_t n, n_strata;
+    struct unit *unit;      /* [n], by stratum */
+    int32_t *of;            /* [n] its stratum */
+    struct stratum *strata; /* [n_strata] */
+    bool oracle;            /* in our place */
+};
+
+/* Of a stratum of several tasks the mean of its prompts' logarithms stands for each task. */
 static double geometric_mean(const void *self, const int32_t *count)
 {
     const struct question *q = self;
+    const struct unit *u = q->unit;
     double sum_log = 0;
+    int32_t n_tasks = 0;
     for (int32_t s = 0; s < q->n_strata; s++) {
-        double best = 0, ours = 0;
-        for (int32_t i = 0; i < q->n; i++) {
-            if (q->stratum[i] != s)
-                continue;
-            best += count[i] * q->unit[i].best;
-            ours += count[i] * (q->oracle ? q->unit[i].oracle : q->unit[i].ours);
+        const struct stratum *stratum = &q->strata[s];
+        double best = 0, ours = 0, logs = 0;
+        for (int32_t i = 0; i < stratum->n; i++, u++, count++) {
+            double own = q->oracle ? u->oracle : u->ours;
+            best += *count * u->best;
+            ours += *count * own;
+            logs += *count * log(u->best / own);
         }
-        sum_log += log(best / ours);
+        sum_log += stratum->tasks ? stratum->tasks * logs / stratum->n : log(best / ours);
+        n_tasks += stratum->tasks ? stratum->tasks : 1;
     }
-    return exp(sum_log / q->n_strata);
+    return exp(sum_log / n_tasks);
 }
 
 double bench_oracle_ns(const struct bench_prompt *p)
@@ -96,29 +107,52 @@ double bench_oracle_ns(const struct bench_prompt *p)
     return bench_first_ns(p, BENCH_SPECULATIVE) + p->oracle_ns * alone_ns / p->simulated_ns;
 }
 
-static void add_task(struct question *q, const struct bench_model *m, int32_t task,
-                     enum bench_set set)
+static int32_t prompts_of(const struct bench_model *m, int32_t task)
 {
-    int32_t best = bench_best(m, task, set), before = q->n;
-    for (int32_t i = 0; i < m->n_prompts && best >= 0; i++) {
+    int32_t n = 0;
+    for (int32_t i = 0; i < m->n_prompts; i++)
+        n += m->prompt[i].task == task;
+    return n;
+}
+
+static void add_task(struct question *q, const struct bench_model *m, int32_t task, int32_t best)
+{
+    for (int32_t i = 0; i < m->n_prompts; i++) {
         const struct bench_prompt *p = &m->prompt[i];
         if (p->task != task)
             continue;
-        q->stratum[q->n] = q->n_strata;
+        q->of[q->n] = q->n_strata;
+        q->strata[q->n_strata].n++;
         q->unit[q->n++] =
             (struct unit){bench_ns(p, best), bench_ns(p, BENCH_SPECULATIVE), bench_oracle_ns(p)};
     }
-    q->n_strata += q->n > before;
-    if (q->n > before && q->n - before < q->least)
-        q->least = q->n - before;
+}
+
+static void add_model(struct question *q, const struct bench_model *m, enum bench_set set)
+{
+    bool apart = true;
+    int32_t before = q->n;
+    for (int32_t t = 0; t < m->n_tasks; t++)
+        apart = apart && prompts_of(m, t) != 1;
+    for (int32_t t = 0; t < m->n_tasks; t++) {
+        int32_t best = bench_best(m, t, set);
+        if (best < 0 || !prompts_of(m, t))
+            continue;
+        add_task(q, m, t, best);
+        q->strata[q->n_strata].tasks += !apart;
+        q->n_strata += apart;
+    }
+    q->n_strata += !apart && q->n > before;
 }
 
 static int answer(struct question *q, uint64_t seed, struct bench_ratio *out, struct err *e)
 {
-    int32_t *once = malloc((size_t)q->n * sizeof *once);
+    int32_t *once = malloc((size_t)q->n * sizeof *once), least = q->n;
     int rc = once ? ERR_OK : err_set(e, ERR_NOMEM, "out of memory");
     for (int32_t i = 0; i < q->n && once; i++)
         once[i] = 1;
+    for (int32_t s = 0; s < q->n_strata; s++)
+        least = q->strata[s].n < least ? q->strata[s].n : least;
     if (!rc) {
         out->value = geometric_mean(q, once);
         q->oracle = true;
@@ -127,9 +161,8 @@ static int answer(struct question *q, uint64_t seed, struct bench_ratio *out, st
         if (out->ceiling > 1)
             out->gap_closed = (out->value - 1) / (out->ceiling - 1);
     }
-    if (!rc && q->least > 1) {
-        rc = interval_statistic(q->stratum, q->n, q->n_strata, geometric_mean, q, seed,
-                                &out->interval);
+    if (!rc && least > 1) {
+        rc = interval_statistic(q->of, q->n, q->n_strata, geometric_mean, q, seed, &out->interval);
         if (rc)
             err_set(e, rc, "out of memory");
     }
@@ -141,17 +174,17 @@ int bench_ratio(const struct bench_real *b, enum bench_set set, struct bench_rat
                 struct err *e)
 {
     size_t most = (size_t)b->n_models * BENCH_MAX_PROMPTS;
-    struct question q = {.least = BENCH_MAX_PROMPTS,
-                         .unit = calloc(most, sizeof *q.unit),
-                         .stratum = calloc(most, sizeof *q.stratum)};
-    int rc = q.unit && q.stratum ? ERR_OK : err_set(e, ERR_NOMEM, "out of memory");
+    struct question q = {.unit = calloc(most, sizeof *q.unit),
+                         .of = calloc(most, sizeof *q.of),
+                         .strata = calloc(most, sizeof *q.strata)};
+    int rc = q.unit && q.of && q.strata ? ERR_OK : err_set(e, ERR_NOMEM, "out of memory");
     *out = (struct bench_ratio){NAN, {NAN, NAN}, NAN, NAN};
     for (int32_t i = 0; i < b->n_models && !rc; i++)
-        for (int32_t t = 0; t < b->model[i].n_tasks; t++)
-            add_task(&q, &b->model[i], t, set);
+        add_model(&q, &b->model[i], set);
     if (!rc && q.n)
         rc = answer(&q, b->o->seed, out, e);
     free(q.unit);
-    free(q.stratum);
+    free(q.of);
+    free(q.strata);
     return rc;
 }

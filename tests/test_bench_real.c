@@ -131,13 +131,45 @@ static void the_oracle_has_our_time_to_the_first_token(void)
     CHECK_NEAR(bench_oracle_ns(p), 50, 1e-9);
 }
 
+/* A task of two prompts and one of one: the model counts by prompts, drawn among all three. */
+static void tasks_of_single_prompts_are_drawn_together(void)
+{
+    struct bench_ratio r;
+    struct err e = {0};
+    start();
+    add(COMPARATOR_LOOKUP, BUILD_STOCK, 80, 40);
+    model.n_prompts = 3;
+    CHECK_EQ(bench_ratio(&bench, BENCH_SET_PUBLIC, &r, &e), ERR_OK);
+    CHECK_NEAR(r.value, cbrt(80. / 50 * 80. / 50 * 40. / 50), 1e-9);
+    CHECK_NEAR(r.interval.low, 40. / 50, 1e-9); /* all three draws are of the second task: 1 / 27 */
+    CHECK_NEAR(r.interval.high, 80. / 50, 1e-9);
+}
+
+/* Beside a model that counts by tasks it weighs as many as it has. */
+static void models_weigh_as_many_as_their_tasks(void)
+{
+    static struct bench_model two[2];
+    struct bench_real both = {.o = &options, .n_models = 2, .model = two};
+    struct bench_ratio r;
+    struct err e = {0};
+    start();
+    add(COMPARATOR_LOOKUP, BUILD_STOCK, 80, 40);
+    two[0] = two[1] = model;
+    two[1].prompt[1].task = 1;
+    two[1].prompt[1].ns[2][0] = two[1].prompt[1].ns[2][1] = two[1].prompt[1].ns[2][2] = 40;
+    two[1].n_prompts = 2;
+    CHECK_EQ(bench_ratio(&both, BENCH_SET_PUBLIC, &r, &e), ERR_OK);
+    CHECK_NEAR(r.value, pow(80. / 50 * 40. / 50, .5), 1e-9);
+    CHECK(r.interval.low < r.value && r.interval.high > r.value);
+}
+
 static void one_prompt_has_no_interval(void)
 {
     struct bench_ratio r;
     struct err e = {0};
     start();
     add(COMPARATOR_LOOKUP, BUILD_STOCK, 80, 80);
-    model.n_prompts = 3;
+    model.n_prompts = model.n_tasks = 1;
     CHECK_EQ(bench_ratio(&bench, BENCH_SET_PUBLIC, &r, &e), ERR_OK);
     CHECK_NEAR(r.value, 80. / 50, 1e-9);
     CHECK(isnan(r.interval.low) && isnan(r.interval.high));
@@ -174,6 +206,8 @@ static const struct unit_test tests[] = {
     {"overshot_tokens_are_left_out", overshot_tokens_are_left_out},
     {"the_fastest_of_each_task_is_the_denominator", the_fastest_of_each_task_is_the_denominator},
     {"the_oracle_has_our_time_to_the_first_token", the_oracle_has_our_time_to_the_first_token},
+    {"tasks_of_single_prompts_are_drawn_together", tasks_of_single_prompts_are_drawn_together},
+    {"models_weigh_as_many_as_their_tasks", models_weigh_as_many_as_their_tasks},
     {"one_prompt_has_no_interval", one_prompt_has_no_interval},
     {"what_no_model_has_is_no_number", what_no_model_has_is_no_number},
     {"intervals_are_of_prompts", intervals_are_of_prompts},
