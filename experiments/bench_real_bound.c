@@ -26,20 +26,7 @@ static int32_t text_length(struct truth *t, int32_t request)
     return ((const struct own_text *)t)->prompt->n_output;
 }
 
-static int32_t text_top(struct truth *t, int32_t request, int32_t pos, int32_t k, int32_t *token,
-                        float *logit)
-{
-    (void)t;
-    (void)request;
-    (void)pos;
-    (void)k;
-    (void)token;
-    (void)logit;
-    return 0;
-}
-
-static const struct truth_ops text_ops = {
-    .choice = text_choice, .length = text_length, .top = text_top};
+static const struct truth_ops text_ops = {.choice = text_choice, .length = text_length};
 
 /* Time from the first token to the last. */
 static int simulate(const struct bench_model *m, const struct bench_prompt *p, const char *spec,

@@ -101,19 +101,7 @@ static int32_t length(struct truth *t, int32_t request)
     return SWITCHING_MAX_OUTPUT;
 }
 
-static int32_t top(struct truth *t, int32_t request, int32_t pos, int32_t k, int32_t *token,
-                   float *logit)
-{
-    (void)t;
-    (void)request;
-    (void)pos;
-    (void)k;
-    (void)token;
-    (void)logit;
-    return 0;
-}
-
-static const struct truth_ops truth_ops = {.choice = choice, .length = length, .top = top};
+static const struct truth_ops truth_ops = {.choice = choice, .length = length};
 
 /* ---- the run -------------------------------------------------------------------------------- */
 

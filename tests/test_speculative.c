@@ -118,6 +118,7 @@ static const struct drafter_type listener = {.abi = DRAFT_ABI,
                                              .rejected = rejected};
 
 static const struct drafter_type *drafter_of_run = &listener;
+static bool knows_likely = true; /* the truth, of prompt positions */
 
 /* ---- runs ----------------------------------------------------------------------------------- */
 
@@ -137,6 +138,10 @@ static struct outcome *run(const char *policy, const struct belief *belief, int3
     struct exec *x;
     request = world_requests(3, max_tokens)[2];
     world_truth_init(&truth, world_language, NULL, &request, 1, NULL, 0);
+    struct truth_ops ops = *truth.truth.ops;
+    if (!knows_likely)
+        ops.top = NULL;
+    truth.truth.ops = &ops;
     CHECK(world_setup(&setup, policy, "suffix"));
     setup.drafter[0] = (struct run_drafter){.type = drafter_of_run};
     if (belief)
@@ -180,6 +185,20 @@ static void calibration_brings_every_position_once(void)
     CHECK_EQ(first_ns[1], 3 * 1000000 + 263 * 10000);
     CHECK_EQ(first_ns[2], first_ns[1]);
     CHECK_EQ(first_ns[0], first_ns[1] + 3 * 50000);
+}
+
+/* A truth need not know what is likely: the positions come all the same, with nothing said of
+ * them. */
+static void a_truth_may_know_no_likely_tokens(void)
+{
+    world_cost_init(&cost);
+    knows_likely = false;
+    struct outcome *o = run("speculative:calibrate=1 topk=3 chunk=100", NULL, 20);
+    knows_likely = true;
+    CHECK_EQ(o->rc, ERR_OK);
+    CHECK_EQ(heard.calibrated, 263);
+    CHECK_EQ(heard.wrong_tops, 3 * 263);
+    done(o);
 }
 
 static void without_it_nothing_is_calibrated(void)
@@ -387,6 +406,7 @@ static void a_chain_that_is_too_long_takes_more_passes(void)
 static const struct unit_test tests[] = {
     {"a_chain_that_is_too_long_takes_more_passes", a_chain_that_is_too_long_takes_more_passes},
     {"calibration_brings_every_position_once", calibration_brings_every_position_once},
+    {"a_truth_may_know_no_likely_tokens", a_truth_may_know_no_likely_tokens},
     {"without_it_nothing_is_calibrated", without_it_nothing_is_calibrated},
     {"more_paths_than_can_be_verified_are_refused", more_paths_than_can_be_verified_are_refused},
     {"reuse_shows_every_verified_step", reuse_shows_every_verified_step},

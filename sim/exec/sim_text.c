@@ -186,8 +186,9 @@ static int32_t choice_after(struct sim_text *t, const struct sim_prompt *p, cons
 static void top_after(struct sim_text *t, const struct sim_prompt *p, int32_t end, int32_t k,
                       int32_t *choice, int32_t *top, float *logit)
 {
+    const struct truth_ops *ops = t->truth->ops;
     int32_t got =
-        end <= p->n ? t->truth->ops->top(t->truth, p->request, end - 1, k, top, logit) : 0;
+        ops->top && end <= p->n ? ops->top(t->truth, p->request, end - 1, k, top, logit) : 0;
     if (got && *choice < 0)
         *choice = top[0];
     for (int32_t i = got; i < k; i++) {

@@ -22,8 +22,8 @@ struct truth_ops {
     /* Tokens of the recorded continuation, the end-of-text token included. */
     int32_t (*length)(struct truth *t, int32_t request);
 
-    /* The k most likely tokens after prompt position pos, with logits; 0 when not recorded, else
-     * the number written (<= k). */
+    /* Optional: the k most likely tokens after prompt position pos, with logits; 0 when not
+     * recorded, else the number written (<= k). */
     int32_t (*top)(struct truth *t, int32_t request, int32_t pos, int32_t k, int32_t *token,
                    float *logit);
 
