@@ -206,6 +206,7 @@ static void every_schedule_keeps_to_its_rules(void)
         "narrow-only"};
     static const char *const back[] = {"reload-sync", "reload-in-idle", "keep-resident"};
     static const char *const k[] = {"auto", "auto", "1", "3"};
+    static const char *const overlap[] = {"serial", "chunks", "draft"};
     static const char *const drafter[] = {"", "suffix", "lookup:branches=3 min_ngram=1",
                                           "aligned:history=2"};
     uint64_t round = 0;
@@ -217,10 +218,10 @@ static void every_schedule_keeps_to_its_rules(void)
                                        64 * ((int32_t)draw(round, 12, 7) + 1)};
             snprintf(policy, sizeof policy,
                      "switching:scheme=%s back=%s free=%s window=%s unhidden=%s stall=%s k=%s "
-                     "begin=%s%s",
+                     "begin=%s overlap=%s%s",
                      scheme[s], back[i / 16], i & 1 ? "after" : "before", i & 2 ? "next" : "chunk",
                      i & 4 ? "wait" : "start", i & 8 ? "window" : "block", k[draw(round, 13, 4)],
-                     draw(round, 15, 2) ? "late" : "first",
+                     draw(round, 15, 2) ? "late" : "first", overlap[draw(round, 16, 3)],
                      draw(round, 14, 4) == 3 ? " calibrate=1 reuse=1" : "");
             struct play *p = play_create(random_blocks(round), 3, prompt, 25);
             p->request[0].arrival_ns = 0;
@@ -618,6 +619,34 @@ static void calibration_covers_the_prompt(void)
     }
 }
 
+/* Five passes of 16 ms; a drafter's call takes 3 ms, two loads 40 ms. */
+static void calibration_runs_beside_what_overlap_says(void)
+{
+    static const struct {
+        const char *scheme, *overlap;
+        int32_t first_ms, decode_ms;
+    } rows[] = {{"no-switch", "serial", 80 + 5 * 3, 80 + 5 * 3 + 3},
+                {"no-switch", "chunks", 80, 80 + 3 + 3},
+                {"no-switch", "draft", 80, 80 + 3},
+                {"sync-switch", "serial", 80 + 5 * 3, 80 + 5 * 3 + 40 + 3},
+                {"sync-switch", "chunks", 80, 80 + 40 + 3},
+                {"sync-switch", "draft", 80, 80 + 40 + 3}};
+    const int32_t prompt = 300;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char policy[80];
+        struct play *p = play_create(equal_blocks(2, 20 * MS), 1, &prompt, 30);
+        p->spec.draft[0].fixed_ns = 3 * MS;
+        snprintf(policy, sizeof policy, "switching:scheme=%s calibrate=1 overlap=%s",
+                 rows[i].scheme, rows[i].overlap);
+        CHECK(played(p, policy, "aligned"));
+        CHECK(right_texts(p));
+        int64_t begin_ns = p->times[0].begin_ns;
+        CHECK_EQ(p->result.request[0].first_ns - begin_ns, rows[i].first_ms * MS);
+        CHECK_EQ(p->times[0].decode_ns - begin_ns, rows[i].decode_ms * MS);
+        play_destroy(p);
+    }
+}
+
 /* What a drafter is taught, held against the text. */
 static struct {
     int32_t calibrated, shown, wrong, next; /* next: the token to be appended; -1: any */
@@ -655,20 +684,26 @@ static void learn_text(void *self, const int32_t *token, int32_t n, struct draft
 
 static void a_drafter_is_taught_the_truth(void)
 {
-    struct drafter_type pupil = drafter_count;
-    const int32_t prompt = 300;
-    struct play *p = play_create(equal_blocks(2, 20 * MS), 1, &prompt, 30);
-    pupil.append = learn_text;
-    pupil.calibrate = learn_tops;
-    pupil.rejected = learn_rows;
-    p->own = &pupil;
-    memset(&taught, 0, sizeof taught);
-    taught.next = -1;
-    CHECK(played(p, "switching:calibrate=1 topk=3 reuse=1", "suffix"));
-    CHECK_EQ(taught.calibrated, 300);
-    CHECK(taught.shown > 10);
-    CHECK_EQ(taught.wrong, 0);
-    play_destroy(p);
+    static const char *const overlap[] = {"serial", "chunks", "draft"};
+    for (int i = 0; i < 3; i++) {
+        struct drafter_type pupil = drafter_count;
+        const int32_t prompt = 300;
+        char policy[80];
+        struct play *p = play_create(equal_blocks(2, 20 * MS), 1, &prompt, 30);
+        pupil.append = learn_text;
+        pupil.calibrate = learn_tops;
+        pupil.rejected = learn_rows;
+        p->own = &pupil;
+        memset(&taught, 0, sizeof taught);
+        taught.next = -1;
+        snprintf(policy, sizeof policy, "switching:calibrate=1 topk=3 reuse=1 overlap=%s",
+                 overlap[i]);
+        CHECK(played(p, policy, "suffix"));
+        CHECK_EQ(taught.calibrated, 300);
+        CHECK(taught.shown > 10);
+        CHECK_EQ(taught.wrong, 0);
+        play_destroy(p);
+    }
 }
 
 /* ---- parameters ----------------------------------------------------------------------------- */
@@ -703,6 +738,7 @@ static void every_parameter_changes_some_output(void)
                 {"lookup:branches=3 min_ngram=1", "tree=recompute", "tree=plain"},
                 {"aligned", "calibrate=0", "calibrate=1"},
                 {"aligned", "topk=1 calibrate=1", "topk=3 calibrate=1"},
+                {"aligned", "overlap=serial calibrate=1", "overlap=chunks calibrate=1"},
                 {"aligned", "reuse=0", "reuse=1"},
                 {"suffix", "decode=graph", "decode=dynamic"},
                 {"suffix", "width=4 decode=dynamic", "width=8 decode=dynamic"},
@@ -850,6 +886,7 @@ static const struct unit_test tests[] = {
     {"steps_are_as_wide_as_the_graph", steps_are_as_wide_as_the_graph},
     {"trees_are_kept_or_run_again", trees_are_kept_or_run_again},
     {"calibration_covers_the_prompt", calibration_covers_the_prompt},
+    {"calibration_runs_beside_what_overlap_says", calibration_runs_beside_what_overlap_says},
     {"a_drafter_is_taught_the_truth", a_drafter_is_taught_the_truth},
     {"every_parameter_changes_some_output", every_parameter_changes_some_output},
     {"a_belief_decides_and_its_errors_tell", a_belief_decides_and_its_errors_tell},

@@ -5,10 +5,30 @@
 
 const char *const rounds_tree_words[] = {"recompute", "plain", NULL};
 const char *const rounds_overflow_words[] = {"cut", "passes", NULL};
+const char *const rounds_overlap_words[] = {"serial", "chunks", "draft", NULL};
+
+enum { RECOMPUTE, PLAIN };
+enum { CUT, PASSES };
+enum { TREE, CALIBRATE, TOPK, OVERLAP, REUSE, FILL, OVERFLOW }; /* of ROUNDS_PARAMS */
 
 static int32_t min32(int32_t a, int32_t b)
 {
     return a < b ? a : b;
+}
+
+bool rounds_lossless(const int64_t *param)
+{
+    return param[TREE] == RECOMPUTE;
+}
+
+void rounds_read(const int64_t *param, struct rounds_options *opt)
+{
+    opt->recompute = rounds_lossless(param);
+    opt->top_k = param[CALIBRATE] ? (int32_t)param[TOPK] : 0;
+    opt->overlap = (uint8_t)param[OVERLAP];
+    opt->reuse = param[REUSE] != 0;
+    opt->fill = param[FILL] != 0;
+    opt->passes = param[OVERFLOW] == PASSES;
 }
 
 /* What is asked of the drafter that it cannot do, or that the executor cannot verify. */
@@ -403,7 +423,8 @@ void rounds_open(struct rounds *r, struct actions *out)
     struct serve *s = r->serve;
     r->n_fresh = r->n_calibrated = r->n_shown = 0;
     r->agreed = r->refused = r->expected = 0;
-    r->draft_id = r->verify_id = 0;
+    r->draft_id = r->verify_id = r->calibrate_id = 0;
+    r->first_token = -1;
     if (!s->env->n_drafters)
         return;
     struct job job = {.kind = JOB_DRAFT, .phase = PHASE_DRAFT, .role = r->opt.draft_role};
@@ -411,7 +432,8 @@ void rounds_open(struct rounds *r, struct actions *out)
     serve_submit(s, &job, out);
 }
 
-int64_t rounds_calibrate(struct rounds *r, const struct done *done, struct actions *out)
+/* Hands on the likely tokens that a pass's rows brought. */
+static void calibrate(struct rounds *r, const struct done *done, struct actions *out)
 {
     struct job job = {.kind = JOB_CALIBRATE, .phase = PHASE_DRAFT, .role = r->opt.draft_role};
     job.calibrate = (struct job_calibrate){.pos = r->n_calibrated,
@@ -420,7 +442,33 @@ int64_t rounds_calibrate(struct rounds *r, const struct done *done, struct actio
                                            .top = done->top,
                                            .logit = done->logit};
     r->n_calibrated += done->n_choice;
-    return serve_submit(r->serve, &job, out);
+    int64_t id = serve_submit(r->serve, &job, out);
+    if (r->opt.overlap == ROUNDS_SERIAL)
+        r->calibrate_id = id;
+}
+
+int rounds_prompt(struct rounds *r, const struct done *done, bool last, struct actions *out)
+{
+    bool tops = r->opt.top_k > 0;
+    if (done->n_choice < 1 || (tops && done->k < 1))
+        return ERR_POLICY;
+    r->first_token = last ? done->choice[done->n_choice - 1] : -1;
+    if (tops && r->opt.overlap != ROUNDS_DRAFT)
+        calibrate(r, done, out);
+    if (last && !rounds_waits(r))
+        rounds_emit(r, &r->first_token, 1, out);
+    return ERR_OK;
+}
+
+void rounds_prompted(struct rounds *r, const struct done *done, struct actions *out)
+{
+    if (r->opt.top_k && r->opt.overlap == ROUNDS_DRAFT && !r->serve->closing)
+        calibrate(r, done, out);
+}
+
+bool rounds_waits(const struct rounds *r)
+{
+    return r->calibrate_id != 0;
 }
 
 int rounds_done(struct rounds *r, const struct done *done, struct actions *out, bool *mine)
@@ -433,6 +481,11 @@ int rounds_done(struct rounds *r, const struct done *done, struct actions *out, 
         return passed(r, done, out);
     } else {
         *mine = false;
+        if (!rounds_waits(r) || done->id != r->calibrate_id)
+            return ERR_OK;
+        r->calibrate_id = 0;
+        if (r->first_token >= 0)
+            rounds_emit(r, &r->first_token, 1, out);
     }
     return ERR_OK;
 }

@@ -16,47 +16,51 @@
  *
  * Overflow. A chain may be longer than a fixed width: `cut` leaves out what does not fit, `passes`
  * verifies it in as many steps of that width as it takes, one after another, whatever the first of
- * them says. */
+ * them says.
+ *
+ * Calibration. With top_k > 0 a prompt's passes bring the likely tokens at their rows, and a
+ * CALIBRATE job takes each pass's to the drafter. `overlap` says what it runs beside: `serial`,
+ * nothing: the prompt waits for it after every pass, the last included, and only then has its first
+ * token; `chunks`, the passes after it, and the first draft waits for all of it; `draft`, nor does
+ * a first draft that begins with the first token wait for the last pass's. */
 #ifndef TANDEM_POLICY_ROUNDS_H
 #define TANDEM_POLICY_ROUNDS_H
 
 #include "sim/policy/serve.h"
 
 enum { ROUNDS_MAX_ROWS = 512 };
-enum { ROUNDS_RECOMPUTE, ROUNDS_PLAIN };
-enum { ROUNDS_CUT, ROUNDS_PASSES };
+enum { ROUNDS_SERIAL, ROUNDS_CHUNKS, ROUNDS_DRAFT }; /* overlap */
 
-extern const char *const rounds_tree_words[], *const rounds_overflow_words[];
+extern const char *const rounds_tree_words[];
+extern const char *const rounds_overlap_words[];
+extern const char *const rounds_overflow_words[];
 
-/* Parameters of every such policy, for its specification. */
-#define ROUNDS_PARAM_TREE                                                                          \
+/* Parameters of every such policy: a part of its specification, which rounds_read reads. */
+#define ROUNDS_PARAMS                                                                              \
+    {.name = "tree",                                                                               \
+     .help = "how a path that is not first in the batch is kept",                                  \
+     .choice = rounds_tree_words},                                                                 \
+        {.name = "calibrate",                                                                      \
+         .help = "1: the drafter is told the likely tokens at every prompt position",              \
+         .max = 1},                                                                                \
+        {.name = "topk",                                                                           \
+         .help = "likely tokens of a position, with calibrate=1",                                  \
+         .def = 4,                                                                                 \
+         .min = 1,                                                                                 \
+         .max = 64},                                                                               \
+        {.name = "overlap",                                                                        \
+         .help = "what calibration runs beside",                                                   \
+         .def = ROUNDS_CHUNKS,                                                                     \
+         .choice = rounds_overlap_words},                                                          \
+        {.name = "reuse",                                                                          \
+         .help = "1: the drafter is shown the verified rows and the target's choices",             \
+         .max = 1},                                                                                \
+        {.name = "fill",                                                                           \
+         .help = "1: the rows are those with the most expected tokens per believed time",          \
+         .max = 1},                                                                                \
     {                                                                                              \
-        "tree", "how a path that is not first in the batch is kept", ROUNDS_RECOMPUTE, 0, 0,       \
-            rounds_tree_words, 0                                                                   \
-    }
-#define ROUNDS_PARAM_CALIBRATE                                                                     \
-    {                                                                                              \
-        "calibrate", "1: the drafter is told the likely tokens at every prompt position", 0, 0, 1, \
-            NULL, 0                                                                                \
-    }
-#define ROUNDS_PARAM_TOPK                                                                          \
-    {                                                                                              \
-        "topk", "likely tokens of a position, with calibrate=1", 4, 1, 64, NULL, 0                 \
-    }
-#define ROUNDS_PARAM_REUSE                                                                         \
-    {                                                                                              \
-        "reuse", "1: the drafter is shown the verified rows and the target's choices", 0, 0, 1,    \
-            NULL, 0                                                                                \
-    }
-#define ROUNDS_PARAM_FILL                                                                          \
-    {                                                                                              \
-        "fill", "1: the rows are those with the most expected tokens per believed time", 0, 0, 1,  \
-            NULL, 0                                                                                \
-    }
-#define ROUNDS_PARAM_OVERFLOW                                                                      \
-    {                                                                                              \
-        "overflow", "what becomes of a chain longer than a fixed width", ROUNDS_CUT, 0, 0,         \
-            rounds_overflow_words, 0                                                               \
+        .name = "overflow", .help = "what becomes of a chain longer than a fixed width",           \
+        .choice = rounds_overflow_words                                                            \
     }
 
 struct rounds_options {
@@ -66,6 +70,7 @@ struct rounds_options {
                           used, and PARAM_AUTO: the belief decides */
     int64_t max_draft; /* drafted tokens of a step at most */
     int32_t top_k;     /* of a prompt position, for CALIBRATE; 0: the drafter is not calibrated */
+    uint8_t overlap;
     bool recompute, passes, reuse, fill;
 };
 
@@ -74,6 +79,8 @@ struct rounds {
     struct rounds_options opt;
     int64_t draft_id, verify_id; /* in flight; 0: none; the second of a step's last pass */
     int64_t first_pass;          /* of a step's first */
+    int64_t calibrate_id;        /* that the prompt waits for; 0: none */
+    int32_t first_token;         /* and then has; -1: it has further passes */
     int32_t n_fresh;             /* emitted, not yet appended to the drafter */
     int32_t fresh[ROUNDS_MAX_ROWS];
     int32_t n; /* rows of the step being verified */
@@ -90,14 +97,27 @@ struct rounds {
     int32_t shown_choice[ROUNDS_MAX_ROWS];
 };
 
+/* What the values of ROUNDS_PARAMS say; leaves the other options alone. */
+void rounds_read(const int64_t *param, struct rounds_options *opt);
+
+/* Whether a policy with these values is lossless. */
+bool rounds_lossless(const int64_t *param);
+
 /* ERR_UNSUPPORTED when the options do not fit the executor, the belief or the lack of a drafter. */
 int rounds_init(struct rounds *r, struct serve *s, const struct rounds_options *opt, struct err *e);
 
 /* A request was opened: appends the prompt to the drafter, where there is one. */
 void rounds_open(struct rounds *r, struct actions *out);
 
-/* Hands on the likely tokens that the rows of a prompt's pass brought; the CALIBRATE's id. */
-int64_t rounds_calibrate(struct rounds *r, const struct done *done, struct actions *out);
+/* Takes the DONE of a pass of the prompt that brings outputs. The last choice of the `last` one is
+ * the first token: it is emitted, unless the prompt waits for calibration (rounds_waits). Then the
+ * policy does what follows, as to start a round, and calls rounds_prompted. ERR_POLICY. */
+int rounds_prompt(struct rounds *r, const struct done *done, bool last, struct actions *out);
+void rounds_prompted(struct rounds *r, const struct done *done, struct actions *out);
+
+/* The prompt may not go on, and has no first token, before a CALIBRATE is done: the DONE for which
+ * rounds_done says *mine false and this is false again. */
+bool rounds_waits(const struct rounds *r);
 
 /* Emits tokens, as serve_emit does, and keeps them for the next DRAFT. */
 void rounds_emit(struct rounds *r, const int32_t *token, int32_t n, struct actions *out);

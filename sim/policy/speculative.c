@@ -1,33 +1,19 @@
 /* Speculative decoding: draft up to max_draft tokens, verify them in one step of the target, accept
  * the longest correct path plus the target's own token, repeat (rounds.h). The prompt is appended
- * to the drafter while prefill runs.
- *
- * Calibration. With calibrate=1 prefill wants the topk likely tokens at every prompt position, and
- * a CALIBRATE job takes each chunk's to the drafter. `overlap`: `serial`, prefill waits for it
- * after every chunk, the last included: it is a part of prefill; `chunks`, it runs beside the next
- * chunk, and the first draft waits for all of it; `draft`, nor does the first draft wait for the
- * last chunk's. */
+ * to the drafter while prefill runs; with calibrate=1 prefill wants the topk likely tokens at every
+ * prompt position. */
 #include "sim/policy/rounds.h"
 
-enum { WIDTH, MAX_DRAFT, TREE, CHUNK, CALIBRATE, TOPK, OVERLAP, REUSE, FILL, OVERFLOW };
-enum { OVERLAP_SERIAL, OVERLAP_CHUNKS, OVERLAP_DRAFT };
+enum { WIDTH, MAX_DRAFT, CHUNK, ROUNDS };
 enum { ROLE_TARGET, ROLE_DRAFT };
-
-static const char *const overlaps[] = {"serial", "chunks", "draft", NULL};
 
 static const struct param params[] = {
     {"width",
      "rows of a verify step; 0: as many as are used; auto: the belief's step curve decides", 0, 0,
      ROUNDS_MAX_ROWS, NULL, 1},
     {"max_draft", "drafted tokens per step at most", 7, 1, ROUNDS_MAX_ROWS - 1, NULL, 0},
-    ROUNDS_PARAM_TREE,
     SERVE_PARAM_CHUNK,
-    ROUNDS_PARAM_CALIBRATE,
-    ROUNDS_PARAM_TOPK,
-    {"overlap", "what calibration runs beside", OVERLAP_CHUNKS, 0, 0, overlaps, 0},
-    ROUNDS_PARAM_REUSE,
-    ROUNDS_PARAM_FILL,
-    ROUNDS_PARAM_OVERFLOW,
+    ROUNDS_PARAMS,
     {.name = NULL}};
 
 static const char *const roles[] = {"target", "draft", NULL};
@@ -35,15 +21,11 @@ static const char *const roles[] = {"target", "draft", NULL};
 struct speculative {
     struct serve serve;
     struct rounds rounds;
-    const int64_t *param;
-    /* calibration: the last chunk's, and the token that waits for it */
-    int64_t calibrate_id;
-    int32_t first_token;
 };
 
 static bool lossless(const int64_t *param)
 {
-    return param[TREE] == ROUNDS_RECOMPUTE;
+    return rounds_lossless(param + ROUNDS);
 }
 
 static size_t mem_bytes(const int64_t *param, const struct policy_env *env)
@@ -55,55 +37,28 @@ static size_t mem_bytes(const int64_t *param, const struct policy_env *env)
 static int init(void *mem, const int64_t *param, const struct policy_env *env, struct err *e)
 {
     struct speculative *p = mem;
-    p->param = param;
     serve_init(&p->serve, p + 1, env, (int32_t)param[CHUNK], ROLE_TARGET);
     struct rounds_options opt = {.target_role = ROLE_TARGET,
                                  .draft_role = ROLE_DRAFT,
                                  .width = param[WIDTH],
-                                 .max_draft = param[MAX_DRAFT],
-                                 .top_k = param[CALIBRATE] ? (int32_t)param[TOPK] : 0,
-                                 .recompute = param[TREE] == ROUNDS_RECOMPUTE,
-                                 .passes = param[OVERFLOW] == ROUNDS_PASSES,
-                                 .reuse = param[REUSE] != 0,
-                                 .fill = param[FILL] != 0};
+                                 .max_draft = param[MAX_DRAFT]};
+    rounds_read(param + ROUNDS, &opt);
     p->serve.top_k = opt.top_k;
-    p->serve.stepwise = opt.top_k && param[OVERLAP] == OVERLAP_SERIAL;
+    p->serve.stepwise = opt.top_k && opt.overlap == ROUNDS_SERIAL;
     return rounds_init(&p->rounds, &p->serve, &opt, e);
-}
-
-static void first(struct speculative *p, int32_t token, struct actions *out)
-{
-    rounds_emit(&p->rounds, &token, 1, out);
-    rounds_start(&p->rounds, out);
 }
 
 /* A chunk of the prompt is done; the last one brings the first token. */
 static int prefilled(struct speculative *p, const struct done *done, struct actions *out)
 {
     bool last = done->id == p->serve.prefill_id && p->serve.pos == p->serve.n_prompt;
-    bool tops = p->serve.top_k > 0;
-    if ((last || tops) && done->n_choice < 1)
-        return ERR_POLICY;
-    if (tops && done->k < 1)
-        return ERR_POLICY;
-    int32_t token = last ? done->choice[done->n_choice - 1] : -1;
-    if (tops && p->param[OVERLAP] != OVERLAP_DRAFT)
-        p->calibrate_id = rounds_calibrate(&p->rounds, done, out);
-    p->first_token = token;
-    if (last && !p->serve.stepwise)
-        first(p, token, out);
-    if (tops && p->param[OVERLAP] == OVERLAP_DRAFT && !p->serve.closing)
-        p->calibrate_id = rounds_calibrate(&p->rounds, done, out);
+    int rc = last || p->serve.top_k ? rounds_prompt(&p->rounds, done, last, out) : ERR_OK;
+    if (rc || rounds_waits(&p->rounds))
+        return rc;
+    if (last)
+        rounds_start(&p->rounds, out);
+    rounds_prompted(&p->rounds, done, out);
     return ERR_OK;
-}
-
-/* overlap=serial: the next chunk, or the first token, comes after calibration. */
-static void calibrated(struct speculative *p, struct actions *out)
-{
-    if (p->serve.pos == p->serve.n_prompt)
-        first(p, p->first_token, out);
-    else
-        serve_prefill(&p->serve, out);
 }
 
 static int on_event(void *self, const struct event *ev, struct actions *out)
@@ -111,10 +66,8 @@ static int on_event(void *self, const struct event *ev, struct actions *out)
     struct speculative *p = self;
     bool mine, started;
     int rc = serve_event(&p->serve, ev, out, &mine, &started);
-    if (started) {
-        p->calibrate_id = 0;
+    if (started)
         rounds_open(&p->rounds, out);
-    }
     if (rc || !mine)
         return rc;
     rc = rounds_done(&p->rounds, &ev->done, out, &mine);
@@ -122,8 +75,12 @@ static int on_event(void *self, const struct event *ev, struct actions *out)
         return rc;
     if (ev->done.job_kind == JOB_FORWARD)
         return prefilled(p, &ev->done, out);
-    if (ev->done.id == p->calibrate_id && p->serve.stepwise)
-        calibrated(p, out);
+    if (ev->done.job_kind == JOB_CALIBRATE && p->serve.stepwise) {
+        if (p->serve.n_output)
+            rounds_start(&p->rounds, out);
+        else
+            serve_prefill(&p->serve, out);
+    }
     return ERR_OK;
 }
 

@@ -33,32 +33,12 @@
  *
  * Decoding: on the graph in place, every step as wide as it is; or with decode=dynamic whole steps
  * of the dynamic graph by the role "decode", `width` wide. With a drafter in rounds (rounds.h).
- * With calibrate=1 the LM head runs on every row of the prompt and a CALIBRATE job takes each
- * pass's topk likely tokens to the drafter, beside the passes after it; the first draft waits for
- * all. */
+ * With calibrate=1 the LM head runs on every row of the prompt. */
 #include <assert.h>
 
 #include "sim/policy/rounds.h"
 
-enum {
-    SCHEME,
-    BACK,
-    FREE,
-    BEGIN,
-    WINDOW,
-    UNHIDDEN,
-    STALL,
-    K,
-    MAX_DRAFT,
-    TREE,
-    CALIBRATE,
-    TOPK,
-    REUSE,
-    DECODE,
-    OVERFLOW,
-    WIDTH,
-    FILL
-};
+enum { SCHEME, BACK, FREE, BEGIN, WINDOW, UNHIDDEN, STALL, K, MAX_DRAFT, DECODE, WIDTH, ROUNDS };
 enum { NO_SWITCH, SYNC_SWITCH, ASYNC_LAST, PROGRESSIVE, BOTH_COPIED, BOTH_SHARED, NARROW_ONLY };
 enum { BACK_SYNC, BACK_IDLE, BACK_KEEP };
 enum { FREE_BEFORE, FREE_AFTER };
@@ -107,18 +87,13 @@ static const struct param params[] = {
      BELIEF_MAX_BLOCKS, NULL, 1},
     {"max_draft", "drafted tokens per step at most, where there is a drafter", ROUNDS_MAX_ROWS - 1,
      1, ROUNDS_MAX_ROWS - 1, NULL, 0},
-    ROUNDS_PARAM_TREE,
-    ROUNDS_PARAM_CALIBRATE,
-    ROUNDS_PARAM_TOPK,
-    ROUNDS_PARAM_REUSE,
     {"decode", "steps run on the graph in place, or on the dynamic one by the role decode",
      DECODE_GRAPH, 0, 0, decode_words, 0},
-    ROUNDS_PARAM_OVERFLOW,
     {"width",
      "decode=dynamic: rows of a step; 0: as many as are used; auto: the belief's step curve "
      "decides",
      0, 0, ROUNDS_MAX_ROWS, NULL, 1},
-    ROUNDS_PARAM_FILL,
+    ROUNDS_PARAMS,
     {.name = NULL}};
 
 static const char *const roles[] = {"target", "load", "draft", "decode", NULL};
@@ -148,11 +123,12 @@ struct switching {
     int32_t to, at;        /* a segment on the narrow graph: its end, its next row */
     int32_t slot;          /* that holds the chunk's rows between blocks */
     int64_t head_id;
+    int32_t n_heads; /* in flight */
 };
 
 static bool lossless(const int64_t *param)
 {
-    return param[TREE] == ROUNDS_RECOMPUTE;
+    return rounds_lossless(param + ROUNDS);
 }
 
 static size_t mem_bytes(const int64_t *param, const struct policy_env *env)
@@ -219,12 +195,8 @@ static int init_rounds(struct switching *p, struct err *e)
                                  .draft_role = ROLE_DRAFT,
                                  .graph = dynamic ? 0 : p->graph[side],
                                  .width = dynamic ? param[WIDTH] : p->width[side],
-                                 .max_draft = param[MAX_DRAFT],
-                                 .top_k = param[CALIBRATE] ? (int32_t)param[TOPK] : 0,
-                                 .recompute = param[TREE] == ROUNDS_RECOMPUTE,
-                                 .passes = param[OVERFLOW] == ROUNDS_PASSES,
-                                 .reuse = param[REUSE] != 0,
-                                 .fill = param[FILL] != 0};
+                                 .max_draft = param[MAX_DRAFT]};
+    rounds_read(param + ROUNDS, &opt);
     return rounds_init(&p->rounds, &p->serve, &opt, e);
 }
 
@@ -429,17 +401,18 @@ static int32_t hiding(const struct switching *p, int32_t j, int32_t *room)
 static void head(struct switching *p, int64_t after, const struct job_forward *f, bool last,
                  struct actions *out)
 {
-    bool tops = p->param[CALIBRATE] != 0;
+    int32_t top_k = p->rounds.opt.top_k;
     struct job job = {.kind = JOB_HEAD, .phase = PHASE_PREFILL, .role = ROLE_TARGET};
     job.n_wait = 1;
     job.wait[0] = after;
     job.forward = *f;
     job.forward.slot_in = f->slot_out;
     job.forward.slot_out = -1;
-    job.forward.want = tops ? WANT_TOPK : WANT_ARGMAX;
-    job.forward.want_from = tops ? 0 : f->n - 1;
-    job.forward.want_k = tops ? (int32_t)p->param[TOPK] : 0;
+    job.forward.want = top_k ? WANT_TOPK : WANT_ARGMAX;
+    job.forward.want_from = top_k ? 0 : f->n - 1;
+    job.forward.want_k = top_k;
     int64_t id = serve_submit(&p->serve, &job, out);
+    p->n_heads++;
     if (last)
         p->head_id = id;
 }
@@ -452,7 +425,7 @@ static void forward(struct switching *p, struct actions *out)
     for (int32_t b = p->block; b < p->to; b++)
         assert(!arriving(p, b));
     bool last = p->to == p->blocks && p->pos + p->at + n == p->serve.n_prompt;
-    bool ends = last || (p->to == p->blocks && p->param[CALIBRATE]);
+    bool ends = last || (p->to == p->blocks && p->rounds.opt.top_k);
     struct job job = {.kind = JOB_FORWARD, .phase = PHASE_PREFILL, .role = ROLE_TARGET};
     job.forward = (struct job_forward){.graph = p->graph[side],
                                        .b0 = p->block,
@@ -494,11 +467,18 @@ static void close_segment(struct switching *p)
     p->block = 0;
 }
 
+/* The prompt waits for calibration after every pass, and for the pass. */
+static bool held(const struct switching *p)
+{
+    const struct rounds_options *opt = &p->rounds.opt;
+    return opt->top_k && opt->overlap == ROUNDS_SERIAL && (p->n_heads || rounds_waits(&p->rounds));
+}
+
 /* Submits what may be submitted, as far as there is room in flight. */
 static void compute(struct switching *p, struct actions *out)
 {
     int32_t room = min32(p->serve.env->caps.max_jobs, SERVE_MAX_FLIGHT) - 5;
-    while (p->n && p->left && p->serve.n_flight < room) {
+    while (p->n && p->left && p->serve.n_flight < room && !held(p)) {
         if (!p->at)
             open_segment(p);
         forward(p, out);
@@ -629,7 +609,7 @@ static void advance(struct switching *p, struct actions *out)
 static void begin(struct switching *p, struct actions *out)
 {
     p->prefilling = p->decoding = p->begun = false;
-    p->pos = p->block = p->left = p->to = p->at = p->slot = 0;
+    p->pos = p->block = p->left = p->to = p->at = p->slot = p->n_heads = 0;
     p->n = chunk_at(p, 0);
     p->head_id = -1; /* the prompt's end has not been submitted */
     rounds_open(&p->rounds, out);
@@ -638,34 +618,28 @@ static void begin(struct switching *p, struct actions *out)
 
 /* ---- events --------------------------------------------------------------------------------- */
 
-/* A pass of the prompt has its outputs; the last one's bring the first token. */
+/* Outputs of a pass of the prompt. */
 static int headed(struct switching *p, const struct done *done, struct actions *out)
 {
-    bool tops = p->param[CALIBRATE] != 0;
-    if (done->n_choice < 1 || (tops && done->k < 1))
-        return ERR_POLICY;
-    if (tops)
-        rounds_calibrate(&p->rounds, done, out);
-    if (done->id != p->head_id) {
-        advance(p, out);
-        return ERR_OK;
-    }
-    p->head_id = 0;
-    p->serve.pos = p->serve.n_prompt;
-    rounds_emit(&p->rounds, done->choice + done->n_choice - 1, 1, out);
-    advance(p, out);
-    return ERR_OK;
+    bool last = done->id == p->head_id;
+    p->n_heads--;
+    if (last)
+        p->serve.pos = p->serve.n_prompt;
+    return rounds_prompt(&p->rounds, done, last, out);
 }
 
 static int handle(struct switching *p, const struct done *done, struct actions *out)
 {
-    if (done->job_kind == JOB_HEAD)
-        return headed(p, done, out);
-    bool mine;
-    int rc = rounds_done(&p->rounds, done, out, &mine);
-    if (!rc && !mine)
-        advance(p, out);
-    return rc;
+    bool mine = false, head = done->job_kind == JOB_HEAD;
+    int rc = head ? headed(p, done, out) : rounds_done(&p->rounds, done, out, &mine);
+    if (rc || mine)
+        return rc;
+    if (p->serve.n_output)
+        p->head_id = 0;
+    advance(p, out);
+    if (head)
+        rounds_prompted(&p->rounds, done, out);
+    return ERR_OK;
 }
 
 static int on_event(void *self, const struct event *ev, struct actions *out)
