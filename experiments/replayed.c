@@ -1,5 +1,6 @@
 #include "experiments/replayed.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "experiments/command.h"
@@ -146,4 +147,55 @@ int replay_on_device(const struct trace *t, const struct device *d, const char *
         x->ops->destroy(x);
     arena_fini(&arena);
     return rc;
+}
+
+int replayed_tasks(const struct trace *t, int32_t split, struct arena *arena,
+                   struct replayed_tasks *out, struct err *e)
+{
+    int32_t n = trace_info(t)->n_requests;
+    *out = (struct replayed_tasks){.out = arena_alloc(arena, (size_t)n + 1, sizeof *out->out)};
+    bool room = out->out != NULL;
+    for (int32_t i = 0; i < n && room; i++) {
+        struct trace_request r = trace_request(t, i);
+        int32_t k = 0;
+        if (r.split != split)
+            continue;
+        while (k < out->n && strcmp(out->of[k].task, r.task))
+            k++;
+        if (k == REPLAYED_MAX_TASKS)
+            return err_set(e, ERR_LIMIT, "the trace has more than %d tasks", REPLAYED_MAX_TASKS);
+        if (k == out->n) {
+            out->of[k].task = arena_strdup(arena, r.task);
+            out->of[k].map = arena_alloc(arena, (size_t)n, sizeof *out->of[k].map);
+            room = out->of[k].task && out->of[k].map;
+            out->n++;
+        }
+        if (room)
+            out->of[k].map[out->of[k].n++] = i;
+    }
+    return room ? ERR_OK : err_set(e, ERR_NOMEM, "out of memory");
+}
+
+bool replayed_counts(const struct replayed *r)
+{
+    return r->distinct_4grams >= METRICS_DEGENERATE && r->steps > 0;
+}
+
+int replay_sum(const struct trace *t, const char *spec, const int32_t *map, int32_t n,
+               struct replayed *out, struct replayed_sum *sum, struct err *e)
+{
+    int rc = replay_trace(t, spec, map, n, out, e);
+    *sum = (struct replayed_sum){0};
+    for (int32_t i = 0; i < n && !rc; i++)
+        if (replayed_counts(&out[i])) {
+            sum->tokens += out[i].tokens;
+            sum->steps += out[i].steps;
+            sum->n++;
+        }
+    return rc;
+}
+
+double replayed_rate(const struct replayed_sum *sum)
+{
+    return sum->steps ? (double)sum->tokens / (double)sum->steps : NAN;
 }

@@ -3,6 +3,7 @@
  * Every drafter runs through the policy `speculative` on the simulated executor, on the tokens of
  * committed traces: its acceptance is exact, whatever a step may cost. Trees are kept as they are
  * (tree=plain). All drafters may fill the same width: equal verified tokens. */
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,15 @@
 #include "traces/trace.h"
 #include "traces/workload.h"
 
-enum { MAX_GROUPS = 64, MAX_UNITS = 4096, WIDTHS = 3, DRAFTERS = 11, SUFFIX = 1, ALIGNED = 3 };
+enum {
+    MAX_MODELS = 8,
+    MAX_GROUPS = 64,
+    MAX_UNITS = 4096,
+    WIDTHS = 3,
+    DRAFTERS = 11,
+    SUFFIX = 1,
+    ALIGNED = 3
+};
 
 static const int32_t width_of[WIDTHS] = {8, 16, 32};
 
@@ -59,6 +68,13 @@ struct unit {
     struct replayed of[WIDTHS][DRAFTERS];
 };
 
+/* Choices under rejected tokens that a trace holds; of aligned on it, tokens verified and such
+ * choices that it does not hold. */
+struct shown {
+    const char *model;
+    int64_t recorded, drafted, unknown;
+};
+
 /* A model's task. */
 struct group {
     const char *model, *task;
@@ -66,13 +82,13 @@ struct group {
 };
 
 struct acceptance {
-    int32_t n_groups, n_units;
+    int32_t n_models, n_groups, n_units;
+    struct shown shown[MAX_MODELS];
     struct group group[MAX_GROUPS];
     struct unit *unit; /* [MAX_UNITS] */
     int32_t *stratum;  /* [MAX_UNITS] */
     bool sequences;    /* units are sequences, drafters those of past[] */
     uint64_t seed;
-    int64_t drafted, unknown; /* of aligned: tokens verified, choices that no trace holds */
 };
 
 /* What is asked of a resample. */
@@ -140,8 +156,8 @@ static int run_one(struct acceptance *a, const struct trace *t, int32_t width, i
              (int)rows - 1, drafter[which].tells, drafter[which].drafter);
     int rc = replay_trace(t, spec, map, n, out, e);
     for (int32_t i = 0; i < n && !rc && which == ALIGNED; i++) {
-        a->drafted += out[i].drafted;
-        a->unknown += out[i].unknown;
+        a->shown[a->n_models - 1].drafted += out[i].drafted;
+        a->shown[a->n_models - 1].unknown += out[i].unknown;
     }
     return rc;
 }
@@ -149,12 +165,11 @@ static int run_one(struct acceptance *a, const struct trace *t, int32_t width, i
 /* The requests of one task, a sequence; those that degenerate are run and left out of what is
  * counted. */
 static int run_group(struct acceptance *a, const struct trace *t, const int32_t *map, int32_t n,
-                     struct arena *arena, struct err *e)
+                     struct replayed *out, struct err *e)
 {
     struct group *g = &a->group[a->n_groups];
-    struct replayed *out = arena_alloc(arena, (size_t)n, sizeof *out);
     int32_t first = a->n_units, kept = 0;
-    if (!out || first + n > MAX_UNITS)
+    if (first + n > MAX_UNITS)
         return err_set(e, ERR_LIMIT, "the traces have more than %d requests", MAX_UNITS);
     for (int32_t w = 0; w < WIDTHS; w++)
         for (int32_t k = 0; k < DRAFTERS; k++) {
@@ -163,7 +178,7 @@ static int run_group(struct acceptance *a, const struct trace *t, const int32_t 
                 return rc;
             kept = 0;
             for (int32_t i = 0; i < n; i++)
-                if (out[i].distinct_4grams >= METRICS_DEGENERATE && out[i].steps > 0)
+                if (replayed_counts(&out[i]))
                     a->unit[first + kept++].of[w][k] = out[i];
         }
     for (int32_t i = first; i < first + kept; i++)
@@ -180,20 +195,16 @@ static int run_group(struct acceptance *a, const struct trace *t, const int32_t 
 /* With a history a request depends on those before it: whole sequences are the units, each all of
  * the task's requests in a seeded order. At the widest width. */
 static int run_sequence(const struct trace *t, int32_t which, const int32_t *order, int32_t n,
-                        struct replayed *sum, struct replayed *out, struct err *e)
+                        struct replayed *out, struct replayed *unit, struct err *e)
 {
     char spec[300];
+    struct replayed_sum sum;
     int32_t rows = width_of[WIDTHS - 1];
     snprintf(spec, sizeof spec, "speculative:width=%d,max_draft=%d,tree=plain%s+%s,history=%d",
              (int)rows, (int)rows - 1, past[which].tells, past[which].drafter,
              (int)past[which].history);
-    int rc = replay_trace(t, spec, order, n, out, e);
-    *sum = (struct replayed){0};
-    for (int32_t i = 0; i < n && !rc; i++)
-        if (out[i].distinct_4grams >= METRICS_DEGENERATE && out[i].steps > 0) {
-            sum->tokens += out[i].tokens;
-            sum->steps += out[i].steps;
-        }
+    int rc = replay_sum(t, spec, order, n, out, &sum, e);
+    *unit = (struct replayed){.tokens = sum.tokens, .steps = sum.steps};
     return rc;
 }
 
@@ -208,18 +219,16 @@ static void shuffle(uint64_t seed, int32_t sequence, int32_t *order, int32_t n)
 }
 
 static int run_history(struct acceptance *a, const struct trace *t, const int32_t *map, int32_t n,
-                       struct arena *arena, struct err *e)
+                       struct replayed *out, struct arena *arena, struct err *e)
 {
-    struct replayed *out = arena_alloc(arena, (size_t)n, sizeof *out);
     int32_t *order = arena_alloc(arena, (size_t)n, sizeof *order);
-    if (!out || !order || a->n_units + ORDERS > MAX_UNITS)
+    if (!order || a->n_units + ORDERS > MAX_UNITS)
         return err_set(e, ERR_LIMIT, "the traces have more than %d sequences", MAX_UNITS);
     for (int32_t s = 0; s < ORDERS; s++) {
         memcpy(order, map, (size_t)n * sizeof *order);
         shuffle(a->seed, s, order, n);
         for (int32_t k = 0; k < PASTS; k++) {
-            struct replayed *sum = &a->unit[a->n_units].of[0][k];
-            int rc = run_sequence(t, k, order, n, sum, out, e);
+            int rc = run_sequence(t, k, order, n, out, &a->unit[a->n_units].of[0][k], e);
             if (rc)
                 return rc;
         }
@@ -229,37 +238,20 @@ static int run_history(struct acceptance *a, const struct trace *t, const int32_
     return ERR_OK;
 }
 
-/* Held-out requests by task, in the trace's order. */
 static int run_trace(struct acceptance *a, const struct trace *t, const char *model,
                      struct arena *arena, struct err *e)
 {
-    const struct trace_info *info = trace_info(t);
-    int32_t *map = arena_alloc(arena, (size_t)info->n_requests + 1, sizeof *map);
-    bool *done = arena_alloc(arena, (size_t)info->n_requests + 1, sizeof *done);
-    if (!map || !done)
-        return err_set(e, ERR_NOMEM, "out of memory");
-    for (int32_t i = 0; i < info->n_requests; i++) {
-        const char *task = trace_request(t, i).task;
-        int32_t n = 0;
-        for (int32_t k = i; k < info->n_requests; k++) {
-            struct trace_request r = trace_request(t, k);
-            if (done[k] || strcmp(r.task, task))
-                continue;
-            done[k] = true;
-            if (r.split == SPLIT_HELD_OUT)
-                map[n++] = k;
-        }
-        if (!n)
-            continue;
+    struct replayed_tasks tasks;
+    int rc = replayed_tasks(t, SPLIT_HELD_OUT, arena, &tasks, e);
+    for (int32_t i = 0; i < tasks.n && !rc; i++) {
+        const int32_t *map = tasks.of[i].map, n = tasks.of[i].n;
         if (a->n_groups == MAX_GROUPS)
             return err_set(e, ERR_LIMIT, "the traces have more than %d tasks", MAX_GROUPS);
-        a->group[a->n_groups] = (struct group){.model = model, .task = arena_strdup(arena, task)};
-        int rc =
-            a->sequences ? run_history(a, t, map, n, arena, e) : run_group(a, t, map, n, arena, e);
-        if (rc)
-            return rc;
+        a->group[a->n_groups] = (struct group){.model = model, .task = tasks.of[i].task};
+        rc = a->sequences ? run_history(a, t, map, n, tasks.out, arena, e)
+                          : run_group(a, t, map, n, tasks.out, e);
     }
-    return ERR_OK;
+    return rc;
 }
 
 static int run_traces(struct acceptance *a, struct arena *arena, struct err *e)
@@ -270,6 +262,8 @@ static int run_traces(struct acceptance *a, struct arena *arena, struct err *e)
         rc = shipped_trace_open(s, &t, e);
         if (rc)
             break;
+        assert(a->n_models < MAX_MODELS);
+        a->shown[a->n_models++] = (struct shown){s->model, trace_info(t)->n_counterfactuals, 0, 0};
         rc = run_trace(a, t, s->model, arena, e);
         trace_close(t);
     }
@@ -342,12 +336,17 @@ static int put_means(struct reproduce_context *c, const struct acceptance *a, st
     for (int32_t g = 0; g < a->n_groups; g++)
         reproduce_note(c, " %s %s %d", a->group[g].model, a->group[g].task,
                        (int)a->group[g].left_out);
-    reproduce_note(
-        c,
-        ".\nOf the choices under rejected tokens the traces hold those that agreed with a "
-        "recorded draft; the\nothers, %.1f %% of what aligned drafts, count as no "
-        "agreement.\n",
-        100 * (double)a->unknown / (double)(a->drafted ? a->drafted : 1));
+    reproduce_note(c,
+                   ".\nOf the choices under rejected tokens a trace holds those that agreed with "
+                   "a recorded draft: the\nothers count as no agreement for reuse. Of "
+                   "what aligned drafts they are:");
+    for (int32_t m = 0; m < a->n_models; m++) {
+        const struct shown *s = &a->shown[m];
+        reproduce_note(c, "%s %s %.1f %%%s", m ? "," : "", s->model,
+                       100 * (double)s->unknown / (double)s->drafted,
+                       s->recorded ? "" : " (its trace holds none: reuse changes nothing)");
+    }
+    reproduce_note(c, ".\n");
     return ERR_OK;
 }
 
