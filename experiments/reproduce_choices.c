@@ -48,6 +48,7 @@ static const struct choice choice[] = {
     {"recent", "0", ALIGNED, "aligned:recent=0"},
     {"recent", "2", ALIGNED, "aligned:recent=2"},
     {"recent", "4", ALIGNED, "aligned:recent=4"},
+    {"ends", "one", ALIGNED, "aligned:ends=one"},
     {"history", "1", ALIGNED, "aligned:history=1"},
     {"history", "4", ALIGNED, "aligned:history=4"},
     {"history", "16", ALIGNED, "aligned:history=16"},
@@ -77,40 +78,33 @@ static const struct choice choice[] = {
     {"agreed", "best", REUSE, "aligned:agreed=best"},
 };
 
-enum { WIDTHS = 3, MAX_TASKS = 16 };
+enum { WIDTHS = 3 };
 static const int32_t width_of[WIDTHS] = {8, 16, 32};
 
 /* A trace's calibration requests by task. */
 struct half {
     const struct trace *trace;
-    int32_t n_tasks, n_kept; /* n_kept: that do not degenerate */
+    struct replayed_tasks tasks;
+    int32_t n_kept; /* that do not degenerate */
     struct {
-        const char *task;
-        int32_t n, *map;
         int32_t n_template;    /* tokens that all its prompts begin with */
         double suffix[WIDTHS]; /* tokens per verification */
-    } of[MAX_TASKS];
-    struct replayed *out; /* room for all requests */
+    } of[REPLAYED_MAX_TASKS];
 };
 
-/* Tokens per verification of one task's requests that do not degenerate; NAN: there are none. */
+/* Tokens per verification of one task. */
 static int accepted(struct half *s, int32_t task, const struct choice *c, int32_t width,
                     double *value, struct err *e)
 {
     char spec[300], number[16] = "";
-    int64_t tokens = 0, steps = 0;
-    int32_t n = s->of[task].n;
+    struct replayed_sum sum;
     if (c->drafter[strlen(c->drafter) - 1] == '=')
         snprintf(number, sizeof number, "%d", (int)s->of[task].n_template);
     snprintf(spec, sizeof spec, "speculative:width=%d,max_draft=%d,tree=plain%s+%s%s", (int)width,
              (int)width - 1, c->tells, c->drafter, number);
-    int rc = replay_trace(s->trace, spec, s->of[task].map, n, s->out, e);
-    for (int32_t i = 0; i < n && !rc; i++)
-        if (s->out[i].distinct_4grams >= METRICS_DEGENERATE && s->out[i].steps > 0) {
-            tokens += s->out[i].tokens;
-            steps += s->out[i].steps;
-        }
-    *value = steps ? (double)tokens / (double)steps : NAN;
+    int rc = replay_sum(s->trace, spec, s->tasks.of[task].map, s->tasks.of[task].n, s->tasks.out,
+                        &sum, e);
+    *value = replayed_rate(&sum);
     return rc;
 }
 
@@ -118,7 +112,7 @@ static int ratio(struct half *s, const struct choice *c, int32_t w, double *valu
 {
     double product = 1;
     int32_t n = 0;
-    for (int32_t task = 0; task < s->n_tasks; task++) {
+    for (int32_t task = 0; task < s->tasks.n; task++) {
         double own;
         int rc = accepted(s, task, c, width_of[w], &own, e);
         if (rc)
@@ -149,29 +143,16 @@ static int32_t template_of(const struct trace *t, const int32_t *map, int32_t n_
 
 static int collect(struct half *s, struct arena *arena, struct err *e)
 {
-    int32_t n = trace_info(s->trace)->n_requests;
-    s->out = arena_alloc(arena, (size_t)n + 1, sizeof *s->out);
-    for (int32_t i = 0; i < n && s->out; i++) {
-        struct trace_request r = trace_request(s->trace, i);
-        int32_t task = 0;
-        if (r.split != SPLIT_CALIBRATION)
-            continue;
-        while (task < s->n_tasks && strcmp(s->of[task].task, r.task))
-            task++;
-        if (task == MAX_TASKS)
-            return err_set(e, ERR_LIMIT, "the traces have more than %d tasks", MAX_TASKS);
-        if (task == s->n_tasks) {
-            s->of[s->n_tasks++].task = r.task;
-            s->of[task].map = arena_alloc(arena, (size_t)n, sizeof *s->of[task].map);
+    int rc = replayed_tasks(s->trace, SPLIT_CALIBRATION, arena, &s->tasks, e);
+    for (int32_t task = 0; task < s->tasks.n && !rc; task++) {
+        const int32_t *map = s->tasks.of[task].map, n = s->tasks.of[task].n;
+        s->of[task].n_template = template_of(s->trace, map, n);
+        for (int32_t i = 0; i < n; i++) {
+            struct trace_request r = trace_request(s->trace, map[i]);
+            s->n_kept += metrics_distinct_4grams(r.output, r.n_output) >= METRICS_DEGENERATE;
         }
-        if (!s->of[task].map)
-            return err_set(e, ERR_NOMEM, "out of memory");
-        s->of[task].map[s->of[task].n++] = i;
-        s->n_kept += metrics_distinct_4grams(r.output, r.n_output) >= METRICS_DEGENERATE;
     }
-    for (int32_t task = 0; task < s->n_tasks; task++)
-        s->of[task].n_template = template_of(s->trace, s->of[task].map, s->of[task].n);
-    return s->out ? ERR_OK : err_set(e, ERR_NOMEM, "out of memory");
+    return rc;
 }
 
 /* ---- what calibration costs ------------------------------------------------------------------ */
@@ -192,13 +173,14 @@ static int first_token(struct half *s, const struct device *d, const char *tells
     if (!time)
         return err_set(e, ERR_NOMEM, "out of memory");
     snprintf(spec, sizeof spec, "speculative:chunk=64%s+aligned", tells);
-    for (int32_t task = 0; task < s->n_tasks; task++) {
-        int32_t of_task = s->of[task].n;
-        int rc = replay_on_device(s->trace, d, spec, s->of[task].map, of_task, s->out, e);
+    for (int32_t task = 0; task < s->tasks.n; task++) {
+        int32_t of_task = s->tasks.of[task].n;
+        int rc =
+            replay_on_device(s->trace, d, spec, s->tasks.of[task].map, of_task, s->tasks.out, e);
         if (rc)
             return rc;
         for (int32_t i = 0; i < of_task; i++)
-            time[n++] = s->out[i].ttft_ns;
+            time[n++] = s->tasks.out[i].ttft_ns;
     }
     qsort(time, (size_t)n, sizeof *time, by_time);
     *ms = (double)(time[n / 2] + time[(n - 1) / 2]) / 2e6;
@@ -238,7 +220,7 @@ static int run_model(struct reproduce_context *c, const char *model, struct half
 {
     int32_t first = c->brief ? WIDTHS - 1 : 0;
     int rc = collect(s, c->arena, e);
-    for (int32_t task = 0; task < s->n_tasks && !rc; task++)
+    for (int32_t task = 0; task < s->tasks.n && !rc; task++)
         for (int32_t w = first; w < WIDTHS && !rc; w++)
             rc = accepted(s, task, &base, width_of[w], &s->of[task].suffix[w], e);
     for (size_t i = 0; i < sizeof choice / sizeof *choice && !rc; i++)
@@ -259,8 +241,8 @@ static int run_model(struct reproduce_context *c, const char *model, struct half
             output_end(c->rows);
         }
     reproduce_note(c, "%s: tokens that a task's prompts begin with, which skip leaves out:", model);
-    for (int32_t task = 0; task < s->n_tasks; task++)
-        reproduce_note(c, " %s %d", s->of[task].task, (int)s->of[task].n_template);
+    for (int32_t task = 0; task < s->tasks.n; task++)
+        reproduce_note(c, " %s %d", s->tasks.of[task].task, (int)s->of[task].n_template);
     reproduce_note(c, ".\n");
     return rc;
 }

@@ -161,6 +161,37 @@ static void skipped_and_evicted_positions_say_nothing(void)
     }
 }
 
+/* 1 2 . 1 3 . 1: where 1 ended last the target finds 6 likely, where it ended first 5. */
+static void both_ends_bring_their_likely_tokens(void)
+{
+    static const int32_t text[] = {1, 2, 900, 1, 3, 901, 1};
+    static const struct {
+        const char *params;
+        bool first, last;
+    } each[] = {{"ends=both", true, true},
+                {"ends=one", false, true},
+                {"occurrence=first", true, true},
+                {"ends=one occurrence=first", true, false}};
+    const int32_t five = 5, six = 6;
+    const float sure = 1;
+    for (size_t i = 0; i < sizeof each / sizeof *each; i++) {
+        struct subject *s = begin("aligned", each[i].params);
+        append(s, text, 7);
+        s->type->calibrate(s->mem, 0, 1, 1, &five, &sure, &s->work);
+        s->type->calibrate(s->mem, 3, 1, 1, &six, &sure, &s->work);
+        const struct draft_tree *t = ask(s, 16);
+        CHECK_EQ(has(t, &five, 1), each[i].first);
+        CHECK_EQ(has(t, &six, 1), each[i].last);
+        /* the one that counts more is the likelier */
+        int32_t rank[2] = {-1, -1};
+        for (int32_t k = 0; k < t->n; k++)
+            if (t->parent[k] < 0 && (t->token[k] == 5 || t->token[k] == 6))
+                rank[t->token[k] == 6] = t->chance[k];
+        CHECK((rank[1] > rank[0]) == !strstr(each[i].params, "first"));
+        end(s);
+    }
+}
+
 static void more_tokens_than_are_kept_change_nothing(void)
 {
     uint64_t hash[2] = {0, 0};
@@ -278,7 +309,8 @@ static void every_parameter_changes_a_proposal(void)
         "calibration=0", "threshold=40",     "history=1",         "branches=2", "chain=1",
         "min_match=2",   "occurrence=first", "recent=0",          "common=3",   "reuse=none",
         "reuse=offset",  "reuse=end",        "reuse_max=3",       "flights=2",  "merge=context",
-        "merge=likely",  "merge=half",       "duplicates=larger", "skip=120",   "capacity=60"};
+        "merge=likely",  "merge=half",       "duplicates=larger", "skip=120",   "capacity=60",
+        "ends=one"};
     uint64_t plain = 0;
     for (int i = -1; i < (int)(sizeof each / sizeof *each); i++) {
         char params[60];
@@ -803,6 +835,7 @@ static const struct unit_test tests[] = {
     {"likely_tokens_are_found_where_they_occur", likely_tokens_are_found_where_they_occur},
     {"without_calibration_they_are_not", without_calibration_they_are_not},
     {"skipped_and_evicted_positions_say_nothing", skipped_and_evicted_positions_say_nothing},
+    {"both_ends_bring_their_likely_tokens", both_ends_bring_their_likely_tokens},
     {"more_tokens_than_are_kept_change_nothing", more_tokens_than_are_kept_change_nothing},
     {"extreme_logits_do_no_harm", extreme_logits_do_no_harm},
     {"a_long_match_gives_depth_and_a_short_one_branches",

@@ -425,7 +425,7 @@ static void counters_have_known_values(void)
         {"suffix", "", 46813, 512, 6016},
         {"suffix", "occurrence=first", 39175, 512, 6016},
         {"sam-author", "", 39175, 512, 5042},
-        {"aligned", "", 102309, 197777, 8192},
+        {"aligned", "", 102309, 195806, 8192},
         {"aligned", "branches=1 chain=1 common=0", 46813, 31421, 5995},
     };
     static int32_t text[TEXT];

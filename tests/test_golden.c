@@ -81,15 +81,15 @@ static const struct {
     {"speculative:max_draft=15 tree=plain", "lookup:branches=3 min_ngram=1",
      UINT64_C(11004161361455193340)},
     {"speculative:max_draft=15 calibrate=1 reuse=1 chunk=64", "aligned",
-     UINT64_C(17141975178642301974)},
+     UINT64_C(7452085344599717253)},
     {"speculative:max_draft=9", "oracle", UINT64_C(1205358266286329606)},
     {"switching:scheme=no-switch", "sam-author", UINT64_C(11985107777400137544)},
     {"switching:k=2", "suffix", UINT64_C(1318267720474826767)},
     {"switching:k=2 free=after stall=window back=reload-in-idle", "aligned",
-     UINT64_C(14439831256089074446)},
+     UINT64_C(5789784288113704984)},
     {"switching:scheme=async-last-chunk back=keep-resident", "", UINT64_C(7255568603315841468)},
     {"switching:k=2 fill=1 overflow=passes calibrate=1 reuse=1", "aligned",
-     UINT64_C(7025590299221586732)},
+     UINT64_C(3307077153216762590)},
 };
 
 enum { GOLDEN = sizeof golden / sizeof *golden };

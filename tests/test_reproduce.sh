@@ -153,7 +153,7 @@ ok "choices: rows are missing, or reuse is shown of a trace that cannot" awk -F,
     /^choices,/ { n[$2]++; widths[$5] = 1; bad += $6 < 0.5 || $6 > 2; reuse[$2] += $3 == "reuse" }
     END {
         for (w in widths) all++
-        exit !(n["SmolLM2-135M"] == 49 * 3 && n["TinyLlama-1.1B"] == 39 * 3 && all == 3 && !bad &&
+        exit !(n["SmolLM2-135M"] == 50 * 3 && n["TinyLlama-1.1B"] == 40 * 3 && all == 3 && !bad &&
                oracles == 6 && reuse["SmolLM2-135M"] == 9 && !reuse["TinyLlama-1.1B"])
     }' out
 

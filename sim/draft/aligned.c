@@ -9,7 +9,8 @@
  * Chance of a token after a path. The longest suffix of text and path that the database holds, and
  * the next shorter ones along the suffix links (`chain` of them), each say what followed them: what
  * followed most often, the last time (`occurrence`) counted more, mixed with the target's likely
- * tokens at that occurrence where it is in a calibrated prompt. A suffix is trusted more the longer
+ * tokens at that occurrence, and of `ends` at the farthest one too, where they are in a calibrated
+ * prompt. A suffix is trusted more the longer
  * it is and the fewer continuations it has; what it is not trusted with goes to the shorter ones.
  * A drafted token moves the match on: a copy is trusted more the longer it goes, and a likely token
  * that never followed is looked up where it does occur, where the likely tokens of that place come
@@ -64,6 +65,7 @@ enum {
     P_MIN_MATCH,
     P_OCCURRENCE,
     P_RECENT,
+    P_ENDS,
     P_COMMON,
     P_REUSE,
     P_REUSE_MAX,
@@ -78,12 +80,14 @@ enum {
 };
 
 enum { OCCURRENCE_RECENT, OCCURRENCE_FIRST };
+enum { ENDS_BOTH, ENDS_ONE };
 enum { REUSE_NONE, REUSE_ROOT, REUSE_OFFSET, REUSE_END };
 enum { AGREED_EVERY, AGREED_UNDER, AGREED_BEST };
 enum { MERGE_MIXED, MERGE_CONTEXT, MERGE_LIKELY, MERGE_HALF };
 enum { DUPLICATES_ADD, DUPLICATES_LARGER };
 
 static const char *const occurrences[] = {"recent", "first", NULL};
+static const char *const ends[] = {"both", "one", NULL};
 static const char *const reuses[] = {"none", "root", "offset", "end", NULL};
 static const char *const agreements[] = {"every", "under", "best", NULL};
 static const char *const merges[] = {"mixed", "context", "likely", "half", NULL};
@@ -101,6 +105,9 @@ static const struct param params[] = {
     {"occurrence", "which end of a suffix counts more, and gives the likely tokens",
      OCCURRENCE_RECENT, 0, 0, occurrences, 0},
     {"recent", "how much more it counts, in occurrences", 1, 0, 64, NULL, 0},
+    {"ends",
+     "whose likely tokens a suffix brings: of its last and its first end, or the occurrence's",
+     ENDS_BOTH, 0, 0, ends, 0},
     {"common", "tokens that come most often, proposed where suffixes leave room", 8, 0, COMMON,
      NULL, 0},
     {"reuse", "where a run that a rejection cut off is attached", REUSE_OFFSET, 0, 0, reuses, 0},
@@ -124,6 +131,7 @@ static const struct param params[] = {
 static const struct {
     int32_t trust[BUCKETS][2]; /* that the next token is among the continuations; of one, of more */
     int32_t likely[BUCKETS];   /* the share of the target's likely tokens in what a suffix says */
+    int32_t other;             /* of these, the share of the end that counts less */
     int32_t run[2];            /* that a run's first token comes, and that it goes on */
     int32_t common;            /* how much its share of the text counts for a common token */
 } model = {
@@ -136,8 +144,9 @@ static const struct {
               {50000, 54000},
               {51000, 58000}},
     .likely = {21000, 20000, 16000, 10000, 7000, 6500, 5000, 4000},
+    .other = 22000,
     .run = {1500, 50000},
-    .common = 50000,
+    .common = 25000,
 };
 
 struct likely {
@@ -474,20 +483,28 @@ static struct pick *add_pick(struct picks *p, int32_t token, int32_t weight,
     return &p->pick[p->n++];
 }
 
-/* The likely tokens where the suffix ended, or NULL. */
-static const struct likely *likely_at(const struct aligned *d, const struct automaton_state *s)
+/* The likely tokens after a position of the text, or NULL. */
+static const struct likely *likely_after(const struct aligned *d, int32_t end)
 {
-    int32_t k = (int32_t)d->param[P_CALIBRATION];
-    int32_t end[2] = {s->recent - d->base, s->first - d->base};
-    for (int i = 0; i < 2 && k; i++) {
-        int32_t pos = end[d->param[P_OCCURRENCE] == OCCURRENCE_FIRST ? 1 - i : i];
-        if (pos < 0 || pos >= d->max_tokens)
-            continue;
-        int32_t slot = d->held ? pos % d->n_slots : pos;
-        if ((!d->held || d->held[slot] == pos) && d->likely[(size_t)slot * (size_t)k].token >= 0)
-            return d->likely + (size_t)slot * (size_t)k;
-    }
-    return NULL;
+    int32_t k = (int32_t)d->param[P_CALIBRATION], pos = end - d->base;
+    if (!k || pos < 0 || pos >= d->max_tokens)
+        return NULL;
+    int32_t slot = d->held ? pos % d->n_slots : pos;
+    const struct likely *at = d->likely + (size_t)slot * (size_t)k;
+    return (!d->held || d->held[slot] == pos) && at->token >= 0 ? at : NULL;
+}
+
+/* Those where a suffix ended: of the end that counts more, and of the other one, or NULL. */
+static void likely_at(const struct aligned *d, const struct automaton_state *s,
+                      const struct likely *at[2])
+{
+    bool first = d->param[P_OCCURRENCE] == OCCURRENCE_FIRST;
+    at[0] = likely_after(d, first ? s->first : s->recent);
+    at[1] = likely_after(d, first ? s->recent : s->first);
+    if (!at[0])
+        at[0] = at[1];
+    if (at[1] == at[0] || d->param[P_ENDS] == ENDS_ONE)
+        at[1] = NULL;
 }
 
 /* The continuations of a suffix, with how often they came. */
@@ -539,22 +556,33 @@ static int32_t likely_share(const struct aligned *d, int32_t b)
     }
 }
 
+static void add_likely(const struct aligned *d, const struct likely *at, int32_t share,
+                       struct picks *p, struct draft_work *work)
+{
+    for (int64_t i = 0; i < d->param[P_CALIBRATION] && at[i].token >= 0; i++)
+        add_pick(p, at[i].token, part(share, at[i].chance), work);
+}
+
 /* Adds what one suffix of length len says; returns what is left for the shorter ones. */
 static int32_t ask_suffix(const struct aligned *d, int32_t state, int32_t len, int32_t left,
                           struct picks *p, struct draft_work *work)
 {
     const struct automaton_state *s = &d->text.state[state];
-    const struct likely *likely = likely_at(d, s);
+    const struct likely *likely[2];
     struct continuations c;
+    likely_at(d, s, likely);
     find_continuations(d, s, &c, work);
-    if (!c.n && !likely)
+    if (!c.n && !likely[0])
         return left;
     int32_t b = bucket(len), share = part(left, model.trust[b][c.n > 1]);
-    int32_t target = !likely ? 0 : c.n ? part(share, likely_share(d, b)) : share;
+    int32_t target = !likely[0] ? 0 : c.n ? part(share, likely_share(d, b)) : share;
     for (int32_t i = 0; i < c.n; i++)
         add_pick(p, c.token[i], (int32_t)((share - target) * (int64_t)c.count[i] / c.sum), work);
-    for (int64_t i = 0; likely && i < d->param[P_CALIBRATION] && likely[i].token >= 0; i++)
-        add_pick(p, likely[i].token, part(target, likely[i].chance), work);
+    int32_t other = likely[1] ? part(target, model.other) : 0;
+    if (likely[0])
+        add_likely(d, likely[0], target - other, p, work);
+    if (likely[1])
+        add_likely(d, likely[1], other, p, work);
     return left - share;
 }
 
