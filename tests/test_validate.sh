@@ -423,7 +423,7 @@ one b 'three four' >other.jsonl
 t 1 observe --engine toy --ctx 64 --workload turn.jsonl --workload other.jsonl -o turns.trace
 err 'turn.jsonl:2:'
 t 0 run experiments/quickstart.yaml --set trace=../turns.trace --set split=all --format json
-ok 'not one of each file was kept' [ "$(grep -c '"id": "[ab]"' out.txt)" = 10 ]
+ok 'not one of each file was kept' [ "$(grep -c '"id": "[ab]"' out.txt)" = 12 ]
 t 2 observe --engine toy
 err 'observe needs --workload FILE.jsonl'
 
