@@ -203,16 +203,17 @@ static int put_cost(struct reproduce_context *c, struct half *s, struct err *e)
                  : err_at(e, ERR_IO, file, 0, 0, "is not here nor beside the program");
     if (rc)
         return rc;
-    reproduce_note(c, "Time to the first token on %s, chunks of 64, median, ms%s:", d.name,
-                   d.processor[0].prefill_all.n_cells
-                       ? ""
-                       : " (a chunk with all its outputs\ncosts a step of 64 rows there: the two "
-                         "tables were measured apart)");
-    for (int i = 0; i < 4 && !rc; i++) {
+    bool known = d.processor[0].prefill_all.n_cells > 0;
+    reproduce_note(c, "Time to the first token on %s, chunks of 64, median, ms:", d.name);
+    for (int i = !known; i < 4 && !rc; i++) {
         double ms = NAN;
         rc = first_token(s, &d, tells[i], &ms, c->arena, e);
         reproduce_note(c, " %s %.3f%s", says[i], ms, i < 3 ? "," : ".\n");
     }
+    if (!known)
+        reproduce_note(c, "What the head's outputs at every position add is not known there: its "
+                          "file has no table of\nsuch chunks. A phone's is computed: `tandem run "
+                          "experiments/phone.yaml`, TTFT of all and +G+SD.\n");
     return rc;
 }
 
