@@ -120,7 +120,12 @@ static void read_point(struct yaml *y, struct yaml_node *at, const struct points
         p->n = yaml_int(y, at, "n", 1, 1 << 20);
         p->k = yaml_int(y, at, "k", 1, 1 << 20);
         p->rows = (int32_t)p->m;
-        snprintf(p->label, sizeof p->label, "%" PRId64 "x%" PRId64 "x%" PRId64, p->m, p->n, p->k);
+        p->per_call = (int32_t)yaml_int_or(y, at, "per_call", 1, 1000, 1);
+        int at_most = snprintf(p->label, sizeof p->label, "%" PRId64 "x%" PRId64 "x%" PRId64, p->m,
+                               p->n, p->k);
+        if (p->per_call > 1)
+            snprintf(p->label + at_most, sizeof p->label - (size_t)at_most, ", %" PRId32 " a call",
+                     p->per_call);
     } else {
         p->rows = (int32_t)yaml_int(y, at, "rows", 1, 1 << 20);
         snprintf(p->label, sizeof p->label, "%" PRId32 " rows", p->rows);
@@ -169,9 +174,21 @@ static void read_group(struct yaml *y, struct yaml_node *at, struct points_group
         read_point(y, c, g, &g->point[g->n++]);
 }
 
-static void read_floor(struct yaml *y, struct yaml_node *at, struct points_floor *f)
+static void read_floor(struct yaml *y, struct yaml_node *at, const struct points *p,
+                       struct points_floor *f)
 {
     f->quantity = yaml_str(y, at, "quantity");
+    struct yaml_node *groups = yaml_list_or(y, at, "groups");
+    if (groups && groups->n > 4)
+        yaml_fail(y, groups, ERR_LIMIT, "expected at most 4 groups");
+    for (struct yaml_node *c = groups ? groups->first : NULL; c && !y->code; c = c->next) {
+        const char *name = f->group[f->n_groups++] = yaml_str(y, c, NULL);
+        int32_t i = 0;
+        while (!y->code && i < p->n_groups && strcmp(p->group[i].name, name))
+            i++;
+        if (!y->code && i == p->n_groups)
+            yaml_fail(y, c, ERR_SCHEMA, "no group has this name");
+    }
     struct yaml_node *list = yaml_list(y, at, "values");
     if (!y->code && (list->n < 2 || list->n > 4))
         yaml_fail(y, list, ERR_LIMIT, "expected the values of 2 to 4 sources");
@@ -200,7 +217,7 @@ static void read_points(struct yaml *y, struct points *out)
         x->why = yaml_str(y, c, "why");
     }
     for (struct yaml_node *c = floors->first; c && !y->code; c = c->next)
-        read_floor(y, c, &out->floor[out->n_floors++]);
+        read_floor(y, c, out, &out->floor[out->n_floors++]);
     yaml_done(y);
 }
 

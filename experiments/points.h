@@ -11,6 +11,7 @@ extern const char *const points_operator_name[]; /* NULL-terminated */
 
 struct point {
     int64_t m, n, k;                 /* MATMUL */
+    int32_t per_call;                /* MATMUL: products that share a launch and copies */
     const char *model;               /* STEP: a shipped description; else NULL */
     int32_t rows, context, attended; /* STEP; LAYER has rows alone */
     double ns;
@@ -32,10 +33,11 @@ struct points_excluded {
     const char *what, *why;
 };
 
-/* One quantity as several sources have it; 2 .. 4. */
+/* One quantity as several sources have it; 2 .. 4. `group`: whose points are such quantities. */
 struct points_floor {
     const char *quantity;
-    int32_t n;
+    int32_t n, n_groups;
+    const char *group[4];
     double value[4];
     const char *source[4];
 };
