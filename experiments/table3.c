@@ -334,4 +334,7 @@ void t3_derive(struct t3_hypothesis h, const double *shared, const double *own,
     out[T3_VS_NPU] = cell[T3_NPU] / cell[T3_OURS];
     out[T3_VS_SAM] = cell[T3_SD] / cell[T3_OURS];
     out[T3_VS_EAGLE] = eagle / n / cell[T3_OURS];
+    out[T3_ORACLE] = (t->prefill + (h.ideal ? 0 : t->progressive) +
+                      ceil(steps / t->g2) * (t->step_g2 + shared[T3_DRAFT])) /
+                     n;
 }

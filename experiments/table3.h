@@ -156,6 +156,7 @@ enum t3_derived {
     T3_VS_NPU,    /* NPU / Ours */
     T3_VS_SAM,    /* +SD / Ours */
     T3_VS_EAGLE,  /* NPU-EAGLE / Ours; a draft token is a pass of one layer and the head */
+    T3_ORACLE,    /* ms/token of +G, were every row of every pass accepted: the bound of Ours */
     T3_DERIVED
 };
 

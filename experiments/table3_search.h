@@ -89,6 +89,31 @@ int32_t t3_nearest(const struct t3_search *s, int32_t aim);
 void t3_point_cells(const struct table3 *t, struct t3_hypothesis h, const double *x,
                     double cell[T3_MODELS][T3_CELLS]);
 
+/* ---- what must be given up ------------------------------------------------------------------ */
+
+enum { T3_MAX_RELAXED = 1 + T3_MODELS * T3_CELLS + T3_DIMENSIONS };
+
+/* One constraint left aside: that a load is hidden only behind what takes as long, a cell, or a
+ * range (t3_aim.beyond). */
+struct t3_relaxed {
+    char what[96];
+    struct t3_hypothesis h;
+    struct t3_aim aim;       /* what still must hold */
+    double worst;            /* the least worst error met: an upper bound of what can be had */
+    double x[T3_DIMENSIONS]; /* where */
+};
+
+struct t3_given_up {
+    int32_t n;
+    struct t3_relaxed relaxed[T3_MAX_RELAXED];
+};
+
+/* Every single constraint that a hypothesis has, not yet searched. */
+void t3_given_up_list(const struct table3 *t, struct t3_hypothesis h, struct t3_given_up *out);
+
+/* Fills `worst` and `x`, by chains and from `all`, the best point when all must hold. ERR_NOMEM. */
+int t3_give_up(const struct t3_search *s, const double *all, uint64_t seed, struct t3_relaxed *x);
+
 /* ---- for other entries ---------------------------------------------------------------------- */
 
 struct reproduce_context;

@@ -195,6 +195,7 @@ static void read_kernel(struct yaml *y, struct yaml_node *at, const struct platf
     k->rows_to = (int32_t)yaml_int_or(y, at, "to", 1, INT32_MAX, INT32_MAX);
     k->tile = (int32_t)yaml_int_or(y, at, "tile", 1, 4096, 1);
     k->overlap = yaml_bool_or(y, at, "overlap", true);
+    k->hidden = yaml_bool_or(y, at, "hidden_launch", false);
     k->included = yaml_bool_or(y, at, "included", false);
     k->launch_ns = device_read_ranged(y, at, "launch", UNIT_NS);
     k->flops_per_s = device_read_ranged(y, at, "peak", UNIT_FLOP_PER_S);

@@ -154,8 +154,8 @@ static void put_kernel(FILE *f, const struct platform *bus, const struct roof_ke
     if (k->rows_to != INT32_MAX)
         fprintf(f, "%sto: %" PRId32, in, k->rows_to);
     fprintf(f, "%stile: %" PRId32, in, k->tile);
-    fprintf(f, "%soverlap: %s%sincluded: %s", in, k->overlap ? "true" : "false", in,
-            k->included ? "true" : "false");
+    fprintf(f, "%soverlap: %s%shidden_launch: %s%sincluded: %s", in, k->overlap ? "true" : "false",
+            in, k->hidden ? "true" : "false", in, k->included ? "true" : "false");
     put_source(f, in, k->source);
     device_put_ranged(f, in, "launch", &k->launch_ns, UNIT_NS, false);
     device_put_ranged(f, in, "peak", &k->flops_per_s, UNIT_FLOP_PER_S, false);

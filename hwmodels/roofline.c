@@ -182,19 +182,20 @@ static void from_roofline(const struct roof_kernel *k, const struct op *op,
     double work = out->compute_ns + out->memory_ns;
     if (k->overlap)
         work = out->compute_ns > out->memory_ns ? out->compute_ns : out->memory_ns;
-    double ns = out->launch_ns + work + out->copy_ns;
+    bool launch = !k->hidden || out->launch_ns > work, busy = !k->hidden || !launch;
+    double ns = (launch ? out->launch_ns : 0) + (busy ? work : 0) + out->copy_ns;
     if (!(ns <= ROOF_MAX_NS))
         return;
     out->ns = (int64_t)(ns + 0.5);
     name_limit(out);
     out->known = true;
-    if (out->launch_ns > 0)
+    if (launch && out->launch_ns > 0)
         add_source(out, k->launch_ns.source);
-    if (!k->overlap || out->limit != ROOF_MEMORY)
+    if (busy && (!k->overlap || out->limit != ROOF_MEMORY))
         add_source(out, k->flops_per_s.source);
-    if (!k->overlap || out->limit != ROOF_COMPUTE)
+    if (busy && (!k->overlap || out->limit != ROOF_COMPUTE))
         add_source(out, bandwidth->source);
-    if (order > 1)
+    if (busy && order > 1)
         add_source(out, k->order_permille.source);
     if (out->copy_ns > 0)
         add_source(out, k->copy_bytes_per_s.source);

@@ -5,6 +5,7 @@
  * on. For a product [m, k] x [k, n] with all three rounded up to the tile:
  *
  *     t = launch + order * work + copies / copy bandwidth
+ *       = max(launch, order * work) + copies / copy bandwidth    where the work hides the launch
  *     work = max or sum (overlap or not) of 2 m n k / peak, and (weights + keys and values) /
  *            bandwidth
  *
@@ -56,6 +57,7 @@ struct roof_kernel {
     int32_t rows_from, rows_to;
     int32_t tile;  /* >= 1 */
     bool overlap;  /* compute and memory at once */
+    bool hidden;   /* the launch is a shortest time: work that takes longer hides it */
     bool included; /* the numbers of other kernels hold its time; it has none */
     int32_t path;  /* index of the device's bus paths; -1 */
     struct ranged launch_ns, flops_per_s, bytes_per_s;

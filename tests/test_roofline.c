@@ -73,6 +73,27 @@ static void the_larger_of_the_two_roofs_binds(void)
     CHECK_EQ(ask(&k, product(1, 2000, 1000), -1).limit, ROOF_LAUNCH);
 }
 
+/* 204 us of work hide a launch of 203 and not one of 205. */
+static void work_hides_a_launch_that_is_shorter(void)
+{
+    struct roof_kernel k = plain();
+    k.hidden = true;
+    k.launch_ns.value = 203000;
+    struct roof_time t = ask(&k, product(51, 2000, 1000), -1);
+    CHECK_EQ(t.ns, 204000);
+    CHECK_EQ(t.limit, ROOF_COMPUTE);
+    CHECK_EQ(t.n_sources, 1);
+    CHECK_STR(t.source[0], "peak");
+    k.launch_ns.value = 205000;
+    k.copy_bytes_per_s = (struct ranged){1000000000, 1, 1, "copy"};
+    t = ask(&k, product(51, 2000, 1000), -1);
+    CHECK_EQ(t.ns, 205000 + 51 * 3000);
+    CHECK_EQ(t.limit, ROOF_LAUNCH);
+    CHECK_EQ(t.n_sources, 2);
+    CHECK_STR(t.source[0], "launch");
+    CHECK_STR(t.source[1], "copy");
+}
+
 static void a_path_caps_the_bandwidth(void)
 {
     struct roof_kernel k = plain();
@@ -212,6 +233,7 @@ static const char made_up[] =
     "            from: 5\n"
     "            tile: 32\n"
     "            overlap: false\n"
+    "            hidden_launch: true\n"
     "            order_permille: {value: 2000, high: 6000, source: order's}\n"
     "            launch: 2 us\n"
     "            peak: {value: 2 TFLOPS, low: 1 TFLOPS, source: peak's}\n"
@@ -269,7 +291,7 @@ static void operators_are_read(void)
     CHECK(device_unit(p, "c", NULL) == NULL);
     const struct roof_kernel *k = &p->unit[0].kernel[1];
     CHECK_EQ(k->order_permille.high, 6000);
-    CHECK(!k->overlap);
+    CHECK(!k->overlap && k->hidden);
     CHECK_EQ(k->point[0].ns, 7000);
     CHECK_STR(k->point[0].source, "point's");
     CHECK_EQ(d.host.event_ns, -1);
@@ -308,6 +330,7 @@ static void operators_are_saved_as_they_were_read(void)
         if (i < 0) {
             CHECK_HAS(first, "order's");
             CHECK_HAS(first, "overlap: false");
+            CHECK_HAS(first, "hidden_launch: true");
             CHECK_HAS(first, "path: \"dma\"");
         }
         free(first);
@@ -542,6 +565,7 @@ static void a_layout_has_all_of_a_step(void)
 
 static const struct unit_test tests[] = {
     {"the_larger_of_the_two_roofs_binds", the_larger_of_the_two_roofs_binds},
+    {"work_hides_a_launch_that_is_shorter", work_hides_a_launch_that_is_shorter},
     {"a_path_caps_the_bandwidth", a_path_caps_the_bandwidth},
     {"what_is_not_known_makes_the_time_unknown", what_is_not_known_makes_the_time_unknown},
     {"dimensions_are_rounded_up_to_the_tile", dimensions_are_rounded_up_to_the_tile},

@@ -5,61 +5,90 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_COLUMNS = 2 * FIT_NUMBERS, MAX_ROUNDS = 3 };
+enum { MAX_COLUMNS = 9, ROUNDS = 8, ROUNDS_AGAIN = 4 };
+
+/* What sources differ by on one quantity, in the median (experiments/published/points.yaml). */
+static const double near = 0.1;
 
 static const double orders[] = {1.5, 2, 3, 4, 6};
 
 /* ---- forms ---------------------------------------------------------------------------------- */
 
-static int32_t bits(uint8_t v)
+/* Of a number, how many there are. */
+static int32_t classes(const struct fit_problem *p, const struct fit_form *f, int number)
 {
-    int32_t n = 0;
-    for (; v; v = (uint8_t)(v & (v - 1)))
-        n++;
-    return n;
+    if (!(f->numbers >> number & 1))
+        return 0;
+    return f->kernels == FIT_SPLIT                                ? 2
+           : f->kernels == FIT_BY_ROWS && 1 << number == FIT_PEAK ? p->n_rows
+                                                                  : 1;
 }
 
-int32_t fit_parameters(const struct fit_form *f)
+int32_t fit_parameters(const struct fit_problem *p, const struct fit_form *f)
 {
-    return bits(f->numbers) * (f->split ? 2 : 1) + f->order;
+    int32_t n = f->order;
+    for (int i = 0; i < FIT_NUMBERS; i++)
+        n += classes(p, f, i);
+    return n;
 }
 
 static bool makes_sense(const struct fit_form *f)
 {
-    bool both = (f->numbers & FIT_PEAK) && (f->numbers & FIT_BANDWIDTH);
-    return f->numbers && (!f->overlap || both) &&
-           (!f->order || (f->numbers & (FIT_PEAK | FIT_BANDWIDTH)));
+    bool peak = f->numbers & FIT_PEAK, bandwidth = f->numbers & FIT_BANDWIDTH;
+    bool joined = f->join == FIT_SUM || (f->join == FIT_OVERLAP && peak && bandwidth) ||
+                  (f->join == FIT_FLOOR && f->numbers & FIT_LAUNCH && (peak || bandwidth));
+    return f->numbers && joined && (f->kernels != FIT_BY_ROWS || peak) &&
+           (!f->order || ((peak || bandwidth) && f->join != FIT_FLOOR));
 }
 
-int32_t fit_forms(int32_t most, bool split, struct fit_form *out)
+static bool is_allowed(const struct fit_problem *p, const struct fit_form *f)
+{
+    bool thin = false, wide = false, several = false;
+    for (int32_t i = 0; i < p->n; i++) {
+        several |= p->point[i].n > 1;
+        for (int32_t k = 0; k < p->point[i].n; k++) {
+            thin |= p->point[i].work[k].thin;
+            wide |= !p->point[i].work[k].thin;
+        }
+    }
+    return makes_sense(f) && (!f->order || (thin && wide)) &&
+           (!(f->numbers & FIT_START) || several) && (f->kernels != FIT_SPLIT || p->kernel_from) &&
+           (f->kernels != FIT_BY_ROWS || p->n_rows);
+}
+
+int32_t fit_forms(const struct fit_problem *p, int32_t most, struct fit_form *out)
 {
     int32_t n = 0;
-    for (int32_t parameters = 1; parameters <= most; parameters++)
+    for (int32_t parameters = 1; parameters <= most && parameters <= MAX_COLUMNS; parameters++)
         for (int32_t mask = 1; mask < 1 << FIT_NUMBERS; mask++)
-            for (int32_t kind = 0; kind < 8; kind++) {
-                struct fit_form f = {(uint8_t)mask, (kind & 1) != 0, (kind & 2) != 0,
-                                     (kind & 4) != 0};
-                if (makes_sense(&f) && (split || !f.split) && fit_parameters(&f) == parameters &&
-                    n < FIT_MAX_FORMS)
-                    out[n++] = f;
+            for (int32_t kind = 0; kind < 18; kind++) {
+                struct fit_form f = {(uint8_t)mask, kind % 2, (uint8_t)(kind / 2 % 3),
+                                     (uint8_t)(kind / 6)};
+                if (!is_allowed(p, &f) || fit_parameters(p, &f) != parameters)
+                    continue;
+                assert(n < FIT_MAX_FORMS);
+                out[n++] = f;
             }
     return n;
 }
 
 const char *fit_form_name(const struct fit_form *f, char *buf, size_t size)
 {
-    static const char *const name[FIT_NUMBERS] = {"launch", "peak", "bandwidth", "copy"};
+    static const char *const name[FIT_NUMBERS] = {"launch", "peak", "bandwidth", "copy", "start"};
+    const char *const by_rows = f->kernels == FIT_BY_ROWS ? " by rows" : "";
     size_t at = 0;
-    for (int i = 0; i < FIT_NUMBERS; i++)
+    for (int i = 0; i < FIT_NUMBERS; i++) {
+        bool bar = (f->join == FIT_OVERLAP && i == 2) || (f->join == FIT_FLOOR && i < 3);
         if (f->numbers & 1 << i && at < size)
-            at += (size_t)snprintf(buf + at, size - at, "%s%s",
-                                   !at                    ? ""
-                                   : i == 2 && f->overlap ? "|"
-                                                          : "+",
-                                   name[i]);
+            at += (size_t)snprintf(buf + at, size - at, "%s%s%s",
+                                   !at   ? ""
+                                   : bar ? "|"
+                                         : "+",
+                                   name[i], i == 1 ? by_rows : "");
+    }
     if (at < size)
         snprintf(buf + at, size - at, "%s%s", f->order ? "*order" : "",
-                 f->split ? "/2 kernels" : "");
+                 f->kernels == FIT_SPLIT ? "/2 kernels" : "");
     return buf;
 }
 
@@ -83,28 +112,68 @@ int32_t fit_work_of(const struct op *op, int32_t n, int32_t tile, struct fit_wor
             count += op[j].kind == op[i].kind && op[j].m == op[i].m && op[j].n == op[i].n &&
                      op[j].k == op[i].k && op_bytes(&op[j]) == op_bytes(&op[i]);
         roof_work_of(&k, &op[i], &w);
-        out[found++] = (struct fit_work){
-            .amount = {w.launches * count, w.flops * count, w.bytes * count, w.copy_bytes * count},
-            .thin = w.thin,
-            .rows = op[i].m};
+        out[found++] = (struct fit_work){.amount = {w.launches * count, w.flops * count,
+                                                    w.bytes * count, w.copy_bytes * count, !i},
+                                         .thin = w.thin,
+                                         .rows = op[i].m};
     }
     return found;
 }
 
-static int regime(const struct fit_problem *p, const struct fit_form *f, const struct fit_work *w)
+void fit_find_rows(struct fit_problem *p)
 {
-    return f->split && w->rows >= p->kernel_from ? 1 : 0;
+    p->n_rows = 0;
+    for (int32_t i = 0; i < p->n; i++)
+        for (int32_t k = 0; k < p->point[i].n; k++) {
+            int64_t rows = p->point[i].work[k].rows;
+            int32_t at = 0;
+            while (at < p->n_rows && p->rows[at] < rows)
+                at++;
+            if (at < p->n_rows && p->rows[at] == rows)
+                continue;
+            if (p->n_rows == FIT_CLASSES) {
+                p->n_rows = 0;
+                return;
+            }
+            memmove(p->rows + at + 1, p->rows + at, (size_t)(p->n_rows - at) * sizeof *p->rows);
+            p->rows[at] = rows;
+            p->n_rows++;
+        }
+    if (p->n_rows < 2)
+        p->n_rows = 0;
+}
+
+static int32_t class_of(const struct fit_problem *p, const struct fit_form *f, int number,
+                        const struct fit_work *w)
+{
+    int32_t c = 0;
+    if (f->kernels == FIT_SPLIT)
+        return w->rows >= p->kernel_from;
+    if (f->kernels == FIT_BY_ROWS && 1 << number == FIT_PEAK)
+        while (c < p->n_rows - 1 && p->rows[c] < w->rows)
+            c++;
+    return c;
+}
+
+/* Of each number what it adds, were nothing hidden by anything else. */
+static void parts_of(const struct fit_problem *p, const struct fit_kernel *k,
+                     const struct fit_work *w, double *part)
+{
+    double order = w->thin ? k->order : 1;
+    for (int i = 0; i < FIT_NUMBERS; i++)
+        part[i] =
+            k->cost[class_of(p, &k->form, i, w)][i] * w->amount[i] * (i == 1 || i == 2 ? order : 1);
 }
 
 static double work_ns(const struct fit_problem *p, const struct fit_kernel *k,
                       const struct fit_work *w)
 {
-    const double *cost = k->cost[regime(p, &k->form, w)], *amount = w->amount;
-    double order = w->thin ? k->order : 1;
-    double compute = order * cost[1] * amount[1], memory = order * cost[2] * amount[2];
-    double larger = compute > memory ? compute : memory;
-    return cost[0] * amount[0] + (k->form.overlap ? larger : compute + memory) +
-           cost[3] * amount[3];
+    double part[FIT_NUMBERS];
+    parts_of(p, k, w, part);
+    double larger = part[1] > part[2] ? part[1] : part[2];
+    if (k->form.join == FIT_FLOOR)
+        return (part[0] > larger ? part[0] : larger) + part[3] + part[4];
+    return part[0] + (k->form.join == FIT_OVERLAP ? larger : part[1] + part[2]) + part[3] + part[4];
 }
 
 double fit_time(const struct fit_problem *p, const struct fit_kernel *k,
@@ -195,132 +264,191 @@ static bool least_squares(const struct squares *s, double *best)
     return found;
 }
 
-/* Column of a number in a regime; -1: not in the form. */
-static int32_t column(const struct fit_form *f, int number, int r)
+/* The column of a number's class. */
+static int32_t column(const struct fit_problem *p, const struct fit_form *f, int number, int32_t c)
 {
-    if (!(f->numbers >> number & 1))
-        return -1;
-    int32_t before = 0;
     for (int i = 0; i < number; i++)
-        before += f->numbers >> i & 1;
-    return before + (r ? bits(f->numbers) : 0);
+        c += classes(p, f, i);
+    return c;
 }
 
-/* One point's row: its work per column. With overlap, of the two only the one that binds. */
+/* Of the parts that hide one another all but the largest are nothing. */
+static void hide(const struct fit_problem *p, const struct fit_kernel *now,
+                 const struct fit_work *w, double *amount)
+{
+    double part[FIT_NUMBERS];
+    int from = now->form.join == FIT_FLOOR ? 0 : 1, largest = 2;
+    parts_of(p, now, w, part);
+    for (int i = 1; i >= from; i--)
+        if (part[i] >= part[largest])
+            largest = i;
+    for (int i = from; i < 3; i++)
+        if (i != largest)
+            amount[i] = 0;
+}
+
+/* One point's row: its work per column. */
 static void add_row(const struct fit_problem *p, const struct fit_kernel *now, bool binds,
                     const struct fit_point *point, double *row)
 {
     for (int32_t i = 0; i < point->n; i++) {
         const struct fit_work *w = &point->work[i];
-        int r = regime(p, &now->form, w);
-        const double *cost = now->cost[r];
         double order = w->thin ? now->order : 1;
         double amount[FIT_NUMBERS] = {w->amount[0], order * w->amount[1], order * w->amount[2],
-                                      w->amount[3]};
-        if (binds && now->form.overlap)
-            amount[cost[1] * amount[1] >= cost[2] * amount[2] ? 2 : 1] = 0;
-        for (int number = 0; number < FIT_NUMBERS; number++) {
-            int32_t c = column(&now->form, number, r);
-            if (c >= 0)
-                row[c] += amount[number] / point->ns;
-        }
+                                      w->amount[3], w->amount[4]};
+        if (binds && now->form.join != FIT_SUM)
+            hide(p, now, w, amount);
+        for (int number = 0; number < FIT_NUMBERS; number++)
+            if (now->form.numbers >> number & 1)
+                row[column(p, &now->form, number, class_of(p, &now->form, number, w))] +=
+                    amount[number] / point->ns;
     }
 }
 
-static bool fit_once(const struct fit_problem *p, int32_t without, bool binds,
+/* The costs that minimise the sum of weight * (fitted / measured - 1)^2. */
+static bool fit_once(const struct fit_problem *p, int32_t without, bool binds, const double *weight,
                      struct fit_kernel *now)
 {
-    struct squares s = {.n = bits(now->form.numbers) * (now->form.split ? 2 : 1)};
+    struct squares s = {.n = fit_parameters(p, &now->form) - now->form.order};
     double row[FIT_MAX_POINTS][MAX_COLUMNS] = {{0}}, x[MAX_COLUMNS];
-    for (int32_t i = 0; i < p->n; i++)
+    for (int32_t i = 0; i < p->n; i++) {
         if (i != without)
             add_row(p, now, binds, &p->point[i], row[i]);
-    for (int32_t c = 0; c < s.n; c++) {
-        for (int32_t i = 0; i < p->n; i++)
-            s.length[c] += row[i][c] * row[i][c];
-        s.length[c] = sqrt(s.length[c]);
+        for (int32_t c = 0; c < s.n; c++)
+            s.length[c] += weight[i] * row[i][c] * row[i][c];
     }
+    for (int32_t c = 0; c < s.n; c++)
+        s.length[c] = sqrt(s.length[c]);
     for (int32_t i = 0; i < p->n; i++)
         for (int32_t c = 0; c < s.n && i != without; c++) {
-            double a = s.length[c] > 0 ? row[i][c] / s.length[c] : 0;
+            double a = s.length[c] > 0 ? weight[i] * row[i][c] / s.length[c] : 0;
             s.right[c] += a;
             for (int32_t b = 0; b < s.n; b++)
                 s.gram[c][b] += s.length[b] > 0 ? a * row[i][b] / s.length[b] : 0;
         }
     if (!least_squares(&s, x))
         return false;
-    for (int r = 0; r < (now->form.split ? 2 : 1); r++)
-        for (int number = 0; number < FIT_NUMBERS; number++) {
-            int32_t c = column(&now->form, number, r);
-            now->cost[r][number] = c >= 0 && s.length[c] > 0 ? x[c] / s.length[c] : 0;
+    for (int number = 0; number < FIT_NUMBERS; number++)
+        for (int32_t c = 0; c < classes(p, &now->form, number); c++) {
+            int32_t at = column(p, &now->form, number, c);
+            now->cost[c][number] = s.length[at] > 0 ? x[at] / s.length[at] : 0;
         }
     return true;
 }
 
-static double sum_of_squares(const struct fit_problem *p, const struct fit_kernel *k,
-                             int32_t without)
+/* |ln(fitted / measured)|; 10 where nothing determines what a point needs. */
+static double far(const struct fit_problem *p, const struct fit_kernel *k,
+                  const struct fit_point *point)
+{
+    double ns = fit_time(p, k, point);
+    return ns > 0 ? fabs(log(ns / point->ns)) : 10;
+}
+
+/* As squares up to `near`, as it is beyond (Huber). */
+static double loss(double off)
+{
+    return off < near ? off * off / (2 * near) : off - near / 2;
+}
+
+static double distance(const struct fit_problem *p, const struct fit_kernel *k, int32_t without)
 {
     double sum = 0;
-    for (int32_t i = 0; i < p->n; i++) {
-        double off = fit_time(p, k, &p->point[i]) / p->point[i].ns - 1;
-        if (i != without)
-            sum += off * off;
-    }
+    for (int32_t i = 0; i < p->n; i++)
+        sum += i == without ? 0 : loss(far(p, k, &p->point[i]));
     return sum;
 }
 
-/* From the kernel's ratio of bandwidth to peak on, until what binds each operator stays as it is.
- */
-static void settle(const struct fit_problem *p, int32_t without, struct fit_kernel *k,
-                   struct fit_kernel *best, double *squares)
+/* Rounds from k's costs on; k becomes the best that was met, itself included. */
+static void refine(const struct fit_problem *p, int32_t without, int rounds, struct fit_kernel *k)
 {
-    for (int i = 0; i < MAX_ROUNDS; i++) {
-        struct fit_kernel next = *k;
-        if (!fit_once(p, without, true, &next) || !memcmp(&next.cost, &k->cost, sizeof k->cost))
+    struct fit_kernel now = *k;
+    double weight[FIT_MAX_POINTS], least = distance(p, k, without);
+    for (int r = 0; r < rounds; r++) {
+        struct fit_kernel next = now;
+        for (int32_t i = 0; i < p->n; i++) {
+            double u = fit_time(p, &now, &p->point[i]) / p->point[i].ns, off = fabs(u - 1);
+            weight[i] = u > 0 ? 1 / (u * (off > near ? off : near)) : 1;
+        }
+        if (!fit_once(p, without, true, weight, &next) ||
+            !memcmp(&next.cost, &now.cost, sizeof now.cost))
             return;
-        *k = next;
-        double now = sum_of_squares(p, k, without);
-        if (now < *squares) {
-            *squares = now;
-            *best = *k;
+        now = next;
+        double d = distance(p, &now, without);
+        if (d < least) {
+            least = d;
+            *k = now;
         }
     }
 }
 
-static bool fit_with_order(const struct fit_problem *p, const struct fit_form *f, double order,
-                           int32_t without, struct fit_kernel *out, double *squares)
+/* From where these costs bind on; keeps the better of the two in `best`. */
+static void from_start(const struct fit_problem *p, int32_t without, struct fit_kernel k,
+                       struct fit_kernel *best)
 {
-    struct fit_kernel k = {.form = *f, .order = order};
-    bool found = fit_once(p, without, false, &k);
-    *out = k;
-    *squares = found ? sum_of_squares(p, &k, without) : INFINITY;
-    if (found && f->overlap)
-        settle(p, without, &k, out, squares);
-    /* and from ridge points of 4 to 1024 FLOPs per byte */
-    for (int i = 2; found && f->overlap && i <= 10; i += 2) {
-        for (int r = 0; r < 2; r++) {
-            k.cost[r][1] = 1;
-            k.cost[r][2] = 1 << i;
-        }
-        settle(p, without, &k, out, squares);
+    double equal[FIT_MAX_POINTS];
+    for (int32_t i = 0; i < p->n; i++)
+        equal[i] = 1;
+    if (!fit_once(p, without, true, equal, &k))
+        return;
+    refine(p, without, ROUNDS, &k);
+    if (distance(p, &k, without) < distance(p, best, without))
+        *best = k;
+}
+
+/* Every number at the best that any point shows it at, were it alone; the ridge, FLOPs per byte at
+ * which compute and memory take equally long, as asked (0: as it comes). */
+static struct fit_kernel envelope(const struct fit_problem *p, int32_t without,
+                                  const struct fit_kernel *k, double ridge)
+{
+    struct fit_kernel out = *k;
+    double least[FIT_NUMBERS] = {0};
+    for (int32_t i = 0; i < p->n; i++) {
+        double amount[FIT_NUMBERS] = {0};
+        for (int32_t j = 0; j < p->point[i].n; j++)
+            for (int c = 0; c < FIT_NUMBERS; c++)
+                amount[c] += p->point[i].work[j].amount[c];
+        for (int c = 0; c < FIT_NUMBERS && i != without; c++)
+            if (amount[c] > 0 && (!least[c] || p->point[i].ns / amount[c] < least[c]))
+                least[c] = p->point[i].ns / amount[c];
     }
-    return found;
+    if (ridge > 0)
+        least[2] = ridge * least[1];
+    for (int i = 0; i < FIT_CLASSES; i++)
+        for (int c = 0; c < FIT_NUMBERS; c++)
+            out.cost[i][c] = k->form.numbers >> c & 1 ? least[c] : 0;
+    return out;
+}
+
+static bool fit_with_order(const struct fit_problem *p, const struct fit_form *f, double order,
+                           int32_t without, struct fit_kernel *out)
+{
+    double equal[FIT_MAX_POINTS];
+    struct fit_kernel k = {.form = *f, .order = order};
+    for (int32_t i = 0; i < p->n; i++)
+        equal[i] = 1;
+    if (!fit_once(p, without, false, equal, &k))
+        return false;
+    refine(p, without, ROUNDS, &k);
+    *out = k;
+    if (f->join == FIT_FLOOR)
+        from_start(p, without, envelope(p, without, &k, 0), out);
+    for (int i = 2; f->join == FIT_OVERLAP && i <= 10; i += 4)
+        from_start(p, without, envelope(p, without, &k, 1 << i), out);
+    return true;
 }
 
 bool fit_kernel(const struct fit_problem *p, const struct fit_form *f, int32_t without,
                 struct fit_kernel *out)
 {
-    assert(p->n <= FIT_MAX_POINTS && makes_sense(f));
-    double best, squares;
+    assert(p->n <= FIT_MAX_POINTS && makes_sense(f) && fit_parameters(p, f) <= MAX_COLUMNS);
     int32_t points = p->n - (without >= 0);
-    if (points < fit_parameters(f) || !fit_with_order(p, f, 1, without, out, &best))
+    if (points < fit_parameters(p, f) || !fit_with_order(p, f, 1, without, out))
         return false;
     for (size_t i = 0; f->order && i < sizeof orders / sizeof *orders; i++) {
         struct fit_kernel k;
-        if (fit_with_order(p, f, orders[i], without, &k, &squares) && squares < best) {
-            best = squares;
+        if (fit_with_order(p, f, orders[i], without, &k) &&
+            distance(p, &k, without) < distance(p, out, without))
             *out = k;
-        }
     }
     return true;
 }
@@ -340,15 +468,47 @@ static void drop(const struct fit_problem *p, int32_t without, struct fit_point 
     out->n = n;
 }
 
-static double mean_error(const struct fit_problem *p, const struct fit_form *f)
+/* Whether other points have operators of each class that this one needs. */
+static bool is_covered(const struct fit_problem *p, const struct fit_form *f, int32_t without,
+                       const struct fit_point *point)
+{
+    for (int32_t i = 0; i < point->n; i++)
+        for (int number = 0; number < FIT_NUMBERS; number++) {
+            int32_t c = class_of(p, f, number, &point->work[i]);
+            bool found = classes(p, f, number) < 2;
+            for (int32_t j = 0; j < p->n && !found; j++)
+                for (int32_t k = 0; k < p->point[j].n && j != without && !found; k++)
+                    found = class_of(p, f, number, &p->point[j].work[k]) == c;
+            if (!found)
+                return false;
+        }
+    return true;
+}
+
+/* How well a form foretells each point from the others; fits it to all in `all`. What is left out
+ * starts from there, with the order found there. INFINITY where it cannot become less than `most`.
+ */
+static double mean_error(const struct fit_problem *p, const struct fit_form *f, double most,
+                         struct fit_kernel *all)
 {
     double sum = 0;
+    if (!fit_kernel(p, f, -1, all) || p->n - 1 < fit_parameters(p, f))
+        return INFINITY;
     for (int32_t i = 0; i < p->n; i++) {
-        struct fit_kernel k;
-        if (!fit_kernel(p, f, i, &k))
+        struct fit_kernel k = *all;
+        if (sum >= most * p->n)
             return INFINITY;
-        double ns = fit_time(p, &k, &p->point[i]);
-        sum += ns > 0 ? fabs(log(ns / p->point[i].ns)) : 10;
+        double equal[FIT_MAX_POINTS];
+        if (!is_covered(p, f, i, &p->point[i])) {
+            sum += 1;
+            continue;
+        }
+        for (int32_t j = 0; j < p->n; j++)
+            equal[j] = 1;
+        if (!fit_once(p, i, true, equal, &k))
+            return INFINITY;
+        refine(p, i, ROUNDS_AGAIN, &k);
+        sum += fmin(far(p, &k, &p->point[i]), 1);
     }
     return sum / p->n;
 }
@@ -360,20 +520,21 @@ void fit_leave_one_out(const struct fit_problem *p, const struct fit_form *form,
     assert(p->n <= FIT_MAX_POINTS);
     for (int32_t i = 0; i < p->n; i++) {
         struct fit_problem others;
-        struct fit_kernel k;
+        struct fit_kernel k, with = {0};
         double best = INFINITY;
-        const struct fit_form *with = NULL;
         drop(p, i, room, &others);
         for (int32_t f = 0; f < n_forms; f++) {
-            double error = mean_error(&others, &form[f]);
-            if (error < best * (1 - 1e-9) - 1e-9 || (!with && isfinite(error))) {
+            if (!is_covered(&others, &form[f], -1, &p->point[i]))
+                continue;
+            double error = mean_error(&others, &form[f], best, &k);
+            if (error < best * (1 - 1e-9) - 1e-9) {
                 best = error;
-                with = &form[f];
+                with = k;
             }
         }
-        bool ok = with && fit_kernel(&others, with, -1, &k);
-        predicted[i] = ok ? fit_time(p, &k, &p->point[i]) : -1;
+        double ns = isfinite(best) ? fit_time(p, &with, &p->point[i]) : 0;
+        predicted[i] = ns > 0 ? ns : -1;
         if (chosen)
-            chosen[i] = with ? *with : (struct fit_form){0};
+            chosen[i] = with.form;
     }
 }
