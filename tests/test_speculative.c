@@ -368,6 +368,44 @@ static void propose_chain(void *self, int32_t max_nodes, struct draft_tree *out,
     work->nodes += out->n;
 }
 
+/* Wrong for 100 tokens, then right: width=auto gives up drafting, and takes it up again, since what
+ * was drafted and not verified is held against what the target says. */
+static void propose_late(void *self, int32_t max_nodes, struct draft_tree *out,
+                         struct draft_work *work)
+{
+    chain_right = heard.n_text < 263 + 100 ? 0 : max_nodes;
+    propose_chain(self, max_nodes, out, work);
+}
+
+static void drafting_is_taken_up_again(void)
+{
+    struct belief b = {.n_widths = 2,
+                       .n_contexts = 1,
+                       .width = {1, 8},
+                       .context = {0},
+                       .step_ns = {{100}, {200}}};
+    struct drafter_type late = listener;
+    int32_t alone = 0, tokens = 0, n;
+    late.propose = propose_late;
+    drafter_of_run = &late;
+    world_cost_init(&cost);
+    struct outcome *o = run("speculative:width=auto max_draft=7", &b, 401);
+    CHECK_EQ(o->rc, ERR_OK);
+    const struct request_result *q = &o->result.request[0];
+    for (int32_t i = 0; i < q->n_steps; i++) {
+        const struct step *s = &q->step[i];
+        if (s->phase == PHASE_PREFILL)
+            continue;
+        tokens += s->emitted;
+        alone += tokens <= 100 && s->width == 1;
+    }
+    CHECK(alone > 90);
+    CHECK(steps_of_width(o, 8, &n) > 15);
+    CHECK_EQ(n, 8);
+    done(o);
+    drafter_of_run = &listener;
+}
+
 static void a_chain_that_is_too_long_takes_more_passes(void)
 {
     static const int32_t right[] = {30, 20, 8, 7, 6, 0};
@@ -405,6 +443,7 @@ static void a_chain_that_is_too_long_takes_more_passes(void)
 
 static const struct unit_test tests[] = {
     {"a_chain_that_is_too_long_takes_more_passes", a_chain_that_is_too_long_takes_more_passes},
+    {"drafting_is_taken_up_again", drafting_is_taken_up_again},
     {"calibration_brings_every_position_once", calibration_brings_every_position_once},
     {"a_truth_may_know_no_likely_tokens", a_truth_may_know_no_likely_tokens},
     {"without_it_nothing_is_calibrated", without_it_nothing_is_calibrated},

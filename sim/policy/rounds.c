@@ -133,9 +133,13 @@ static bool a_width(const struct rounds *r, int32_t i, int32_t *rows, double *ti
 }
 
 /* width=auto. A drafted token follows an accepted one with probability a, estimated from this
- * request with one success and one failure beforehand (Laplace); n drafted tokens then yield
- * 1 + a + ... + a^n. Takes the n (up to what was drafted) and the believed width >= n + 1 with the
- * most tokens per believed time, so that a dear width below a cheap one is never chosen. */
+ * request with one success and one failure beforehand (Laplace); the token that was drafted after
+ * those verified counts too where all of them were accepted, since the target has then said what
+ * comes there: a request that drafts for nothing learns when it would pay again. On the calibration
+ * traces a token so takes 7 % less time (SmolLM2, median), and the same (TinyLlama). n drafted
+ * tokens then yield 1 + a + ... + a^n. Takes the n (up to what was drafted) and the believed width
+ * >= n + 1 with the most tokens per believed time, so that a dear width below a cheap one is never
+ * chosen. */
 static void auto_width(const struct rounds *r, int32_t drafted, int32_t *n, int32_t *width)
 {
     double a = (double)(r->agreed + 1) / (double)(r->agreed + r->refused + 2);
@@ -295,6 +299,8 @@ static void verify(struct rounds *r, const struct draft_tree *tree, struct actio
 {
     int32_t node[ROUNDS_MAX_ROWS], row_of[ROUNDS_MAX_ROWS], width = 1;
     int32_t n = choose(r, tree, &width, node);
+    bool more = r->opt.width == PARAM_AUTO && !r->opt.fill && tree && n < tree->n;
+    r->untried = more && tree->parent[n] == n - 1 ? tree->token[n] : -1;
     r->n = n + 1;
     r->token[0] = r->serve->root;
     r->parent[0] = -1;
@@ -387,11 +393,17 @@ static void verified(struct rounds *r, struct actions *out)
             r->token[i] = r->token[row[i]];
         r->n = kept;
         r->chain = true;
+        r->untried = -1;
         submit_step(r, r->opt.graph ? (int32_t)r->opt.width : kept, out);
         return;
     }
     r->agreed += kept - 1;
     r->refused += kept < r->n;
+    if (kept == r->n && r->untried >= 0) {
+        bool right = r->choice[row[kept - 1]] == r->untried;
+        r->agreed += right;
+        r->refused += !right;
+    }
     if (kept < r->n && passes)
         commit(r, pos + kept, NULL, 0, out); /* a COMMIT's rows are one step's */
     else if (kept < r->n)

@@ -88,6 +88,7 @@ struct rounds {
     int32_t token[ROUNDS_MAX_ROWS], parent[ROUNDS_MAX_ROWS], chance[ROUNDS_MAX_ROWS];
     int32_t n_choices, choice[ROUNDS_MAX_ROWS]; /* of the passes that are done */
     int64_t agreed, refused; /* drafted tokens on the path, and ends of paths before the draft's */
+    int32_t untried;         /* drafted after the last of the rows, not verified; -1: none */
     int64_t expected;        /* of the drafted tokens, by their chances, in 1 / DRAFT_SURE */
     int32_t n_calibrated;    /* prompt positions handed on */
     /* reuse: the step that the next DRAFT shows */
