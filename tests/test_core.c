@@ -458,8 +458,8 @@ static void nothing_is_lost_at_changes(void)
     arena_fini(&b.arena);
 }
 
-/* Long enough for served_level to wrap more than once: 2^20 * 2^44 units. */
-static void served_level_may_wrap(void)
+/* Long enough for served_level to start again from 0 several times: 2^20 * 2^45 units. */
+static void served_level_may_start_again(void)
 {
     struct bus b;
     if (!bus_open(&b, 2, 100 * (int64_t)GB))
@@ -901,7 +901,7 @@ static const struct unit_test tests[] = {
     {"whole_nanoseconds_are_hit", whole_nanoseconds_are_hit},
     {"histories_do_not_swap_ties", histories_do_not_swap_ties},
     {"nothing_is_lost_at_changes", nothing_is_lost_at_changes},
-    {"served_level_may_wrap", served_level_may_wrap},
+    {"served_level_may_start_again", served_level_may_start_again},
     {"rates_equal_a_brute_force_solver", rates_equal_a_brute_force_solver},
     {"finishes_are_the_ideal_ones_within_a_nanosecond_each",
      finishes_are_the_ideal_ones_within_a_nanosecond_each},

@@ -24,7 +24,8 @@
  * left when a flow reaches or leaves its cap: relative errors of 2^-50. The sum of rates exceeds
  * the total by no more than that. Bytes are counted exactly: asked = served + given up + left.
  *
- * Cost: time linear in the number of flows; memory taken once, at init. */
+ * Cost: time linear in the number of flows, once more for each that reaches its cap after it was
+ * slowed; memory taken once, at init. */
 #ifndef TANDEM_CORE_FLUID_H
 #define TANDEM_CORE_FLUID_H
 
@@ -37,13 +38,12 @@
 #define FLUID_MAX_WEIGHT 4096
 
 struct flow {
-    double cap;         /* bytes/s */
-    double ratio;       /* cap / weight: the level at which the flow reaches its cap */
-    double weight;      /* an integer */
-    int64_t end_ns;     /* at its cap: when it finishes */
-    double early_ns;    /* at its cap: the ideal finish is this much before end_ns */
-    uint64_t end_level; /* slowed: the value of fluid.served_level at which it finishes */
-    int64_t units;      /* bytes * 2^20 / weight, which served_level counts */
+    double cap;      /* bytes/s */
+    double ratio;    /* cap / weight: the level at which the flow reaches its cap */
+    double weight;   /* an integer */
+    int64_t end;     /* at its cap: when it finishes; slowed: at which value of served_level */
+    double early_ns; /* at its cap: the ideal finish is this much before `end` */
+    int64_t units;   /* bytes * 2^20 / weight, which served_level counts */
     int64_t bytes;
     int64_t alone_ns;
     uint64_t id;
@@ -54,15 +54,18 @@ struct fluid {
     double total; /* bytes/s */
     double level; /* bytes/s per weight; of slowed flows, 0 when there are none */
     double weights;
-    struct flow **order; /* `count` flows by (ratio, id), then the free ones */
-    uint32_t count, capacity;
-    uint32_t at_cap;       /* the first of them are at their cap, the others are slowed */
-    bool stale;            /* the set has changed since the rates were found */
-    bool next_slowed;      /* the first to finish is slowed, and does so at next_level */
-    uint64_t served_level; /* units that each slowed flow was given up to since_ns; wraps */
-    uint64_t next_level;
-    int64_t next_ns;  /* of the first finish */
-    int64_t since_ns; /* of the last change */
+    /* `count` flows, then the free ones. The first `at_cap` of them are at their cap and lie by
+     * (ratio, id); the others are slowed, come after these by (ratio, id) and lie anyhow. */
+    struct flow **order;
+    uint32_t count, capacity, at_cap;
+    bool stale;           /* the set has changed since the rates were found */
+    int64_t served_level; /* units that each slowed flow was given up to since_ns */
+    int64_t since_ns;     /* of the last change */
+    uint32_t next;        /* the place of the first to finish, */
+    int64_t next_ns;      /* when it does, */
+    int64_t next_level;   /* and served_level then */
+    int64_t other_ns;     /* the first end of the others that are at their cap, */
+    int64_t other_level;  /* and of the others that are slowed */
     uint64_t last_id;
     int64_t asked_bytes, served_bytes, dropped_bytes; /* in all; by ended flows; given up */
 };
