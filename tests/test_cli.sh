@@ -234,6 +234,9 @@ t 1 run bad.yaml
 err 'there is no such policy: is {policy: switching, scheme: both-resident-shared} meant'
 t 1 run $q --set polices=1
 err "did you mean 'policies'?"
+t 1 run $q --set belief.scal=2
+err "--set belief.scal=2: unknown key 'scal' ('2') in belief: expected one of load_scale, noise_pct, "
+t 0 run $q --set belief.scale=2 --set belief.load_scale=3
 t 1 run $q --set estimator=mean
 err "estimator is 'mean': expected minimum, median or {expected_minimum: N}"
 t 1 run $q --set max_ctx=100

@@ -378,24 +378,42 @@ static int set_fail(struct yaml *y, const char *file, const char *fmt, ...)
     return err_at(y->e, ERR_SCHEMA, file, 0, 0, "%s", m);
 }
 
-/* Follows the path (which it cuts into segments); a missing last key becomes a null child. */
+/* A mapping's new child, null until it is set or gets children of its own. */
+static struct yaml_node *add_child(struct yaml *y, const char *file, struct yaml_node *at,
+                                   const char *segment)
+{
+    struct yaml_node *c = arena_alloc(y->arena, 1, sizeof *c);
+    char *key = arena_strdup(y->arena, segment);
+    if (!c || !key) {
+        no_memory(y);
+        return NULL;
+    }
+    c->key = key;
+    c->text = "";
+    c->file = file;
+    c->set = true;
+    attach(at, c);
+    return c;
+}
+
+/* Follows the path (which it cuts into segments). Missing keys become null children, a null that is
+ * not the last a mapping: whether there is such a key is for the reader of the file to say. */
 static struct yaml_node *follow(struct yaml *y, const char *file, char *path)
 {
     struct yaml_node *at = y->root;
+    int depth = 0;
     for (char *segment = path, *next; segment; segment = next) {
         next = strchr(segment, '.');
         if (next)
             *next++ = 0;
+        if (at->type == YAML_NULL)
+            at->type = YAML_MAP;
         struct yaml_node *c = child_of(at, segment);
-        if (!c && !next && *segment && at->type == YAML_MAP && at->n < YAML_MAX_KEYS) {
-            c = arena_alloc(y->arena, 1, sizeof *c);
-            char *key = arena_strdup(y->arena, segment);
-            if (!c || !key) {
-                no_memory(y);
+        if (!c && *segment && at->type == YAML_MAP && at->n < YAML_MAX_KEYS &&
+            depth < YAML_MAX_DEPTH) {
+            c = add_child(y, file, at, segment);
+            if (!c)
                 return NULL;
-            }
-            c->key = key;
-            attach(at, c);
         }
         if (!c) {
             char where[200], known[300];
@@ -405,6 +423,7 @@ static struct yaml_node *follow(struct yaml *y, const char *file, char *path)
             return NULL;
         }
         at = c;
+        depth++;
     }
     return at;
 }
