@@ -14,7 +14,8 @@
 #
 # Labels of tests (set_tests_properties(... LABELS ...)): `real` needs llama.cpp and the weights and
 # runs in the stage real; `tsan` runs under the thread sanitizer; `tree` looks at the sources only
-# and runs in the stage checks; what has none runs in release, clang, asan.
+# and runs in the stage checks; `once` computes for long and runs in the stage sim only, where it
+# shows that it needs neither a model nor a network; what has none runs in release, clang, asan.
 set -u
 cd "$(dirname "$0")/.." || exit 2
 
@@ -183,7 +184,7 @@ stage_checks()
 not_real='^(tree|real|once)$'
 [ -z "$long" ] || not_real='^tree$'
 
-stage_release() { build_and_test release release build -LE '^(tree|real)$'; }
+stage_release() { build_and_test release release build -LE '^(tree|real|once)$'; }
 stage_clang() { build_and_test clang clang build-clang -LE "$not_real"; }
 stage_debug() { build_and_test debug debug build-debug -LE "$not_real"; }
 stage_asan() { build_and_test asan asan build-asan -LE "$not_real"; }
@@ -230,8 +231,13 @@ stage_sim()
     export TANDEM_DEPS="$work/none"
     unset TANDEM_LLAMA_DIR
     ! unshare -rn true 2>/dev/null || wrapper='unshare -rn'
+    build sim || {
+        fail
+        return
+    }
     # shellcheck disable=SC2086 # the wrapper is none or several words
-    if build sim; then one $wrapper build-sim/tandem run experiments/quickstart.yaml; else fail; fi
+    one $wrapper build-sim/tandem run experiments/quickstart.yaml
+    count_ctest sim build-sim -L '^once$'
 }
 
 stage_real()
@@ -251,7 +257,7 @@ run_stage()
     printf '==> %s\n' "$1"
     since=$(date +%s)
     wrapper=
-    parallel=$jobs
+    parallel=$((jobs + 1)) # some tests wait for their own threads
     export TANDEM_DEPS="$deps"
     if [ -s "$work/llama-dir" ]; then
         TANDEM_LLAMA_DIR=$(cat "$work/llama-dir")
