@@ -434,7 +434,8 @@ static void set_replaces_and_the_reader_checks(void)
                                "expected one of dram, source, temperature, correct or remove it; "
                                "did you mean 'dram'?"},
         {"device.buss.dram=80",
-         "--set device.buss.dram=80: unknown key 'buss' (a mapping of 1 keys) in the file: expected "
+         "--set device.buss.dram=80: unknown key 'buss' (a mapping of 1 keys) in the file: "
+         "expected "
          "one of name, threads, bus, list, items, params, time, kind, on, ratio, note, correct or "
          "remove it; did you mean 'bus'?"},
         {"device.list.2=7", "--set device.list.2=7: there is no '2' in list: expected an index "
@@ -463,8 +464,9 @@ static void set_replaces_and_the_reader_checks(void)
     for (size_t i = 0; i < sizeof t / sizeof *t; i++)
         check_error(SET_TEXT, t[i].set, false, t[i].want);
     /* in a mapping that the file does not have, or has as null */
-    static const char reached[] = "--set device.bus.dram=x GB/s: bus.dram is 'x GB/s': expected a "
-                                  "bandwidth, as in '8.5 GB/s' (B/s, kB/s, MB/s, GB/s, MiB/s, GiB/s)";
+    static const char reached[] =
+        "--set device.bus.dram=x GB/s: bus.dram is 'x GB/s': expected a "
+        "bandwidth, as in '8.5 GB/s' (B/s, kB/s, MB/s, GB/s, MiB/s, GiB/s)";
     check_error(OK_TOP, "device.bus.dram=x GB/s", false, reached);
     check_error(OK_TOP "bus: null\n", "device.bus.dram=x GB/s", false, reached);
     check_error(OK_TOP, "device.threads=3", true, ""); /* who sets a value is its source */
