@@ -481,7 +481,7 @@ static struct t3_relaxed *relaxation(struct t3_given_up *g, const char *what)
     for (int32_t i = 0; i < g->n; i++)
         if (!strcmp(g->relaxed[i].what, what))
             return &g->relaxed[i];
-    CHECK(!"what is asked for is in the list");
+    CHECK_STR("", what); /* what is asked for is in the list */
     return &g->relaxed[0];
 }
 

@@ -264,12 +264,14 @@ static bool least_squares(const struct squares *s, double *best)
     return found;
 }
 
-/* The column of a number's class. */
-static int32_t column(const struct fit_problem *p, const struct fit_form *f, int number, int32_t c)
+/* The first column of each number. */
+static void columns(const struct fit_problem *p, const struct fit_form *f, int32_t *first)
 {
-    for (int i = 0; i < number; i++)
-        c += classes(p, f, i);
-    return c;
+    int32_t n = 0;
+    for (int i = 0; i < FIT_NUMBERS; i++) {
+        first[i] = n;
+        n += classes(p, f, i);
+    }
 }
 
 /* Of the parts that hide one another all but the largest are nothing. */
@@ -280,7 +282,7 @@ static void hide(const struct fit_problem *p, const struct fit_kernel *now,
     int from = now->form.join == FIT_FLOOR ? 0 : 1, largest = 2;
     parts_of(p, now, w, part);
     for (int i = 1; i >= from; i--)
-        if (part[i] >= part[largest])
+        if (part[i] >= part[largest] * (1 - 1e-9)) /* whatever rounding says of equals */
             largest = i;
     for (int i = from; i < 3; i++)
         if (i != largest)
@@ -288,20 +290,19 @@ static void hide(const struct fit_problem *p, const struct fit_kernel *now,
 }
 
 /* One point's row: its work per column. */
-static void add_row(const struct fit_problem *p, const struct fit_kernel *now, bool binds,
-                    const struct fit_point *point, double *row)
+static void add_row(const struct fit_problem *p, const struct fit_kernel *now, const int32_t *first,
+                    bool binds, const struct fit_point *point, double *row)
 {
     for (int32_t i = 0; i < point->n; i++) {
         const struct fit_work *w = &point->work[i];
-        double order = w->thin ? now->order : 1;
+        double order = w->thin ? now->order : 1, per_ns = 1 / point->ns;
         double amount[FIT_NUMBERS] = {w->amount[0], order * w->amount[1], order * w->amount[2],
                                       w->amount[3], w->amount[4]};
         if (binds && now->form.join != FIT_SUM)
             hide(p, now, w, amount);
         for (int number = 0; number < FIT_NUMBERS; number++)
             if (now->form.numbers >> number & 1)
-                row[column(p, &now->form, number, class_of(p, &now->form, number, w))] +=
-                    amount[number] / point->ns;
+                row[first[number] + class_of(p, &now->form, number, w)] += amount[number] * per_ns;
     }
 }
 
@@ -310,27 +311,36 @@ static bool fit_once(const struct fit_problem *p, int32_t without, bool binds, c
                      struct fit_kernel *now)
 {
     struct squares s = {.n = fit_parameters(p, &now->form) - now->form.order};
-    double row[FIT_MAX_POINTS][MAX_COLUMNS] = {{0}}, x[MAX_COLUMNS];
+    double row[FIT_MAX_POINTS][MAX_COLUMNS], x[MAX_COLUMNS];
+    int32_t first[FIT_NUMBERS];
+    columns(p, &now->form, first);
+    memset(row, 0, (size_t)p->n * sizeof *row);
     for (int32_t i = 0; i < p->n; i++) {
         if (i != without)
-            add_row(p, now, binds, &p->point[i], row[i]);
+            add_row(p, now, first, binds, &p->point[i], row[i]);
         for (int32_t c = 0; c < s.n; c++)
             s.length[c] += weight[i] * row[i][c] * row[i][c];
     }
     for (int32_t c = 0; c < s.n; c++)
         s.length[c] = sqrt(s.length[c]);
-    for (int32_t i = 0; i < p->n; i++)
-        for (int32_t c = 0; c < s.n && i != without; c++) {
-            double a = s.length[c] > 0 ? weight[i] * row[i][c] / s.length[c] : 0;
+    for (int32_t i = 0; i < p->n; i++) {
+        for (int32_t c = 0; c < s.n; c++)
+            row[i][c] *= s.length[c] > 0 ? 1 / s.length[c] : 0;
+        for (int32_t c = 0; c < s.n; c++) {
+            double a = weight[i] * row[i][c];
             s.right[c] += a;
-            for (int32_t b = 0; b < s.n; b++)
-                s.gram[c][b] += s.length[b] > 0 ? a * row[i][b] / s.length[b] : 0;
+            for (int32_t b = 0; b <= c; b++)
+                s.gram[c][b] += a * row[i][b];
         }
+    }
+    for (int32_t c = 0; c < s.n; c++)
+        for (int32_t b = c + 1; b < s.n; b++)
+            s.gram[c][b] = s.gram[b][c];
     if (!least_squares(&s, x))
         return false;
     for (int number = 0; number < FIT_NUMBERS; number++)
         for (int32_t c = 0; c < classes(p, &now->form, number); c++) {
-            int32_t at = column(p, &now->form, number, c);
+            int32_t at = first[number] + c;
             now->cost[c][number] = s.length[at] > 0 ? x[at] / s.length[at] : 0;
         }
     return true;
@@ -408,7 +418,7 @@ static struct fit_kernel envelope(const struct fit_problem *p, int32_t without,
             for (int c = 0; c < FIT_NUMBERS; c++)
                 amount[c] += p->point[i].work[j].amount[c];
         for (int c = 0; c < FIT_NUMBERS && i != without; c++)
-            if (amount[c] > 0 && (!least[c] || p->point[i].ns / amount[c] < least[c]))
+            if (amount[c] > 0 && (least[c] <= 0 || p->point[i].ns / amount[c] < least[c]))
                 least[c] = p->point[i].ns / amount[c];
     }
     if (ridge > 0)
