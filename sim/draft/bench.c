@@ -140,7 +140,7 @@ static struct pass run_pass(struct bench *b, int32_t nodes, bool cold)
     const struct draft_bench_config *c = b->config;
     struct pass p = {0};
     struct draft_work ignored = {0};
-    run_round(b, c->rounds, nodes, cold, b->step_us, b->prompt_us, b->calibrate_us, &ignored);
+    run_round(b, c->rounds, nodes, false, b->step_us, b->prompt_us, b->calibrate_us, &ignored);
     for (int32_t r = 0; r < c->rounds; r++)
         run_round(b, r, nodes, cold, b->step_us + r * c->steps, b->prompt_us + r,
                   b->calibrate_us + r, &p.work);

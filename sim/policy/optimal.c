@@ -277,9 +277,9 @@ int optimal_solve(const struct optimal_problem *p, int32_t width, struct arena *
     *out = (struct optimal_result){0};
     struct search s = {.p = p, .n_cells = p->n * p->chunks};
     size_t n = (size_t)p->n, cells = (size_t)s.n_cells, levels = cells + n + 1;
-    struct node *all = arena_alloc(arena, levels * (size_t)width, sizeof *all);
+    struct node *all = arena_room(arena, levels * (size_t)width, sizeof *all);
     int32_t *level = arena_alloc(arena, levels, sizeof *level);
-    s.next = arena_alloc(arena, (size_t)width * (n + 1), sizeof *s.next);
+    s.next = arena_room(arena, (size_t)width * (n + 1), sizeof *s.next);
     s.cheap_ns = arena_alloc(arena, (cells + 1) * n, sizeof *s.cheap_ns);
     s.narrow_ns = arena_alloc(arena, (cells + 1) * n, sizeof *s.narrow_ns);
     if (!all || !level || !s.next || !s.cheap_ns || !s.narrow_ns)
