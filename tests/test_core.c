@@ -453,7 +453,7 @@ static void nothing_is_lost_at_changes(void)
             CHECK(fluid_cancel(&b.f, 2000, other));
         }
         CHECK_EQ(fluid_next_ns(&b.f), 2000 + alone_ns);
-        CHECK(fluid_cancel(&b.f, 2000, b.f.order[0]->id));
+        CHECK(fluid_cancel(&b.f, 2000, b.f.flow[0].id));
     }
     arena_fini(&b.arena);
 }

@@ -30,13 +30,8 @@ int fluid_init(struct fluid *f, struct arena *a, uint32_t capacity, int64_t tota
     assert(capacity > 0 && total_bytes_per_s > 0);
     *f = (struct fluid){
         .total = (double)total_bytes_per_s, .capacity = capacity, .next_ns = CLOCK_NEVER};
-    struct flow *flows = arena_alloc(a, capacity, sizeof *flows);
-    f->order = arena_alloc(a, capacity, sizeof *f->order);
-    if (!flows || !f->order)
-        return ERR_NOMEM;
-    for (uint32_t i = 0; i < capacity; i++)
-        f->order[i] = &flows[i];
-    return ERR_OK;
+    f->flow = arena_alloc(a, capacity, sizeof *f->flow);
+    return f->flow ? ERR_OK : ERR_NOMEM;
 }
 
 static double left_alone_ns(const struct flow *w, int64_t now_ns)
@@ -69,9 +64,9 @@ static void slow_down(const struct fluid *f, struct flow *w)
     w->end = f->served_level + units;
 }
 
-/* Of the flows of one kind: the first end, its place in the order, and the end after it. Which flow
- * is first is as good as random, so that a jump on it would be foretold wrongly: all that is chosen
- * here is values. */
+/* Of the flows of one kind: the first end, its place, and the end after it. Which flow is first is
+ * as good as random, so that a jump on it would be foretold wrongly: all that is chosen here is
+ * values. */
 struct ends {
     int64_t first, second;
     size_t place;
@@ -91,13 +86,13 @@ static const struct flow *raise_one(struct fluid *f, double ratio)
 {
     uint32_t place = f->count;
     for (uint32_t i = f->at_cap; i < f->count; i++) {
-        const struct flow *w = f->order[i];
-        if (w->ratio <= ratio && (place == f->count || w->id < f->order[place]->id))
+        const struct flow *w = &f->flow[i];
+        if (w->ratio <= ratio && (place == f->count || w->id < f->flow[place].id))
             place = i;
     }
-    struct flow *w = f->order[place];
-    f->order[place] = f->order[f->at_cap];
-    f->order[f->at_cap++] = w;
+    struct flow *w = &f->flow[f->at_cap++], other = *w;
+    *w = f->flow[place];
+    f->flow[place] = other;
     speed_up(f, w);
     return w;
 }
@@ -110,7 +105,7 @@ static inline void fill(struct fluid *f, struct ends *timed, struct ends *slowed
     double left = f->total, weights = f->weights;
     uint32_t n = 0;
     for (; n < f->at_cap; n++) {
-        const struct flow *w = f->order[n];
+        const struct flow *w = &f->flow[n];
         if (w->ratio * weights > left)
             break;
         left -= w->cap;
@@ -118,13 +113,13 @@ static inline void fill(struct fluid *f, struct ends *timed, struct ends *slowed
         look_at(timed, w->end, n);
     }
     for (uint32_t i = n; i < f->at_cap; i++)
-        slow_down(f, f->order[i]);
+        slow_down(f, &f->flow[i]);
     f->at_cap = n;
     for (;;) {
         *slowed = (struct ends){INT64_MAX, INT64_MAX, 0};
         double ratio = HUGE_VAL;
-        for (size_t i = f->count; i-- > f->at_cap;) { /* the newest is last: it is known last */
-            const struct flow *w = f->order[i];
+        for (size_t i = f->at_cap; i < f->count; i++) {
+            const struct flow *w = &f->flow[i];
             ratio = ratio < w->ratio ? ratio : w->ratio;
             look_at(slowed, w->end, i);
         }
@@ -144,12 +139,12 @@ static int64_t given(const struct fluid *f, int64_t ns)
     return (int64_t)(f->level * UNITS_PER_NS * (double)ns);
 }
 
-static void refresh(struct fluid *f)
+void fluid_refresh(struct fluid *f)
 {
     struct ends timed = {CLOCK_NEVER, CLOCK_NEVER, 0}, slowed;
     if (f->served_level > MOST_SERVED) {
         for (uint32_t i = f->at_cap; i < f->count; i++)
-            f->order[i]->end -= f->served_level;
+            f->flow[i].end -= f->served_level;
         f->served_level = 0;
     }
     fill(f, &timed, &slowed);
@@ -173,13 +168,6 @@ static void refresh(struct fluid *f)
     f->next_level = by_level && slowed.first > level ? slowed.first : level;
 }
 
-int64_t fluid_next_ns(struct fluid *f)
-{
-    if (f->stale)
-        refresh(f);
-    return f->next_ns;
-}
-
 /* served_level at now. */
 static inline int64_t level_at(struct fluid *f, int64_t now_ns)
 {
@@ -193,7 +181,7 @@ static inline int64_t level_at(struct fluid *f, int64_t now_ns)
     return f->served_level + given(f, now_ns - f->since_ns);
 }
 
-static void settle(struct fluid *f, int64_t now_ns)
+static inline void settle(struct fluid *f, int64_t now_ns)
 {
     if (now_ns == f->since_ns)
         return;
@@ -201,25 +189,22 @@ static void settle(struct fluid *f, int64_t now_ns)
     f->since_ns = now_ns;
 }
 
-/* Its place in the order; count when there is none. */
+/* Its place; count when there is none. */
 static uint32_t find(const struct fluid *f, uint64_t id)
 {
     uint32_t i = 0;
-    while (i < f->count && f->order[i]->id != id)
+    while (i < f->count && f->flow[i].id != id)
         i++;
     return i;
 }
 
-static void remove_at(struct fluid *f, uint32_t i)
+static inline void remove_at(struct fluid *f, uint32_t i)
 {
-    struct flow *w = f->order[i];
-    f->weights -= w->weight;
+    f->weights -= f->flow[i].weight;
     f->at_cap -= i < f->at_cap;
     for (; i < f->at_cap; i++)
-        f->order[i] = f->order[i + 1];
-    f->count--;
-    f->order[i] = f->order[f->count];
-    f->order[f->count] = w;
+        f->flow[i] = f->flow[i + 1];
+    f->flow[i] = f->flow[--f->count];
     f->stale = true;
 }
 
@@ -231,27 +216,29 @@ uint64_t fluid_start(struct fluid *f, int64_t now_ns, int64_t bytes, int64_t alo
     if (f->count == f->capacity)
         return 0;
     settle(f, now_ns);
-    uint32_t i = f->at_cap;
-    struct flow *w = f->order[f->count];
     int64_t units = bytes * UNITS_PER_BYTE / weight;
     double cap = (double)bytes * 1e9 / (double)alone_ns, ratio = cap / weight;
-    f->order[f->count] = f->order[i]; /* the first of the slowed makes room */
-    for (; i > 0 && f->order[i - 1]->ratio > ratio; i--)
-        f->order[i] = f->order[i - 1];
-    f->order[i] = w;
+    struct flow *w = &f->flow[f->count++];
+    int64_t end = f->served_level + units;
+    if (f->at_cap && f->flow[f->at_cap - 1].ratio > ratio) {
+        uint32_t i = f->at_cap++;
+        *w = f->flow[i];
+        for (; i > 0 && f->flow[i - 1].ratio > ratio; i--)
+            f->flow[i] = f->flow[i - 1];
+        w = &f->flow[i];
+        end = now_ns + alone_ns;
+    }
     /* Field by field: to clear it whole first would be a quarter of the time of this function. */
     w->cap = cap;
     w->ratio = ratio;
     w->weight = weight;
-    w->end = i < f->at_cap ? now_ns + alone_ns : f->served_level + units;
+    w->end = end;
     w->early_ns = 0;
     w->units = units;
     w->bytes = bytes;
     w->alone_ns = alone_ns;
     w->id = ++f->last_id;
     w->tag = tag;
-    f->at_cap += i < f->at_cap;
-    f->count++;
     f->weights += weight;
     f->asked_bytes += bytes;
     f->stale = true;
@@ -263,9 +250,9 @@ static uint32_t least_id(const struct fluid *f, int64_t now_ns, int64_t slack)
 {
     uint32_t first = f->next;
     for (uint32_t i = 0; i < f->count; i++) {
-        const struct flow *w = f->order[i];
+        const struct flow *w = &f->flow[i];
         int64_t latest = i < f->at_cap ? now_ns : f->served_level + slack;
-        if (w->end <= latest && w->id < f->order[first]->id)
+        if (w->end <= latest && w->id < f->flow[first].id)
             first = i;
     }
     return first;
@@ -280,8 +267,8 @@ bool fluid_pop(struct fluid *f, int64_t now_ns, uint64_t *tag)
     int64_t slack = (int64_t)(f->level * UNITS_PER_NS * SLACK_NS);
     if (f->other_ns <= now_ns || f->other_level - f->served_level <= slack)
         i = least_id(f, now_ns, slack);
-    *tag = f->order[i]->tag;
-    f->served_bytes += f->order[i]->bytes;
+    *tag = f->flow[i].tag;
+    f->served_bytes += f->flow[i].bytes;
     remove_at(f, i);
     return true;
 }
@@ -289,7 +276,7 @@ bool fluid_pop(struct fluid *f, int64_t now_ns, uint64_t *tag)
 /* Rounded up. */
 static int64_t left_bytes(const struct fluid *f, uint32_t i, int64_t now_ns, int64_t served_level)
 {
-    const struct flow *w = f->order[i];
+    const struct flow *w = &f->flow[i];
     double left = i < f->at_cap
                       ? (double)w->bytes * (left_alone_ns(w, now_ns) / (double)w->alone_ns)
                       : (double)(w->end - served_level) * w->weight / UNITS_PER_BYTE;
@@ -309,7 +296,7 @@ bool fluid_cancel(struct fluid *f, int64_t now_ns, uint64_t id)
     settle(f, now_ns);
     int64_t left = left_bytes(f, i, now_ns, f->served_level);
     f->dropped_bytes += left;
-    f->served_bytes += f->order[i]->bytes - left;
+    f->served_bytes += f->flow[i].bytes - left;
     remove_at(f, i);
     return true;
 }
@@ -317,11 +304,11 @@ bool fluid_cancel(struct fluid *f, int64_t now_ns, uint64_t id)
 double fluid_rate(struct fluid *f, uint64_t id)
 {
     if (f->stale)
-        refresh(f);
+        fluid_refresh(f);
     uint32_t i = find(f, id);
     if (i == f->count)
         return 0;
-    return i < f->at_cap ? f->order[i]->cap : f->level * f->order[i]->weight;
+    return i < f->at_cap ? f->flow[i].cap : f->level * f->flow[i].weight;
 }
 
 int64_t fluid_left_bytes(struct fluid *f, int64_t now_ns, uint64_t id)

@@ -24,8 +24,8 @@
  * left when a flow reaches or leaves its cap: relative errors of 2^-50. The sum of rates exceeds
  * the total by no more than that. Bytes are counted exactly: asked = served + given up + left.
  *
- * Cost: time linear in the number of flows, once more for each that reaches its cap after it was
- * slowed; memory taken once, at init. */
+ * Cost: time linear in the number of flows, once more for each that reaches its cap; memory taken
+ * once, at init. */
 #ifndef TANDEM_CORE_FLUID_H
 #define TANDEM_CORE_FLUID_H
 
@@ -54,9 +54,9 @@ struct fluid {
     double total; /* bytes/s */
     double level; /* bytes/s per weight; of slowed flows, 0 when there are none */
     double weights;
-    /* `count` flows, then the free ones. The first `at_cap` of them are at their cap and lie by
-     * (ratio, id); the others are slowed, come after these by (ratio, id) and lie anyhow. */
-    struct flow **order;
+    /* `count` flows. The first `at_cap` are at their cap and lie by (ratio, id); the others are
+     * slowed, come after these by (ratio, id) and lie anyhow. */
+    struct flow *flow;
     uint32_t count, capacity, at_cap;
     bool stale;           /* the set has changed since the rates were found */
     int64_t served_level; /* units that each slowed flow was given up to since_ns */
@@ -80,9 +80,17 @@ int fluid_init(struct fluid *f, struct arena *a, uint32_t capacity, int64_t tota
 uint64_t fluid_start(struct fluid *f, int64_t now_ns, int64_t bytes, int64_t alone_ns,
                      uint32_t weight, uint64_t tag);
 
+/* Private: finds the rates and the first to finish. */
+void fluid_refresh(struct fluid *f);
+
 /* When the first flow finishes, if no other starts and none is cancelled; CLOCK_NEVER when there is
  * none or when that lies beyond a run. */
-int64_t fluid_next_ns(struct fluid *f);
+static inline int64_t fluid_next_ns(struct fluid *f)
+{
+    if (f->stale)
+        fluid_refresh(f);
+    return f->next_ns;
+}
 
 /* Removes a flow that has finished by now_ns and gives its tag; false when there is none. Flows
  * that finish in the same nanosecond leave in the order of their ids. */
