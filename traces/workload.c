@@ -28,13 +28,13 @@ static int at(struct err *e, int code, const struct workload_item *i, const char
 static int check_item(const struct workload_item *i, const char *task, struct err *e)
 {
     if (!i->id[0] || strlen(i->id) > WORKLOAD_MAX_NAME_BYTES)
-        return at(e, ERR_RANGE, i, "the id is empty or longer than %lld bytes",
+        return at(e, ERR_RANGE, i, "the id is empty or too long: expected 1 to %lld bytes",
                   WORKLOAD_MAX_NAME_BYTES);
     if (!task[0] || strlen(task) > WORKLOAD_MAX_NAME_BYTES)
-        return at(e, ERR_RANGE, i, "the task is empty or longer than %lld bytes",
+        return at(e, ERR_RANGE, i, "the task is empty or too long: expected 1 to %lld bytes",
                   WORKLOAD_MAX_NAME_BYTES);
     if (!i->prompt[0] || strlen(i->prompt) > WORKLOAD_MAX_PROMPT_BYTES)
-        return at(e, ERR_RANGE, i, "the prompt is empty or longer than %lld bytes",
+        return at(e, ERR_RANGE, i, "the prompt is empty or too long: expected 1 to %lld bytes",
                   WORKLOAD_MAX_PROMPT_BYTES);
     if (i->max_tokens < 1 || i->max_tokens > WORKLOAD_MAX_TOKENS)
         return err_at(e, ERR_RANGE, i->file, i->line, i->col,
