@@ -245,16 +245,30 @@ err '--quick'
 t 2 $v --ctx 511
 err '--ctx is '"'511'"': expected a whole number from 512 to'
 
-# ---- two at once: the second is told, and the first is whole
+# ---- two at once: the second is told, and the first is whole. It is stopped with its lock held:
+# right after it made the file it may not have it yet.
 python3 - "$build/tandem" >two.txt 2>&1 <<'END'
-import os, subprocess, sys, time
+import fcntl, os, subprocess, sys, time
+
+def held():
+    with open('two.sqlite.lock', 'r+') as f:
+        try:
+            fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
 
 command = [sys.argv[1]] + ('validate --engine toy --budget 1 --prompts 4 --repetitions 2 '
                            '--store two.sqlite').split()
 first = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-while not os.path.exists('two.sqlite.lock') and first.poll() is None:
+while True:
+    os.kill(first.pid, 19)  # SIGSTOP
+    if not os.WIFSTOPPED(os.waitpid(first.pid, os.WUNTRACED)[1]):
+        sys.exit('it ended before it was stopped')
+    if os.path.exists('two.sqlite.lock') and held():
+        break
+    os.kill(first.pid, 18)  # SIGCONT
     time.sleep(0.001)
-os.kill(first.pid, 19)  # SIGSTOP
 for more in ([], ['--resume']):
     second = subprocess.run(command + more, capture_output=True, text=True)
     print(second.returncode, second.stderr, end='')
