@@ -1,6 +1,5 @@
 /* tandem reproduce negatives: what others found not to pay, as far as the hardware models express
- * it. Each is a ratio whose side of its bar (1, or what the file says) is the finding; no number of
- * a model was chosen for it. */
+ * it. Each is a ratio whose side of 1 is the finding; no number of a model was chosen for it. */
 #include <math.h>
 #include <string.h>
 
@@ -18,7 +17,7 @@ enum { MAX_CELLS = 32 };
 
 struct cell {
     const char *name, *text;
-    double published, low, high, bar;
+    double published, low, high;
 };
 
 struct inputs {
@@ -52,7 +51,6 @@ static void read_cells(struct yaml *y, struct negatives *x)
         cell->published = yaml_double(y, at, "published", 1e-6, 1e6);
         cell->low = yaml_double_or(y, at, "low", 1e-6, 1e6, NAN);
         cell->high = yaml_double_or(y, at, "high", 1e-6, 1e6, NAN);
-        cell->bar = yaml_double_or(y, at, "bar", 1e-6, 1e6, 1);
     }
 }
 
@@ -74,16 +72,15 @@ static int read_published(struct negatives *x, struct err *e)
     return yaml_done(&y);
 }
 
-/* The row and, for people, whether the side of the bar is the published one. A cell that the file
- * lacks has no row. */
+/* The row and, for people, whether the side of 1 is the published one. A cell that the file lacks
+ * has no row. */
 static void put(struct negatives *x, const char *name, const char *role, double simulated)
 {
     for (int32_t i = 0; i < x->n_cells; i++) {
         const struct cell *c = &x->cell[i];
         if (strcmp(c->name, name) || !isfinite(simulated))
             continue;
-        bool same = (c->published < c->bar) == (simulated < c->bar) ||
-                    fabs(simulated - c->published) < 0.02;
+        bool same = (c->published < 1) == (simulated < 1) || fabs(simulated - c->published) < 0.02;
         reproduce_cell(x->c, TARGET, c->text, c->published, simulated, role, "zero-fit", c->low,
                        c->high);
         reproduce_note(x->c, "%s: published %.3g, simulated %.3g: %s\n", c->text, c->published,
@@ -273,19 +270,19 @@ static void verification(struct negatives *x)
 /* ---- 6: the naive NPU ----------------------------------------------------------------------- */
 
 /* The NPU's step as a framework writes a product, tokens x weights: with the operands the other way
- * round than measured it takes in->order times as long. `wide_ns`: were it so only of the shape
- * that the factor was measured at, more outputs than inputs. */
-static int unordered(struct negatives *x, double *all_ns, double *wide_ns, struct err *e)
+ * round a product of the shape that the factor was measured at, more outputs than inputs, takes
+ * in->order times as long. `all_ns`: were it so of every shape. */
+static int unordered(struct negatives *x, double *wide_ns, double *all_ns, struct err *e)
 {
     struct explain_step step = {0};
     int rc = explain(x, &x->k70, "npu", "heteroinfer", "llama-3-8b", 320, &step, e);
-    *all_ns = *wide_ns = 0;
+    *wide_ns = *all_ns = 0;
     for (int32_t i = 0; i < step.n && !rc; i++) {
         const struct explain_row *row = &step.row[i];
         double ns = row->time.known ? (double)row->time.ns * row->layers : 0;
         bool product = row->op.kind == OP_MATMUL;
-        *all_ns += ns * (product ? x->in.order : 1);
         *wide_ns += ns * (product && row->op.n > row->op.k ? x->in.order : 1);
+        *all_ns += ns * (product ? x->in.order : 1);
     }
     return rc;
 }
@@ -295,7 +292,7 @@ static int naive(struct negatives *x, struct err *e)
     const struct inputs *in = &x->in;
     double prepare_ns = 1e6 * (in->prepare_135_ms + (in->prepare_1000_ms - in->prepare_135_ms) *
                                                         (320 - 135) / (1000 - 135));
-    double cpu, npu, gpu, right, all, wide;
+    double cpu, npu, gpu, right, wide, all;
     int rc = step_ns(x, &x->k70, "cpu", "mllm", "qwen1.5-1.8b", 512, &cpu, e);
     if (!rc)
         rc = step_ns(x, &x->k70, "npu", "mllm", "qwen1.5-1.8b", 512, &npu, e);
@@ -304,17 +301,17 @@ static int naive(struct negatives *x, struct err *e)
     if (!rc)
         rc = step_ns(x, &x->k70, "npu", "heteroinfer", "llama-3-8b", 320, &right, e);
     if (!rc)
-        rc = unordered(x, &all, &wide, e);
+        rc = unordered(x, &wide, &all, e);
     if (rc)
         return rc;
     put(x, "llmnpu-naive", "predicted", cpu / npu / ((in->per_group_low + in->per_group_high) / 2));
-    put(x, "heteroinfer-naive", "predicted", gpu / (all + prepare_ns));
+    put(x, "heteroinfer-naive", "predicted", gpu / (wide + prepare_ns));
     reproduce_note(
         x->c,
-        "  naive: graphs prepared on line (%.0f ms), operands not ordered (%.3g times as long). "
-        "With the order only of products that it was measured at %.3g, with every order right "
-        "%.3g: the sign rests on the order of all products\n",
-        prepare_ns / 1e6, in->order, gpu / (wide + prepare_ns), gpu / (right + prepare_ns));
+        "  naive: graphs prepared on line (%.0f ms), operands not ordered (%.3g times as long) in "
+        "products of the shape that this was measured at; with every order right %.3g. Were every "
+        "product so slow, %.3g: it was measured of one shape\n",
+        prepare_ns / 1e6, in->order, gpu / (right + prepare_ns), gpu / (all + prepare_ns));
     return ERR_OK;
 }
 
