@@ -744,6 +744,61 @@ static void late_jobs_keep_their_order(void)
     play_destroy(p);
 }
 
+/* An executor of two jobs whose clock runs on: it brings the second DONE after the time at which
+ * the first one, held back, was due. */
+struct slow {
+    struct exec base;
+    int32_t n;
+};
+
+static int slow_next(struct exec *x, const struct event *due, struct event *out, struct err *e)
+{
+    static const int64_t time_ns[] = {100, 5000};
+    struct slow *s = (struct slow *)x;
+    (void)e;
+    *out = *due;
+    if (s->n < 2) {
+        *out = (struct event){.kind = EV_DONE, .request = -1, .time_ns = time_ns[s->n]};
+        out->done.id = ++s->n;
+    }
+    return ERR_OK;
+}
+
+static int slow_act(struct exec *x, const struct action *a, struct err *e)
+{
+    (void)x, (void)a, (void)e;
+    return ERR_OK;
+}
+
+static void slow_destroy(struct exec *x)
+{
+    (void)x;
+}
+
+static void overdue_jobs_keep_their_order(void)
+{
+    static const struct exec_ops ops = {
+        .name = "slow", .next = slow_next, .act = slow_act, .destroy = slow_destroy};
+    for (uint64_t seed = 1; seed <= 32; seed++) {
+        struct slow slow = {.base = {&ops}};
+        struct fault_plan plan = {.seed = seed, .delay = 500, .delay_ns = 1000};
+        struct event due = {.request = -1}, out;
+        struct err e = {0};
+        struct exec *x;
+        if (!CHECK_EQ(fault_create(&slow.base, &plan, &x, &e), ERR_OK))
+            return;
+        for (int64_t id = 1; id <= 2; id++) {
+            struct action a = {.kind = ACT_SUBMIT, .job = {.kind = JOB_FREE, .id = id}};
+            CHECK_EQ(x->ops->act(x, &a, &e), ERR_OK);
+        }
+        for (int64_t id = 1; id <= 2; id++) {
+            CHECK_EQ(x->ops->next(x, &due, &out, &e), ERR_OK);
+            CHECK_EQ(out.done.id, id);
+        }
+        x->ops->destroy(x);
+    }
+}
+
 /* DONEs that came before one which ended earlier, in the log. */
 static int inversions(void)
 {
@@ -869,6 +924,7 @@ static const struct unit_test tests[] = {
     {"delays_add_up", delays_add_up},
     {"delayed_runs_play_back", delayed_runs_play_back},
     {"late_jobs_keep_their_order", late_jobs_keep_their_order},
+    {"overdue_jobs_keep_their_order", overdue_jobs_keep_their_order},
     {"reorder_reorders", reorder_reorders},
     {"faults_on_threads_end", faults_on_threads_end},
     {"reorder_does_not_turn_time_back", reorder_does_not_turn_time_back},
