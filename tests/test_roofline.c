@@ -467,6 +467,78 @@ static void a_step_is_the_sum_of_its_operators(void)
     arena_fini(&a);
 }
 
+/* A rate was derived from a speed: the speed must come out of it, or its FLOPs and bytes were
+ * counted otherwise than here. Rows of a prompt in 256 have one through the head, but QNN's chunks
+ * all. */
+static void the_speeds_that_rates_rest_on_come_out(void)
+{
+    static const struct {
+        int phone;
+        const char *processor, *backend, *model;
+        int32_t rows, head_rows;
+        double per_s; /* tokens */
+    } each[] = {
+        {0, "npu", "qnn", "llama-2-7b", 1024, 1024, 1024 / 2.5785},
+        {0, "npu", "qnn", "llama-2-7b", 1, 1, 1 / 0.1178},
+        {0, "npu", "llama.cpp", "qwen3-1.7b", 256, 1, 459.9},
+        {0, "npu", "llama.cpp", "qwen3-1.7b", 1, 1, 20.9},
+        {0, "npu", "llama.rn", "qwen3-1.7b", 256, 1, 242.4},
+        {0, "npu", "llama.rn", "qwen3-1.7b", 1, 1, 20.4},
+        {0, "gpu", "llama.cpp", "qwen3-1.7b", 256, 1, 264.3},
+        {0, "gpu", "llama.cpp", "qwen3-1.7b", 1, 1, 16.6},
+        {0, "gpu", "mnn", "qwen2.5-1.5b", 256, 1, 232.3},
+        {0, "gpu", "mnn", "qwen2.5-1.5b", 1, 1, 9.4},
+        {0, "cpu", "llama.cpp", "qwen2.5-1.5b", 256, 1, 140.7},
+        {0, "cpu", "llama.cpp", "qwen2.5-1.5b", 1, 1, 28.8},
+        {0, "cpu", "mnn", "qwen2.5-1.5b", 256, 1, 147.1},
+        {0, "cpu", "mnn", "qwen2.5-1.5b", 1, 1, 36.0},
+        {0, "cpu", "llama.rn", "qwen3-1.7b", 256, 1, 103.9},
+        {0, "cpu", "llama.rn", "qwen3-1.7b", 1, 1, 17.2},
+        {1, "npu", "qnn", "llama-3-8b", 1024, 1024, 1024 / 1.3165},
+        {1, "npu", "qnn", "llama-3-8b", 1, 1, 1 / 0.07286},
+        {1, "cpu", "llama.cpp", "qwen1.5-1.8b", 512, 1, 65},
+        {1, "cpu", "llama.cpp", "llama-3-8b", 1, 1, 14.01 / 2.53},
+        {2, "npu", "qnn", "llama-3.2-3b", 128, 128, 128 / 0.0882},
+        {2, "npu", "qnn", "llama-3.2-3b", 1, 1, 23.47},
+        {2, "npu", "llama.cpp", "llama-3.2-1b", 128, 1, 169.4},
+        {2, "npu", "llama.cpp", "llama-3.2-1b", 1, 1, 51.5},
+        {2, "npu", "mnn", "qwen3-0.6b", 512, 1, 2667},
+        {2, "npu", "mnn", "qwen3-0.6b", 1, 1, 68.5},
+        {2, "gpu", "mnn", "qwen3-0.6b", 512, 1, 1491},
+        {2, "gpu", "mnn", "qwen3-0.6b", 1, 1, 71.4},
+        {2, "gpu", "llama.cpp", "qwen2.5-1.5b", 512, 1, 148.5},
+        {2, "gpu", "llama.cpp", "qwen2.5-1.5b", 1, 1, 33.2},
+        {2, "cpu", "mnn", "qwen3-0.6b", 512, 1, 336},
+        {2, "cpu", "mnn", "qwen3-0.6b", 1, 1, 94.3},
+    };
+    struct arena a;
+    struct device d[PHONES];
+    arena_init(&a);
+    for (int i = 0; i < PHONES; i++)
+        CHECK_EQ(device_load(phone[i], NULL, 0, &a, &d[i], NULL), ERR_OK);
+    for (size_t i = 0; i < sizeof each / sizeof *each; i++) {
+        const struct device *of = &d[each[i].phone];
+        const struct roof_unit *u = unit_of(of, each[i].processor, each[i].backend);
+        char model[80];
+        struct model_desc m;
+        struct ops_step s;
+        struct explain_step x;
+        snprintf(model, sizeof model, "hwmodels/models/%s.yaml", each[i].model);
+        CHECK_EQ(model_load(model, &m, NULL), ERR_OK);
+        CHECK_EQ(ops_whole(&m, each[i].rows, 0, &s, NULL), ERR_OK);
+        s.head_rows = each[i].head_rows;
+        s.weights = s.head = u->weights;
+        s.activation_bytes = u->activation_bytes;
+        CHECK_EQ(explain_step(of, u, NULL, &m, &s, &a, &x, NULL), ERR_OK);
+        double per_s = each[i].rows * 1e9 / (double)x.ns;
+        if (!CHECK_NEAR(per_s, each[i].per_s, 0.02 * each[i].per_s))
+            printf("%s, %s of %s, %s, %d rows: %.1f tokens/s, published %.1f\n", of->name,
+                   each[i].backend, each[i].processor, each[i].model, (int)each[i].rows, per_s,
+                   each[i].per_s);
+    }
+    arena_fini(&a);
+}
+
 /* A staircase of 32 rows in the compute of an NPU, and none on a CPU. */
 static void an_npu_step_is_flat_within_a_tile(void)
 {
@@ -579,6 +651,7 @@ static const struct unit_test tests[] = {
      files_with_operators_that_are_wrong_are_refused},
     {"tables_and_operators_are_not_mixed", tables_and_operators_are_not_mixed},
     {"a_step_is_the_sum_of_its_operators", a_step_is_the_sum_of_its_operators},
+    {"the_speeds_that_rates_rest_on_come_out", the_speeds_that_rates_rest_on_come_out},
     {"an_npu_step_is_flat_within_a_tile", an_npu_step_is_flat_within_a_tile},
     {"energy_is_power_times_time_and_bytes", energy_is_power_times_time_and_bytes},
     {"layouts_by_hand", layouts_by_hand},
