@@ -176,8 +176,9 @@ static void put_total(struct output *o, const struct explain_step *x, const char
     output_end(o);
 }
 
-/* The layout's time: products on the unit's processor, attention on the other. */
+/* The layout's time: products on the unit's processor, attention on the other; NULL: a CPU. */
 static void put_layout(struct output *o, const struct device *d, const struct explain_step *x,
+                       const struct roof_unit *unit, const struct roof_unit *attention,
                        const struct asked *q, int32_t layers)
 {
     struct layout_times t;
@@ -185,8 +186,10 @@ static void put_layout(struct output *o, const struct device *d, const struct ex
     if (!q->layout)
         return;
     layout_of_step(x, layers, &t);
-    int32_t edge = platform_edge(&d->platform, "cpu-npu");
-    const struct platform_edge *sync = edge < 0 ? NULL : &d->platform.edge[edge];
+    char name[16];
+    int32_t other = attention ? explain_owner(d, attention)->kind : DEVICE_CPU;
+    const struct platform_edge *sync =
+        device_crossing(d, explain_owner(d, unit)->kind, other, name);
     t.edge_ns = !sync ? -1 : q->sleeping ? sync->sleeping_ns.value : sync->polling_ns.value;
     layout_run(&t, q->layout == 2 ? LAYOUT_PAIRS : LAYOUT_ALTERNATING, &r);
     char how[120];
@@ -252,7 +255,7 @@ static int put_operators(struct output *o, const struct device *d, const struct 
     put_total(
         o, &x, "step", by, x.ns,
         explain_energy_pj(d, explain_owner(d, unit), (enum explain_phase)q->phase, x.ns, x.bytes));
-    put_layout(o, d, &x, q, b1 - q->b0);
+    put_layout(o, d, &x, unit, attention, q, b1 - q->b0);
     return ERR_OK;
 }
 
@@ -353,7 +356,8 @@ static const char *const examples[] = {
     "explain --device hwmodels/devices/example-2core.yaml --width 8 --context 150",
     "explain --device oneplus-13 --model qwen2.5-1.5b --width 256 --attention cpu "
     "--layout mllm-pairs --sleeping",
-    "explain --device oneplus-13 --mechanisms", NULL};
+    "explain --device oneplus-13 --mechanisms",
+    NULL};
 
 const struct command command_explain = {
     .name = "explain",

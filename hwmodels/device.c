@@ -292,6 +292,15 @@ int device_roles(const struct device *d, const char *const *role, const char *ma
     return ERR_OK;
 }
 
+const struct platform_edge *device_crossing(const struct device *d, int32_t a, int32_t b,
+                                            char name[16])
+{
+    static const char *const kind[] = {"cpu", "gpu", "npu"};
+    snprintf(name, 16, "%s-%s", kind[a < b ? a : b], kind[a < b ? b : a]);
+    int32_t edge = platform_edge(&d->platform, name);
+    return edge < 0 ? NULL : &d->platform.edge[edge];
+}
+
 const struct roof_unit *device_unit(const struct device_processor *p, const char *backend,
                                     const char *datatype)
 {

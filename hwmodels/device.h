@@ -187,6 +187,12 @@ int device_roles(const struct device *d, const char *const *role, const char *ma
 const struct roof_unit *device_unit(const struct device_processor *p, const char *backend,
                                     const char *datatype);
 
+/* What a crossing between processors of two kinds (enum device_kind) costs: the file's `sync` of
+ * that name, as "cpu-npu", whichever comes first; NULL: it has none. `name` becomes what was looked
+ * for. */
+const struct platform_edge *device_crossing(const struct device *d, int32_t a, int32_t b,
+                                            char name[16]);
+
 /* A free field, NULL. */
 const struct device_fact *device_fact(const struct device_fact *list, int32_t n, const char *key);
 

@@ -121,21 +121,23 @@ static int find_layout(const struct phone *p, struct graphs *to, const struct ro
     if (g->layout == LAYOUT_ONE)
         return ERR_OK;
     int32_t other = g->attention ? device_find(p->d, g->attention) : -1;
-    int32_t edge = platform_edge(&p->d->platform, "cpu-npu");
     *attention = other < 0 ? NULL : device_unit(&p->d->processor[other], NULL, NULL);
     if (!*attention)
         return err_set(e, ERR_SCHEMA,
                        "graphs.attention is '%s': with this layout, expected a processor of device "
                        "'%s' that has operators",
                        g->attention ? g->attention : "", p->d->name);
-    const struct platform_edge *sync = edge < 0 ? NULL : &p->d->platform.edge[edge];
+    char name[16];
+    const struct platform_edge *sync =
+        device_crossing(p->d, p->d->processor[p->target].kind, p->d->processor[other].kind, name);
     to->edge_ns = !sync ? -1 : g->sleeping ? sync->sleeping_ns.value : sync->polling_ns.value;
     return to->edge_ns >= 0
                ? ERR_OK
                : err_set(e, ERR_UNSUPPORTED,
-                         "device '%s' does not know the time of a crossing between CPU and NPU (%s "
-                         "of sync cpu-npu): set it, or take layout: one",
-                         p->d->name, g->sleeping ? "sleeping" : "polling");
+                         "device '%s' does not know the time of a crossing between '%s' and '%s' "
+                         "(%s of sync %s): set it, or take layout: one",
+                         p->d->name, p->d->processor[other].name, p->d->processor[p->target].name,
+                         g->sleeping ? "sleeping" : "polling", name);
 }
 
 static int64_t load_rate(const struct phone_graphs *from, const struct graphs *g)

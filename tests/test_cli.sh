@@ -296,7 +296,9 @@ err 'allow that with mix_numerics: true'
 t 1 run $phone --set graphs.load=null
 err "does not know the time of a load of block 0 at width 256: set what is null"
 t 1 run $phone --set graphs.layout=mllm --set graphs.attention=cpu
-err 'does not know the time of a crossing between CPU and NPU (polling of sync cpu-npu)'
+err "does not know the time of a crossing between 'cpu' and 'npu' (polling of sync cpu-npu)"
+t 1 run $phone --set graphs.layout=mllm --set graphs.attention=gpu
+err "does not know the time of a crossing between 'gpu' and 'npu' (polling of sync gpu-npu)"
 t 1 run $phone --set graphs.narrow=512
 err 'wider than graphs.wide, 256'
 t 1 run $phone --set graphs.host=null
@@ -306,9 +308,11 @@ t 1 run experiments/graphs.yaml
 err 'graphs need a device of operators'
 hot='run experiments/told.yaml --set trace=../traces/quickstart.trace --set split=all'
 hot="$hot --set graphs.load_power=1W"
+powers=
 for p in npu cpu; do
-    hot="$hot --set device.processors.$p.power.active=8W --set device.processors.$p.power.idle=50mW"
+    powers="$powers --set device.processors.$p.power.active=8W --set device.processors.$p.power.idle=50mW"
 done
+hot="$hot $powers"
 t 0 $hot
 out 'NPU vanilla'
 silent_err
@@ -318,6 +322,43 @@ for v in $heat; do hot="$hot --set device.thermal.$v"; done
 t 0 $hot
 out 'heat: NPU vanilla up to 4'
 ok 'nothing was slowed' sh -c "! grep -q 'NPU vanilla up to [0-9.]* C, slowed for 0.0 %' '$stdout'"
+
+# every key of `graphs` changes what is printed; both runs are told `also`
+sed "s/^  - name: cpu-npu/  - {name: gpu-npu, sleeping: null, polling: 90 us, source: made up}\n&/" \
+    hwmodels/devices/oneplus-13.yaml >hwmodels/devices/crossings.yaml
+sed 's/^  event: .*/  event: 70 us/' hwmodels/devices/example-2core.yaml >hwmodels/devices/slow.yaml
+polled='--set device.sync.cpu-npu.polling=20us --set graphs.layout=mllm'
+keys=$(sed -n '/^static void read_graphs/,/^}/s/.*map, "\([a-z_]*\)".*/\1/p' "$root/experiments/experiment.c")
+ok 'no keys of graphs were found' [ "$(echo "$keys" | wc -l)" -gt 10 ]
+for key in $keys; do
+    also=
+    case $key in
+    wide) from=256 to=128 ;;
+    narrow) from=32 to=16 ;;
+    blocks) from=2 to=4 ;;
+    context) from=2048 to=1024 ;;
+    layout) from=one to=mllm also="${polled% --set*} --set graphs.attention=cpu" ;;
+    wait) from=polling to=sleeping also="$polled --set graphs.attention=cpu" ;;
+    attention)
+        from=cpu to=gpu
+        also="$polled --set graphs.backend=mnn --set device=../hwmodels/devices/crossings.yaml"
+        ;;
+    backend) from=qnn to=llama.cpp ;;
+    datatype) from=w4a16 to=q4_0 also='--set graphs.backend=null' ;;
+    load) from=1GB/s to=2GB/s ;;
+    read_block) from=512kB to=4kB also='--set device=../hwmodels/devices/redmi-k70-pro.yaml --set graphs.load=null' ;;
+    unload) from=0ns to=500ms ;;
+    load_power) from=1W to=2W also=$powers ;;
+    base | wide_own | narrow_own) from=0B to=1GB ;;
+    host) from=../hwmodels/devices/example-2core.yaml to=../hwmodels/devices/slow.yaml ;;
+    *) from=? to=? ;;
+    esac
+    ok "graphs.$key: a key without values here" [ $to != '?' ]
+    t 0 run $phone --format json $also --set graphs.$key=$from
+    cp "$stdout" before.json
+    t 0 run $phone --format json $also --set graphs.$key=$to
+    ok "graphs.$key changes nothing" sh -c "! cmp -s '$stdout' before.json"
+done
 cat >toy-graphs.yaml <<END
 schema: tandem-experiment-1
 name: toy graphs
