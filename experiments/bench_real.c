@@ -280,21 +280,6 @@ static void plan(struct bench_real *b, struct bench_model *m)
     memcpy(m->plan.width, widths, sizeof widths);
 }
 
-/* The bound's drafter costs nothing: no device can run it. */
-static int add_oracle(struct bench_real *b, struct device *d, struct err *e)
-{
-    for (int32_t i = 0; i < d->n_processors; i++) {
-        struct device_processor *p = &d->processor[i];
-        struct device_draft *draft = arena_alloc(&b->arena, (size_t)p->n_drafts + 1, sizeof *draft);
-        if (!draft)
-            return err_set(e, ERR_NOMEM, "out of memory");
-        memcpy(draft, p->draft, (size_t)p->n_drafts * sizeof *draft);
-        draft[p->n_drafts++] = (struct device_draft){.name = "oracle"};
-        p->draft = draft;
-    }
-    return ERR_OK;
-}
-
 static int profile(struct bench_real *b, struct bench_model *m, struct err *e)
 {
     struct device_options opt = {.estimator = DEVICE_MINIMUM};
@@ -305,7 +290,7 @@ static int profile(struct bench_real *b, struct bench_model *m, struct err *e)
         rc = profile_device(&m->session, &m->plan, &m->samples, -1, "tandem bench real", &b->arena,
                             &m->device, e);
     if (!rc)
-        rc = add_oracle(b, &m->device, e);
+        rc = profile_add_oracle(&m->device, &b->arena, e);
     return rc ? rc : device_belief(&m->device, 0, &opt, &how, &b->arena, &m->belief, e);
 }
 

@@ -265,6 +265,20 @@ int profile_device(const struct session *s, const struct measure_plan *plan,
     return rc ? err_set(e, rc, "the samples make no device: %s", err_text(rc)) : ERR_OK;
 }
 
+int profile_add_oracle(struct device *d, struct arena *arena, struct err *e)
+{
+    for (int32_t i = 0; i < d->n_processors; i++) {
+        struct device_processor *p = &d->processor[i];
+        struct device_draft *draft = arena_alloc(arena, (size_t)p->n_drafts + 1, sizeof *draft);
+        if (!draft)
+            return err_set(e, ERR_NOMEM, "out of memory");
+        memcpy(draft, p->draft, (size_t)p->n_drafts * sizeof *draft);
+        draft[p->n_drafts++] = (struct device_draft){.name = "oracle"};
+        p->draft = draft;
+    }
+    return ERR_OK;
+}
+
 /* ---- noise ---------------------------------------------------------------------------------- */
 
 double profile_level(const struct samples *samples, const struct measure_plan *plan, int32_t round)

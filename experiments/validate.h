@@ -5,6 +5,7 @@
  *   validate_change    interventions: another thread count, a longer context
  *   validate_own       what the target said in a run, as the request's own trace
  *   validate_blind     the same runs foretold from the calibration split's texts
+ *   validate_bound     the same texts with an oracle's drafts, simulated
  *   validate_time      times of runs, measured and simulated, in pieces that compare
  *   validate_compare   readings of the prediction error, controls, floors, order, regret
  *   validate_print     the table or the JSON object
@@ -162,6 +163,11 @@ struct val_blind_report {
     struct val_blind_row *row;
 };
 
+/* Over all prompts: the target alone and with an oracle's drafts, both simulated. */
+struct val_bound {
+    double alone_ns, ns, tokens_per_verify;
+};
+
 struct val_report {
     int32_t prompts, policies, repetitions, degenerate;
     /* Noise floor: the expected minimum of as many samples on both sides. Raw: medians. Each with
@@ -209,6 +215,7 @@ struct val_report {
     struct {
         double predicted_ns, measured_ns, tokens_per_verify, error_median_pct;
     } by_policy[VAL_MAX_POLICIES];
+    struct val_bound oracle;
     /* Pairs, for the picture. */
     int32_t n_pairs;
     struct val_pair {

@@ -434,6 +434,8 @@ static int read_all(struct compare *c)
     int rc = profile_device(&v->session, &v->plan, &v->samples, -1, "calibration rounds", &c->arena,
                             &beside, c->e);
     if (!rc)
+        rc = profile_add_oracle(&beside, &c->arena, c->e);
+    if (!rc)
         rc = predict(c, &v->frozen, &raw);
     if (!rc) {
         read_errors(c, c->measured_raw, false, &r->raw_frozen);
@@ -459,6 +461,8 @@ static int read_all(struct compare *c)
     c->tally = (struct val_tally){0};
     if (!rc)
         rc = predict(c, &beside, &floor);
+    if (!rc)
+        rc = val_bound(v, &beside, &floor, c->predicted, &r->oracle, c->e);
     if (rc)
         return rc;
     read_errors(c, c->measured_floor, false, &r->noise);

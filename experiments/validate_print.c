@@ -31,6 +31,9 @@ static void print_policies(const struct validation *v, const struct val_report *
                 r->by_policy[i].tokens_per_verify, base / b,
                 v->policy[i].lossless ? "" : " (not lossless)");
     }
+    fprintf(f, "  %-16s %12.1f %12s %8s %10s %9.2f %7.2fx (simulated)\n", "oracle",
+            r->oracle.ns / 1e6, "-", "-", "-", r->oracle.tokens_per_verify,
+            r->oracle.alone_ns / r->oracle.ns);
 }
 
 static void print_changes(const struct validation *v, const struct val_report *r, FILE *f)
@@ -305,6 +308,11 @@ static int print_json(const struct validation *v, const struct val_report *r, FI
         json_double(&w, "tokens_per_verification", r->by_policy[i].tokens_per_verify);
         json_close(&w);
     }
+    json_close(&w);
+    json_object(&w, "oracle_ceiling"); /* simulated */
+    json_double(&w, "predicted_ns", r->oracle.ns);
+    json_double(&w, "tokens_per_verification", r->oracle.tokens_per_verify);
+    json_double(&w, "vs_autoregressive", r->oracle.alone_ns / r->oracle.ns);
     json_close(&w);
     json_string(&w, "verdict", r->verdict);
     json_string(&w, "why", r->why);

@@ -146,6 +146,7 @@ int val_simulate(const struct cost_model *cost, const struct run_setup *setup,
         tally->jobs += stats.n_jobs;
         tally->actions_hash = result.actions_hash;
         tally->n_output = q->n_output;
+        tally->n_verify = q->n_verify;
     }
     x->ops->destroy(x);
     arena_fini(&arena);

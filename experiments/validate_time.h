@@ -23,6 +23,7 @@ struct val_tally {
     int64_t actions_same;       /* runs whose actions are the real run's */
     uint64_t actions_hash;      /* of the last run */
     int32_t n_output;           /* its tokens */
+    int64_t n_verify;           /* and its verifications */
 };
 
 /* A device's costs for a policy, in `arena`. */
@@ -42,6 +43,12 @@ int val_simulate(const struct cost_model *cost, const struct run_setup *setup,
 int val_simulate_own(struct validation *v, const struct cost_model *cost, int32_t prompt,
                      int32_t policy, struct val_timing *out, struct val_tally *tally,
                      struct err *e);
+
+/* What drafting could bring at most: policy 0's text of every prompt, drafted by an oracle that
+ * costs nothing (profile_add_oracle), at the fastest of the plan's widths, 1 included. `alone` is
+ * what was simulated, [n_done][n_policies]. Simulated alone: no engine has an oracle. */
+int val_bound(struct validation *v, const struct device *d, const struct device_options *opt,
+              const struct val_timing *alone, struct val_bound *out, struct err *e);
 
 /* How much more likely, in logits, the target's choice was than the next token, after the prompt
  * and the first n_output tokens of a run: where another text splits off, its margin. Runs them on

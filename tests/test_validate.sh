@@ -86,6 +86,16 @@ need(set(d.get('controls', {})) >= {'constant_step', 'width_without_context',
 need(set(d.get('controls', {}).values()) <= {'missed', 'passed'}, 'a control says something else')
 need('passed' not in d.get('controls', {}).values() or d['verdict'] == 'inconclusive',
      'a control passes, and the verdict is not inconclusive')
+oracle, alone = d.get('oracle_ceiling', {}), d['by_policy'][0]['predicted_ns']
+for key in ('predicted_ns', 'vs_autoregressive'):
+    need(type(oracle.get(key)) in (int, float), f'oracle_ceiling.{key} is {oracle.get(key)!r}')
+need(oracle and abs(alone / oracle['predicted_ns'] / oracle['vs_autoregressive'] - 1) < 1e-6,
+     f'{oracle}, alone {alone}')
+if d['by_policy'][0]['tokens_per_verification'] is None:  # one token each: nothing is drafted
+    need(oracle.get('tokens_per_verification', 0) is None, f'{oracle}: steps that there were not')
+else:
+    need(oracle and oracle['predicted_ns'] < alone and oracle['tokens_per_verification'] > 1,
+         f'no step of more than one row pays for an oracle: {oracle}')
 for name, why in (('threads', 'no threads' if d.get('model') == 'toy' else ''), ('context', '')):
     x = d.get('interventions', {}).get(name, {})
     rows = x.get('by_policy', [])
@@ -136,6 +146,7 @@ out 'repetition floor'
 out 'permuted_width'
 out 'not made: the toy engine has no threads'
 out ' tokens autoregressive   predicted '
+out 'x (simulated)'
 out 'replayed, each request'
 out 'from 16 requests of the calibration split'
 out 'verdict: '
