@@ -145,12 +145,12 @@ has 'bus sharing,assumed,'
 
 # ---- published measurements
 t 0 validate --published
-has 'All: 486 points'
+has 'All: 489 points'
 has 'What is left: in '
 has 'Floor: '
 has 'Left out, before any model was fitted:'
 has 'Verdict: '
-ok 'not a row for each group' [ "$(grep -c '^[a-z0-9.-]*  *snapdragon-' out)" = 52 ]
+ok 'not a row for each group' [ "$(grep -c '^[a-z0-9.-]*  *snapdragon-' out)" = 53 ]
 # the largest groups take their time: without them from here on
 points=experiments/published/points.yaml
 cp $points whole
