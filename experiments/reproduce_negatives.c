@@ -81,7 +81,8 @@ static void put(struct negatives *x, const char *name, const char *role, double 
         if (strcmp(c->name, name) || !isfinite(simulated))
             continue;
         bool same = (c->published < 1) == (simulated < 1) || fabs(simulated - c->published) < 0.02;
-        reproduce_cell(x->c, TARGET, c->text, c->published, simulated, role, "zero-fit", c->low,
+        const char *reading = strcmp(role, "calibrated") ? "zero-fit" : "all";
+        reproduce_cell(x->c, TARGET, c->text, c->published, simulated, role, reading, c->low,
                        c->high);
         reproduce_note(x->c, "%s: published %.3g, simulated %.3g: %s\n", c->text, c->published,
                        simulated, same ? "the sign comes out" : "the sign does NOT come out");

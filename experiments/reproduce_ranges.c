@@ -9,7 +9,8 @@
 struct ranges {
     struct published_range vs_npu, vs_npu_summary, vs_npu_k70, vs_cpu, vs_cpu_summary, vs_cpu_k70,
         vs_sam, vs_eagle, sam_on_cpu, eagle_on_cpu;
-    struct published_range energy_npu, energy_cpu, energy_sam, energy_eagle, energy_request;
+    struct published_range energy_npu, energy_cpu, energy_sam, energy_eagle, energy_request,
+        energy_q05, energy_sam_q05, energy_l3;
     struct published_range cpu_rate;
 };
 
@@ -34,6 +35,9 @@ static const struct published_field fields[] = {
     RANGE("energy.vs_sam", "x", energy_sam),
     RANGE("energy.vs_eagle", "x", energy_eagle),
     RANGE("energy.request", "J", energy_request),
+    RANGE("energy.vs_npu_q05", "x", energy_q05),
+    RANGE("energy.sam_vs_npu_q05", "x", energy_sam_q05),
+    RANGE("energy.vs_l3", "x", energy_l3),
     RANGE("cpu.decode", "tokens/s", cpu_rate),
     {.path = NULL}};
 

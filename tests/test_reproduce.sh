@@ -30,6 +30,8 @@ header=target,cell,published,simulated,error_pct,role,reading,low,high
 t 0 all --format csv
 mv out all.csv
 ok "all: the cells' header is not there once" [ "$(grep -c "^$header\$" all.csv)" = 1 ]
+ok "all: a number that was used to fit, read as if none was" \
+    [ "$(grep -c ',calibrated,\(zero-fit\|null\),' all.csv)" = 0 ]
 t 0 all --format json --seed 2
 ok "all: not an array" [ "$(head -c 1 out)" = "[" ]
 # every row of a cell has each key once; the error is a number; roles and readings are of the stated words
