@@ -189,19 +189,9 @@ static void read_policy_params(struct reader *r, struct yaml_node *item,
 {
     param_defaults(p->type->params, p->param);
     for (struct yaml_node *c = item->first; c && !r->y.code; c = c->next) {
-        struct err e = {0};
-        if (!strcmp(c->key, "policy") || !strcmp(c->key, "name") || !strcmp(c->key, "drafter") ||
-            !strcmp(c->key, "roles"))
-            continue;
-        c->used = true;
-        bool known = param_find(p->type->params, c->key) >= 0;
-        if (known && c->type == YAML_NULL)
-            continue;
-        const char *text = c->type == YAML_TEXT ? c->text : "";
-        int code = param_set(p->type->params, c->key, text, p->param, &e);
-        if (code)
-            yaml_fail(&r->y, c, code, "%s%s", e.msg,
-                      known ? "" : ", or policy, name, drafter, roles");
+        if (strcmp(c->key, "policy") && strcmp(c->key, "name") && strcmp(c->key, "drafter") &&
+            strcmp(c->key, "roles"))
+            yaml_param(&r->y, c, p->type->params, p->param, ", or policy, name, drafter, roles");
     }
 }
 

@@ -205,7 +205,8 @@ static int add_item(struct world *w, const struct workload *from, int32_t index,
         memcpy(kept, token, (size_t)count * sizeof *kept);
     free(token);
     if (!count)
-        return err_at(e, ERR_RANGE, item->file, item->line, item->col,
+        return err_at(e, ERR_RANGE, item->file, item->line,
+                      item->prompt_col ? item->prompt_col : item->col,
                       "the prompt of '%s' has no tokens: give it some text", item->id);
     const char *id = arena_strdup(&w->arena, item->id);
     const char *task = arena_strdup(&w->arena, from->task[item->task]);

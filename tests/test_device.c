@@ -588,7 +588,7 @@ static const struct {
     {"{target: cpu:0}", "{target: cpu:1}",
      "d.yaml:9:17: roles.target is 'cpu:1': expected the name of a processor of this file"},
     {"trees: null", "trees: {a: 1}",
-     "d.yaml:10:36: exactness.trees is a mapping of 1 keys: expected a text, a number or a "
+     "d.yaml:10:36: exactness.trees is a mapping of 1 key: expected a text, a number or a "
      "list of these"},
     {"name: cpu:0", "name: cpu 0",
      "d.yaml:12:11: processors.0.name is 'cpu 0': expected a name without space, comma, '=' or "

@@ -203,8 +203,9 @@ static void members_are_known_unique_and_complete(void)
         {"{\"id\\u0000\":1}", -ERR_SCHEMA, "unknown key 'id?'"},
         {"{\"\\u001b[1m0123456789012345678901234567890123456789012345678901234\":1}", -ERR_SCHEMA,
          "unknown key '?[1m01234567890123456789012345678901234567890123456789012...'"},
-        {"{\"max\":1.5,\"id\":1}", -ERR_SCHEMA, "'max' is a number: expected a whole number"},
-        {"{\"max\":\"1\"}", -ERR_SCHEMA, "'max' is a string"},
+        {"{\"max\":1.5,\"id\":1}", -ERR_SCHEMA, "'max' is 1.5: expected a whole number"},
+        {"{\"max\":\"1\"}", -ERR_SCHEMA, "'max' is the string \"1\": expected a whole number"},
+        {"{\"max\":true}", -ERR_SCHEMA, "'max' is true: expected a whole number"},
         {"[]", -ERR_SCHEMA, "the line is an array: expected an object"},
         {"{\"id\":[1", -ERR_PARSE, "the text ends here"},
     };

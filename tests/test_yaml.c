@@ -291,7 +291,7 @@ static const struct {
     {OK_TOP "items: [{name: q, v: 3, w: 1}]\n",
      "t.yaml:3:25: unknown key 'w' ('1') in items.0: expected one of name, v, correct or "
      "remove it"},
-    {OK_TOP "params: {width: 65}\n", "t.yaml:3:17: params.width is '65': width is '65': "
+    {OK_TOP "params: {width: 65}\n", "t.yaml:3:17: params.width is '65': "
                                      "expected a whole number from 1 to 64, or auto"},
     {OK_TOP "params: {with: 6}\n",
      "t.yaml:3:10: unknown parameter 'with': expected one of width, mode"},
@@ -434,7 +434,7 @@ static void set_replaces_and_the_reader_checks(void)
                                "expected one of dram, source, temperature, correct or remove it; "
                                "did you mean 'dram'?"},
         {"device.buss.dram=80",
-         "--set device.buss.dram=80: unknown key 'buss' (a mapping of 1 keys) in the file: "
+         "--set device.buss.dram=80: unknown key 'buss' (a mapping of 1 key) in the file: "
          "expected "
          "one of name, threads, bus, list, items, params, time, kind, on, ratio, note, correct or "
          "remove it; did you mean 'bus'?"},

@@ -10,7 +10,7 @@
 static int written(FILE *f, int rc, struct err *e)
 {
     if (!rc && (fflush(f) || ferror(f)))
-        return err_set(e, ERR_IO, "cannot write: %s", strerror(errno));
+        return err_set(e, ERR_IO, "cannot write: %s", err_system(errno));
     return rc;
 }
 
@@ -640,7 +640,7 @@ int export_perfetto(struct log_reader *r, FILE *f, struct err *e)
     int wrote = json_line(&p->w);
     if (!rc && wrote)
         rc = err_set(e, wrote, "cannot write: %s",
-                     wrote == ERR_IO ? strerror(errno) : err_text(wrote));
+                     wrote == ERR_IO ? err_system(errno) : err_text(wrote));
     json_writer_fini(&p->w);
     free(p->jobs.at);
     free((void *)p->order);

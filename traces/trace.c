@@ -272,6 +272,8 @@ static int check(struct trace *t, struct err *e)
         code = index_ids(t, e);
     if (!code)
         code = index_choices(t, e);
+    if (code == ERR_CORRUPT)
+        err_more(e, "fetch the file again, or record it with `tandem observe`");
     if (code)
         return code;
     const struct trace_header *h = t->h;

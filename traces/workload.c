@@ -25,17 +25,32 @@ static int at(struct err *e, int code, const struct workload_item *i, const char
     return err_at(e, code, i->file, i->line, i->col, msg, (long long)limit);
 }
 
+enum { KEY_ID, KEY_TASK, KEY_PROMPT, KEY_MAX_TOKENS };
+
+static const char *const keys[] = {"id", "task", "prompt", "max_tokens", NULL};
+static const char *const quoted[] = {"'id'", "'task'", "'prompt'", "'max_tokens'"};
+static const int most_bytes[] = {WORKLOAD_MAX_NAME_BYTES, WORKLOAD_MAX_NAME_BYTES,
+                                 WORKLOAD_MAX_PROMPT_BYTES};
+
+/* Of a text at a place of its file. */
+static int check_text(const char *what, const char *text, int most, const char *file, int line,
+                      int col, struct err *e)
+{
+    size_t n = strlen(text);
+    if (n >= 1 && n <= (size_t)most)
+        return ERR_OK;
+    return err_at(e, ERR_RANGE, file, line, col, "%s has %zu bytes: expected 1 to %d", what, n,
+                  most);
+}
+
 static int check_item(const struct workload_item *i, const char *task, struct err *e)
 {
-    if (!i->id[0] || strlen(i->id) > WORKLOAD_MAX_NAME_BYTES)
-        return at(e, ERR_RANGE, i, "the id is empty or too long: expected 1 to %lld bytes",
-                  WORKLOAD_MAX_NAME_BYTES);
-    if (!task[0] || strlen(task) > WORKLOAD_MAX_NAME_BYTES)
-        return at(e, ERR_RANGE, i, "the task is empty or too long: expected 1 to %lld bytes",
-                  WORKLOAD_MAX_NAME_BYTES);
-    if (!i->prompt[0] || strlen(i->prompt) > WORKLOAD_MAX_PROMPT_BYTES)
-        return at(e, ERR_RANGE, i, "the prompt is empty or too long: expected 1 to %lld bytes",
-                  WORKLOAD_MAX_PROMPT_BYTES);
+    const char *const text[] = {i->id, task, i->prompt};
+    for (int k = 0; k < KEY_MAX_TOKENS; k++) {
+        int code = check_text(quoted[k], text[k], most_bytes[k], i->file, i->line, i->col, e);
+        if (code)
+            return code;
+    }
     if (i->max_tokens < 1 || i->max_tokens > WORKLOAD_MAX_TOKENS)
         return err_at(e, ERR_RANGE, i->file, i->line, i->col,
                       "max_tokens is %d: expected a number from 1 to %d", i->max_tokens,
@@ -146,11 +161,6 @@ int workload_finish(struct workload *w, enum split_rule rule, const char *name, 
 
 /* ---- reading and writing -------------------------------------------------------------------- */
 
-enum { KEY_ID, KEY_TASK, KEY_PROMPT, KEY_MAX_TOKENS };
-
-static const char *const keys[] = {"id", "task", "prompt", "max_tokens", NULL};
-static const char *const quoted[] = {"'id'", "'task'", "'prompt'", "'max_tokens'"};
-
 /* Texts of one line, kept until the item is added. */
 struct line {
     char *text[KEY_MAX_TOKENS];
@@ -172,6 +182,8 @@ static int read_member(struct json_reader *r, int key, struct line *l, struct wo
         return ERR_OK;
     }
     int code = json_expect(r, JSON_STRING, quoted[key], &t, e);
+    if (!code)
+        code = check_text(quoted[key], t.text, most_bytes[key], r->name, t.line, t.col, e);
     if (code)
         return code;
     l->text[key] = malloc(t.n + 1);
@@ -181,6 +193,8 @@ static int read_member(struct json_reader *r, int key, struct line *l, struct wo
     if (key == KEY_ID) {
         item->line = t.line;
         item->col = t.col;
+    } else if (key == KEY_PROMPT) {
+        item->prompt_col = t.col;
     }
     return ERR_OK;
 }

@@ -39,6 +39,7 @@ struct workload_item {
     enum split split;
     const char *file; /* where it came from */
     int line, col;    /* of its id; 0 when it has no line of its own */
+    int prompt_col;   /* of its prompt in that line; 0: not known */
 };
 
 struct workload {

@@ -545,7 +545,7 @@ static int check_writable(const char *part, const char *path, struct err *e)
 {
     FILE *f = fopen(part, "wb");
     if (!f || fclose(f))
-        return err_at(e, ERR_IO, path, 0, 0, "cannot write: %s", strerror(errno));
+        return err_at(e, ERR_IO, path, 0, 0, "cannot write: %s", err_system(errno));
     return ERR_OK;
 }
 

@@ -1,5 +1,6 @@
 #include "sim/base/err.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -41,6 +42,38 @@ int err_at(struct err *e, int code, const char *file, int line, int col, const c
         e->col = col;
     }
     return code;
+}
+
+void err_more(struct err *e, const char *fmt, ...)
+{
+    char more[400];
+    size_t n = e ? strlen(e->msg) : 0;
+    va_list ap;
+    va_start(ap, fmt);
+    int want = vsnprintf(more, sizeof more, fmt, ap);
+    va_end(ap);
+    if (n && want >= 0 && n + (size_t)want + sizeof "; " <= sizeof e->msg)
+        snprintf(e->msg + n, sizeof e->msg - n, "; %s", more);
+}
+
+const char *err_system(int number)
+{
+    switch (number) {
+    case ENOENT:
+        return "No such file or directory: correct the path, or make its folder";
+    case ENOTDIR:
+        return "Not a directory: correct the path";
+    case EACCES:
+        return "Permission denied: name a file that you may use, or change its rights";
+    case EROFS:
+        return "Read-only file system: name a file elsewhere";
+    case ENOSPC:
+        return "No space left on device: make room, or name a file elsewhere";
+    case EFBIG:
+        return "File too large: raise the limit (ulimit -f), or name a file elsewhere";
+    default:
+        return strerror(number);
+    }
 }
 
 const char *err_name(int code)

@@ -51,6 +51,12 @@ int err_set(struct err *e, int code, const char *fmt, ...) __attribute__((format
 int err_at(struct err *e, int code, const char *file, int line, int col, const char *fmt, ...)
     __attribute__((format(printf, 6, 7)));
 
+/* Adds "; " and more to a message, where there is room: what can be done, where it was. */
+void err_more(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* The system's words for an errno, and for what befalls files also what can be done. */
+const char *err_system(int number);
+
 /* "SCHEMA" and "input does not match its schema"; both "?" for a number that is no code. */
 const char *err_name(int code);
 const char *err_text(int code);

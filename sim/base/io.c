@@ -11,7 +11,7 @@
 
 static int failed(struct err *e, const char *path, const char *what)
 {
-    return err_at(e, ERR_IO, *path ? path : "''", 0, 0, "cannot %s: %s", what, strerror(errno));
+    return err_at(e, ERR_IO, *path ? path : "''", 0, 0, "cannot %s: %s", what, err_system(errno));
 }
 
 static int no_memory(struct err *e, const char *path)

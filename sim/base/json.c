@@ -381,6 +381,33 @@ static const char *type_name(enum json_type type)
     return text[type];
 }
 
+/* Foreign text for a message: cut short at a whole character, controls as '?'. */
+static const char *shown(const char *s, size_t n, char buf[SHOWN])
+{
+    bool cut = n > SHOWN - 4;
+    size_t m = cut ? json_utf8(s, SHOWN - 4) : n;
+    for (size_t i = 0; i < m; i++)
+        buf[i] = (unsigned char)s[i] < 0x20 || s[i] == 0x7f ? '?' : s[i];
+    snprintf(buf + m, SHOWN - m, "%s", cut ? "..." : "");
+    return buf;
+}
+
+static int wrong_type(const struct json_reader *r, enum json_type type, const char *what,
+                      const struct json_token *t, struct err *e)
+{
+    char text[SHOWN], value[SHOWN + 16];
+    if (t->type == JSON_STRING)
+        snprintf(value, sizeof value, "the string \"%s\"", shown(t->text, t->n, text));
+    else if (t->type == JSON_INT || t->type == JSON_DOUBLE) /* as it was written */
+        snprintf(value, sizeof value, "%s", shown(r->buf, strlen(r->buf), text));
+    else if (t->type == JSON_BOOL)
+        snprintf(value, sizeof value, "%s", t->b ? "true" : "false");
+    else
+        snprintf(value, sizeof value, "%s", type_name(t->type));
+    return err_at(e, ERR_SCHEMA, r->name, t->line, t->col, "%s is %s: expected %s", what, value,
+                  type_name(type));
+}
+
 int json_expect(struct json_reader *r, enum json_type type, const char *what, struct json_token *t,
                 struct err *e)
 {
@@ -388,8 +415,7 @@ int json_expect(struct json_reader *r, enum json_type type, const char *what, st
     if (code)
         return code;
     if (t->type != type && !(type == JSON_DOUBLE && t->type == JSON_INT))
-        return err_at(e, ERR_SCHEMA, r->name, t->line, t->col, "%s is %s: expected %s", what,
-                      type_name(t->type), type_name(type));
+        return wrong_type(r, type, what, t, e);
     if (t->text && strlen(t->text) != t->n)
         return err_at(e, ERR_SCHEMA, r->name, t->line, t->col,
                       "%s holds the character U+0000, which has no meaning here: remove it", what);
@@ -404,17 +430,6 @@ int json_skip(struct json_reader *r, struct json_token *t, struct err *e)
     while (!code && r->depth > base)
         code = json_next(r, &inner, e);
     return code;
-}
-
-/* Foreign text for a message: cut short at a whole character, controls as '?'. */
-static const char *shown(const char *s, size_t n, char buf[SHOWN])
-{
-    bool cut = n > SHOWN - 4;
-    size_t m = cut ? json_utf8(s, SHOWN - 4) : n;
-    for (size_t i = 0; i < m; i++)
-        buf[i] = (unsigned char)s[i] < 0x20 || s[i] == 0x7f ? '?' : s[i];
-    snprintf(buf + m, SHOWN - m, "%s", cut ? "..." : "");
-    return buf;
 }
 
 static void list_keys(const char *const *keys, uint32_t bits, char *buf, size_t size)

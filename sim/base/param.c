@@ -28,8 +28,7 @@ int32_t param_find(const struct param *spec, const char *name)
     return -1;
 }
 
-/* What `p` takes, for messages: "8", "one of: plain, recompute", "a whole number from 1 to 64". */
-static void describe(const struct param *p, char *buf, size_t size)
+const char *param_expected(const struct param *p, char *buf, size_t size)
 {
     size_t at = 0;
     if (p->choice) {
@@ -43,6 +42,7 @@ static void describe(const struct param *p, char *buf, size_t size)
     if (p->allow_auto && at < size)
         snprintf(buf + at, size - at, ", or %s",
                  p->allow_auto & PARAM_TAKES_AUTO ? "auto" : "none");
+    return buf;
 }
 
 static int unknown(const struct param *spec, const char *name, struct err *e)
@@ -86,8 +86,8 @@ int param_set(const struct param *spec, const char *name, const char *text, int6
         }
     }
     char want[300];
-    describe(p, want, sizeof want);
-    return err_set(e, ERR_RANGE, "%s is '%s': expected %s", name, text, want);
+    return err_set(e, ERR_RANGE, "%s is '%s': expected %s", name, text,
+                   param_expected(p, want, sizeof want));
 }
 
 const char *param_format(const struct param *spec, const int64_t *value, char *buf, size_t size)

@@ -41,6 +41,10 @@ int32_t param_find(const struct param *spec, const char *name);
 int param_set(const struct param *spec, const char *name, const char *text, int64_t *value,
               struct err *e);
 
+/* What `p` takes, for messages: "one of: plain, recompute", "a whole number from 1 to 64, or auto".
+ * Returns buf. */
+const char *param_expected(const struct param *p, char *buf, size_t size);
+
 /* Writes "width=auto max_draft=3" in the specification's order; returns buf. */
 const char *param_format(const struct param *spec, const int64_t *value, char *buf, size_t size);
 

@@ -120,6 +120,11 @@ int64_t *yaml_ints(struct yaml *y, struct yaml_node *at, const char *key, int64_
 void yaml_params(struct yaml *y, struct yaml_node *at, const char *key, const struct param *spec,
                  int64_t *value);
 
+/* A mapping's child as the parameter of its key's name. `others` follows the names that there are
+ * where it is none of them: ", or policy, name". */
+void yaml_param(struct yaml *y, struct yaml_node *at, const struct param *spec, int64_t *value,
+                const char *others);
+
 /* ---- for what getters cannot say ------------------------------------------------------------ */
 
 /* The child of a mapping, or NULL; marks it as used. */

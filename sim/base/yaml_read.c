@@ -80,7 +80,7 @@ static const char *show(const struct yaml_node *at, char *buf, size_t size)
         snprintf(buf, size, "a list of %d", at->n);
         break;
     default:
-        snprintf(buf, size, "a mapping of %d keys", at->n);
+        snprintf(buf, size, "a mapping of %d key%s", at->n, at->n == 1 ? "" : "s");
         break;
     }
     return buf;
@@ -547,18 +547,25 @@ void yaml_params(struct yaml *y, struct yaml_node *at, const char *key, const st
 {
     param_defaults(spec, value);
     struct yaml_node *map = yaml_map_or(y, at, key);
-    for (struct yaml_node *c = map ? map->first : NULL; c && !y->code; c = c->next) {
-        c->used = true;
-        bool known = param_find(spec, c->key) >= 0;
-        if (known && c->type == YAML_NULL)
-            continue;
-        struct err e = {0};
-        const char *text = c->type == YAML_TEXT ? c->text : "";
-        int code = param_set(spec, c->key, text, value, &e);
-        if (code && known)
-            yaml_fail(y, c, code, "%s", e.msg);
-        else if (code)
-            fail_at(y, c, c->key_line, c->key_col, code, e.msg);
+    for (struct yaml_node *c = map ? map->first : NULL; c && !y->code; c = c->next)
+        yaml_param(y, c, spec, value, "");
+}
+
+void yaml_param(struct yaml *y, struct yaml_node *at, const struct param *spec, int64_t *value,
+                const char *others)
+{
+    int32_t i = param_find(spec, at->key);
+    char m[700];
+    struct err e = {0};
+    at->used = true;
+    if (i >= 0 && at->type == YAML_NULL)
+        return;
+    int code = param_set(spec, at->key, at->type == YAML_TEXT ? at->text : "", value, &e);
+    if (code && i >= 0) {
+        yaml_fail(y, at, code, "expected %s", param_expected(&spec[i], m, sizeof m));
+    } else if (code) {
+        snprintf(m, sizeof m, "%.600s%s", e.msg, others);
+        fail_at(y, at, at->key_line, at->key_col, code, m);
     }
 }
 

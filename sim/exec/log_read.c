@@ -30,8 +30,9 @@ struct raw {
 
 static int corrupt(const struct log_reader *r, size_t offset, const char *why, struct err *e)
 {
-    return err_at(e, ERR_CORRUPT, r->name, 0, 0, "record %" PRId64 " at byte %zu: %s", r->n_records,
-                  offset, why);
+    return err_at(e, ERR_CORRUPT, r->name, 0, 0,
+                  "record %" PRId64 " at byte %zu: %s; record the run again", r->n_records, offset,
+                  why);
 }
 
 /* The number at `at`; false when the file ends before it does. */
@@ -62,8 +63,7 @@ static int next_raw(struct log_reader *r, struct raw *out, struct err *e)
     for (size_t i = 0; i < 4; i++)
         want |= (uint32_t)r->bytes[at + i] << (8 * i);
     if (crc != want)
-        return corrupt(r, out->offset,
-                       "its CRC-32 is wrong: the file is damaged here; record the run again", e);
+        return corrupt(r, out->offset, "its CRC-32 is wrong: the file is damaged here", e);
     if (type < LOG_BELIEF || type > LOG_TRAILER)
         return corrupt(r, out->offset, "it is of no known type", e);
     out->type = (uint8_t)type;
@@ -209,7 +209,9 @@ static int read_header(struct log_reader *r, struct err *e)
             r->n_header = i + 1;
     if (!r->n_header)
         return err_at(e, ERR_CORRUPT, r->name, 0, 0,
-                      "bytes 0 to %zu hold no empty line, which ends a log's header", most);
+                      "bytes 0 to %zu hold no empty line, which ends a log's header: the file was "
+                      "cut off or is damaged; record the run again",
+                      most);
     rc = log_head_parse(r->name, (const char *)r->bytes, r->n_header, &r->head, e);
     r->at = r->n_header + 1;
     r->crc = r->head.crc;
@@ -259,7 +261,7 @@ static int read_all(struct log_reader *r, FILE *f, struct err *e)
         r->own = more;
         r->n += fread(r->own + r->n, 1, cap - r->n, f);
         if (ferror(f))
-            return err_at(e, ERR_IO, r->name, 0, 0, "cannot read the log: %s", strerror(errno));
+            return err_at(e, ERR_IO, r->name, 0, 0, "cannot read the log: %s", err_system(errno));
         if (r->n < cap)
             break;
         cap *= 2;

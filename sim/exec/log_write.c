@@ -105,7 +105,7 @@ static int write_header(struct log_writer *w, const char *executor, const struct
     rc = log_head_parse(w->path, text, n, head, e);
     if (!rc && (fwrite(text, 1, n, w->f) != n || fputc('\n', w->f) == EOF)) {
         w->io = errno;
-        rc = err_set(e, ERR_IO, "cannot write %s: %s", w->part, strerror(w->io));
+        rc = err_set(e, ERR_IO, "cannot write %s: %s", w->part, err_system(w->io));
     }
 out:
     if (f)
@@ -188,7 +188,7 @@ int log_create(const char *path, const char *executor, const struct run_setup *s
         w->actions_hash = hash_mix(0);
         w->f = fopen(w->part, "wb");
         if (!w->f)
-            rc = err_set(e, ERR_IO, "cannot create %s: %s", w->part, strerror(errno));
+            rc = err_set(e, ERR_IO, "cannot create %s: %s", w->part, err_system(errno));
     }
     if (rc) {
         destroy(w);
@@ -222,7 +222,7 @@ int log_error(const struct log_writer *w, struct err *e)
 {
     return !w->code ? ERR_OK
                     : err_set(e, w->code, "the log %s was not written: %s", w->path,
-                              w->code == ERR_IO ? strerror(w->io) : err_text(w->code));
+                              w->code == ERR_IO ? err_system(w->io) : err_text(w->code));
 }
 
 int log_close(struct log_writer *w, bool keep, struct err *e)

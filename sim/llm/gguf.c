@@ -530,6 +530,8 @@ int model_from_gguf_bytes(const char *name, const void *bytes, size_t n, struct 
         code = read_tensors(&g);
     if (!code)
         code = fill(&g);
+    if (code == ERR_CORRUPT)
+        err_more(e, "fetch or convert the model again");
     return code;
 }
 

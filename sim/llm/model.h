@@ -53,7 +53,8 @@ int model_from_yaml(const char *path, struct model_desc *out, struct err *e);
 int model_from_yaml_bytes(const char *name, const void *bytes, size_t n, struct model_desc *out,
                           struct err *e);
 
-/* Either of the two, by the file's first bytes ("GGUF" or not). */
+/* Either of the two: GGUF by the file's first bytes or by its name's end, so that one whose first
+ * bytes are damaged is told so. */
 int model_load(const char *path, struct model_desc *out, struct err *e);
 
 /* How weights of a type are stored: `elements` in `bytes`. */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "sim/base/io.h"
 #include "sim/base/yaml.h"
 #include "sim/llm/ops.h"
 
@@ -105,11 +106,15 @@ int model_from_yaml(const char *path, struct model_desc *out, struct err *e)
 int model_load(const char *path, struct model_desc *out, struct err *e)
 {
     char magic[4] = {0};
-    FILE *f = fopen(path, "rb");
-    size_t n = f ? fread(magic, 1, sizeof magic, f) : 0;
-    if (f)
-        fclose(f);
-    if (n == sizeof magic && !memcmp(magic, "GGUF", sizeof magic))
+    size_t length = strlen(path);
+    FILE *f;
+    int code = io_open(path, &f, e);
+    if (code)
+        return code;
+    size_t n = fread(magic, 1, sizeof magic, f);
+    fclose(f);
+    if ((n == sizeof magic && !memcmp(magic, "GGUF", sizeof magic)) ||
+        (length > 5 && !strcmp(path + length - 5, ".gguf")))
         return model_from_gguf(path, out, e);
     return model_from_yaml(path, out, e);
 }
