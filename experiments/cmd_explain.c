@@ -1,4 +1,5 @@
 /* tandem explain: one step's time, operator by operator. */
+#include <dirent.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -25,18 +26,34 @@ struct asked {
     bool sleeping;
 };
 
-/* A name ("redmi-k70-pro") is a file that comes with Tandem; anything else is a path. */
-static const char *find(const char *what, const char *folder, char *buf, size_t size)
+/* The option's file. A name ("redmi-k70-pro") is a file that comes with Tandem; anything else is a
+ * path. */
+static int find(const struct args *a, const char *option, const char *where, const char **out,
+                char *buf, size_t size, struct err *e)
 {
-    char relative[512];
-    size_t n = strlen(what);
-    bool file = strchr(what, '/') ||
-                (n > 5 && (!strcmp(what + n - 5, ".yaml") || !strcmp(what + n - 5, ".gguf")));
-    if (file || n > 200)
-        return what;
-    snprintf(relative, sizeof relative, "hwmodels/%s/%s.yaml", folder, what);
-    command_shipped(relative, buf, size);
-    return buf;
+    const char *what = *out = arg_text(a, option);
+    char relative[512], known[400] = "";
+    struct dirent **file;
+    size_t n = strlen(what), at = 0;
+    if (strchr(what, '/') || n > 200 ||
+        (n > 5 && (!strcmp(what + n - 5, ".yaml") || !strcmp(what + n - 5, ".gguf"))))
+        return ERR_OK;
+    snprintf(relative, sizeof relative, "%s/%s.yaml", where, what);
+    *out = buf;
+    if (command_shipped(relative, buf, size))
+        return ERR_OK;
+    int n_files = command_yaml_files(where, buf, size, &file);
+    for (int i = 0; i < n_files; i++) {
+        if (at < sizeof known)
+            at += (size_t)snprintf(known + at, sizeof known - at, "%s%.*s", i ? ", " : ": ",
+                                   (int)strlen(file[i]->d_name) - 5, file[i]->d_name);
+        free(file[i]);
+    }
+    free(file);
+    return err_set(e, ERR_USAGE,
+                   "%s is '%s': expected the path of a file, or the name of one in "
+                   "%s%s",
+                   option, what, where, known);
 }
 
 static int read_blocks(const char *text, struct asked *q, struct err *e)
@@ -263,6 +280,7 @@ static int explain(struct output *o, const struct device *d, const struct args *
                    const struct asked *q, struct err *e)
 {
     char path[4096];
+    const char *file;
     struct model_desc m;
     if (!d->operators) {
         const char *name = arg_text(a, "--processor");
@@ -276,7 +294,9 @@ static int explain(struct output *o, const struct device *d, const struct args *
     if (!arg_text(a, "--model"))
         return err_set(e, ERR_USAGE,
                        "device '%s' has operators' times, for any model: which --model?", d->name);
-    int rc = model_load(find(arg_text(a, "--model"), "models", path, sizeof path), &m, e);
+    int rc = find(a, "--model", "hwmodels/models", &file, path, sizeof path, e);
+    if (!rc)
+        rc = model_load(file, &m, e);
     return rc ? rc : put_operators(o, d, a, &m, q, e);
 }
 
@@ -303,7 +323,7 @@ static int run(int argc, char **argv)
     struct device d;
     struct err e = {0};
     char path[4096];
-    const char *set[ARGS_MAX];
+    const char *file, *set[ARGS_MAX];
     int format = 0, code = args_parse(&command_explain, argc, argv, &a);
     if (code != ARGS_GO_ON)
         return code;
@@ -316,8 +336,9 @@ static int run(int argc, char **argv)
     arena_init(&arena);
     bool status = arg_given(&a, "--mechanisms");
     output_init(&o, &arena, status ? status_columns : columns);
-    rc = device_load(find(arg_text(&a, "--device"), "devices", path, sizeof path), set, n_set,
-                     &arena, &d, &e);
+    rc = find(&a, "--device", "hwmodels/devices", &file, path, sizeof path, &e);
+    if (!rc)
+        rc = device_load(file, set, n_set, &arena, &d, &e);
     if (!rc && status)
         put_status(&o, &d);
     else if (!rc)

@@ -49,11 +49,11 @@ static int run(int argc, char **argv)
 
 static const struct option options[] = {
     {"--from", "KIND", NULL,
-     "spec-bench (question.jsonl), text (a prompt per file), jsonl (a prompt per line)", 0},
-    {"--field", "NAME", NULL, "jsonl: the field that holds the prompt", 0},
-    {"--task", "NAME", NULL, "of all of them, instead of the category or the file's name", 0},
+     "spec-bench (question.jsonl), text (a prompt per file), jsonl (a prompt per line); needed", 0},
+    {"--field", "NAME", NULL, "jsonl: the field that holds the prompt; needed there", 0},
+    {"--task", "NAME", NULL, "of all of them; default: the category, or the file's name", 0},
     {"--max-tokens", "N", "128", "output tokens at most", 0},
-    {"--output", "OUT.jsonl", NULL, "the workload file to write", 0},
+    {"--output", "OUT.jsonl", NULL, "the workload file to write; needed", 0},
     {.name = NULL}};
 
 static const char *const examples[] = {

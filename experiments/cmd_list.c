@@ -86,18 +86,13 @@ static void put_mechanisms(struct output *o)
         put_head(o, "mechanism", list[i].name, list[i].what, false, 0);
 }
 
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
 /* What each mechanism of a shipped device rests on: sourced, assumed or unknown (status.h). */
 static int put_status(struct output *o, const char *folder, const char *file, struct err *e)
 {
     struct status status[STATUS_MECHANISMS];
     struct device d;
     struct arena arena;
-    char path[600];
+    char path[800];
     snprintf(path, sizeof path, "%s/%s", folder, file);
     arena_init(&arena);
     int rc = device_load(path, NULL, 0, &arena, &d, e);
@@ -119,27 +114,15 @@ static int put_status(struct output *o, const char *folder, const char *file, st
 /* Of all device files that come with Tandem, by name. Without sources there are none. */
 static int put_devices(struct output *o, struct err *e)
 {
-    enum { MOST = 256 };
-    char folder[512], *file[MOST];
-    int32_t n = 0;
-    int rc = ERR_OK;
-    DIR *dir = command_shipped("hwmodels/devices", folder, sizeof folder) ? opendir(folder) : NULL;
-    for (struct dirent *at; dir && n < MOST && (at = readdir(dir));) {
-        size_t length = strlen(at->d_name);
-        if (length > 5 && !strcmp(at->d_name + length - 5, ".yaml") &&
-            !(file[n++] = strdup(at->d_name))) {
-            n--;
-            rc = err_set(e, ERR_NOMEM, "out of memory");
-        }
-    }
-    if (dir)
-        closedir(dir);
-    qsort(file, (size_t)n, sizeof *file, by_name);
-    for (int32_t i = 0; i < n; i++) {
+    char folder[512];
+    struct dirent **file;
+    int n = command_yaml_files("hwmodels/devices", folder, sizeof folder, &file), rc = ERR_OK;
+    for (int i = 0; i < n; i++) {
         if (!rc)
-            rc = put_status(o, folder, file[i], e);
+            rc = put_status(o, folder, file[i]->d_name, e);
         free(file[i]);
     }
+    free(file);
     return rc;
 }
 

@@ -9,11 +9,14 @@
 #include "experiments/world.h"
 #include "traces/workload.h"
 
+enum { CHUNK = 256, MAX_TOP = 16, MAX_DRAFTS = 16, MAX_WORKLOADS = 64 };
+
 static const struct option options[] = {
     {"--engine", "llama|toy", "llama", "the target", 0},
     {"--model", "FILE.gguf", NULL, "default: the one that the quickstart installed", 0},
-    {"--roles", "MAP", NULL, "as target=cpu:1 draft=cpu:0", 0},
-    {"--workload", "FILE.jsonl", NULL, "what is asked", OPTION_REPEATS},
+    {"--roles", "MAP", NULL, "as target=cpu:1 draft=cpu:0; default: the last core and the first",
+     0},
+    {"--workload", "FILE.jsonl", NULL, "what is asked; needed", OPTION_REPEATS_TO(MAX_WORKLOADS)},
     {"--output", "FILE.trace", "out/observed.trace", "the token trace", 0},
     {"-o", "FILE.trace", NULL, "the same", 0},
     {"--split", "all|calibration|held-out", "all", "of the workload", 0},
@@ -22,7 +25,7 @@ static const struct option options[] = {
     {"--top-k", "N", "0", "likely next tokens at every prompt position", 0},
     {"--drafts", "SPEC", NULL,
      "run with these drafts, as in speculative:max_draft=15+suffix, or none; default: two runs",
-     OPTION_REPEATS},
+     OPTION_REPEATS_TO(MAX_DRAFTS)},
     {"--agreements", NULL, NULL, "of rejected rows keep those whose choice was drafted next", 0},
     {"--ctx", "TOKENS", "2048", "context of the engine", 0},
     {NULL, NULL, NULL, NULL, 0}};
@@ -36,8 +39,6 @@ static const char *const examples[] = {
 /* After the target's own text these are run for the counterfactuals that their drafts show. */
 static const char *const usual_drafts[] = {"speculative:max_draft=15+suffix",
                                            "speculative:max_draft=15+lookup:branches=4"};
-
-enum { CHUNK = 256, MAX_TOP = 16, MAX_DRAFTS = 16, MAX_WORKLOADS = 64 };
 
 /* ---- an executor that shows each verified step to the trace --------------------------------- */
 

@@ -34,6 +34,11 @@ static int run(int argc, char **argv)
 static const struct option options[] = {{"--threads", "N", "2", "that share the work", 0},
                                         {.name = NULL}};
 
+static const char *const examples[] = {
+    "real: quantize ${TANDEM_DEPS:-~/.cache/tandem}/models/SmolLM2-135M-Instruct.Q4_1.gguf "
+    "out/pure-Q4_0.gguf",
+    NULL};
+
 const struct command command_quantize = {
     .name = "quantize",
     .group = "Prepare",
@@ -42,4 +47,5 @@ const struct command command_quantize = {
     .min_args = 2,
     .max_args = 2,
     .options = options,
+    .examples = examples,
     .run = run};

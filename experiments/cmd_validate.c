@@ -18,7 +18,7 @@ static const struct option options[] = {
      0},
     {"--device", "FILE.yaml", NULL, "the frozen device; default: profiled first", 0},
     {"--workload", "FILE.jsonl", NULL, "held out as a whole; default: the shipped corpus's half",
-     1},
+     OPTION_REPEATS_TO(VAL_MAX_WORKLOADS)},
     {"--budget", "SECONDS", "1200", "time for measuring; prompts are dropped when it is short", 0},
     {"--quick", NULL, NULL, "a budget of 120 seconds: a few short prompts, 12 tokens each", 0},
     {"--repetitions", "N", "6", "of every prompt by every policy; 5 with --quick", 0},
@@ -100,7 +100,7 @@ static int read_options(const struct args *a, struct val_options *o, char *model
     o->device_out = o->device_in ? NULL : arg_text(a, "--save-device");
     o->resume = arg_given(a, "--resume");
     o->progress = isatty(STDERR_FILENO);
-    o->n_workloads = arg_all(a, "--workload", o->workload, 16);
+    o->n_workloads = arg_all(a, "--workload", o->workload, VAL_MAX_WORKLOADS);
     o->all_held_out = o->n_workloads > 0;
     if (!o->all_held_out)
         default_workloads(o);

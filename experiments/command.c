@@ -1,6 +1,7 @@
 #include "experiments/command.h"
 
 #include <assert.h>
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -87,7 +88,7 @@ int command_end(void)
 {
     if (!fflush(stdout) && !ferror(stdout))
         return EXIT_OK;
-    fprintf(stderr, "%s: standard output: %s\n", program->name, strerror(errno));
+    fprintf(stderr, "%s: standard output: %s\n", program->name, err_system(errno));
     return EXIT_FAILED;
 }
 
@@ -117,6 +118,18 @@ bool command_shipped(const char *relative, char *buf, size_t size)
         return true;
     snprintf(buf, size, "%s", relative);
     return false;
+}
+
+static int is_yaml(const struct dirent *file)
+{
+    size_t n = strlen(file->d_name);
+    return n > 5 && !strcmp(file->d_name + n - 5, ".yaml");
+}
+
+int command_yaml_files(const char *relative, char *folder, size_t size, struct dirent ***file)
+{
+    *file = NULL;
+    return command_shipped(relative, folder, size) ? scandir(folder, file, is_yaml, alphasort) : -1;
 }
 
 /* ---- the close one -------------------------------------------------------------------------- */
@@ -167,14 +180,17 @@ static void print_options(const struct option *o)
 {
     for (; o && o->name; o++) {
         char head[64];
-        if (o->flags & OPTION_HIDDEN)
+        if (o->flags & OPTION_HIDDEN || (o->flags & OPTION_FULL && !program->open_store))
             continue;
         snprintf(head, sizeof head, "%s%s%s", o->name, o->value ? " " : "",
                  o->value ? o->value : "");
-        printf("  %-22s %s", head, o->help);
+        bool wide = strlen(head) > 22; /* its help stands in the next line */
+        printf("  %-22s%s%s", head, wide ? "\n                         " : " ", o->help);
         if (o->def)
             printf(" (default: %s)", o->def);
-        if (o->flags & OPTION_REPEATS)
+        if (o->flags >> 8)
+            printf(" (up to %u times)", o->flags >> 8);
+        else if (o->flags & OPTION_REPEATS)
             printf(" (may be repeated)");
         putchar('\n');
     }
@@ -267,6 +283,12 @@ static int take_option(const struct command *c, int argc, char **argv, int *i, s
         return command_usage("option '%s' needs a value: %s %s", o->name, o->name, o->value);
     if (!(o->flags & OPTION_REPEATS) && arg_given(out, o->name))
         return command_usage("option '%s' was given twice: remove one of them", o->name);
+    unsigned times = 0;
+    for (int k = 0; k < out->n_given; k++)
+        times += out->given[k].option == o;
+    if (o->flags >> 8 && times == o->flags >> 8)
+        return command_usage("option '%s' was given more than %u times, the limit here", o->name,
+                             times);
     if (out->n_given == ARGS_MAX)
         return command_usage("more than %d options", ARGS_MAX);
     out->given[out->n_given].option = o;
@@ -288,14 +310,16 @@ int args_parse(const struct command *c, int argc, char **argv, struct args *out)
             if (rc != ARGS_GO_ON)
                 return rc;
         } else if (out->n == c->max_args || out->n == ARGS_MAX) {
-            return command_usage("unexpected argument '%s': expected %s %s", argv[i], c->name,
-                                 c->arguments);
+            return command_usage("unexpected argument '%s': expected %s %s %s", argv[i],
+                                 program->name, c->name,
+                                 c->arguments[0] ? c->arguments : "without arguments");
         } else {
             out->arg[out->n++] = argv[i];
         }
     }
     if (out->n < c->min_args)
-        return command_usage("too few arguments: expected %s %s", c->name, c->arguments);
+        return command_usage("too few arguments: expected %s %s %s", program->name, c->name,
+                             c->arguments);
     return ARGS_GO_ON;
 }
 

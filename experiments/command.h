@@ -21,15 +21,19 @@ enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 enum option_flags {
     OPTION_REPEATS = 1, /* may be given several times; otherwise twice is an error */
-    OPTION_HIDDEN = 2   /* not in --help */
+    OPTION_HIDDEN = 2,  /* not in --help */
+    OPTION_FULL = 4     /* needs what tandem-device lacks: not in its --help */
 };
+
+/* At most n times, 1 to 255: more is refused, not passed over. */
+#define OPTION_REPEATS_TO(n) (OPTION_REPEATS | (unsigned)(n) << 8)
 
 struct option {
     const char *name;  /* "--seed" */
     const char *value; /* what stands for its value in --help; NULL: a flag, without one */
     const char *def;   /* used, and shown, when it is not given; NULL: none */
     const char *help;
-    unsigned flags; /* enum option_flags */
+    unsigned flags; /* enum option_flags; OPTION_REPEATS_TO */
 };
 
 struct command {
@@ -79,6 +83,11 @@ const char *program_path(void);
  * Writes its path to buf and returns true; false when it is in neither place, or the path does not
  * fit: buf then holds `relative`, for a message. */
 bool command_shipped(const char *relative, char *buf, size_t size);
+
+/* The *.yaml files of a folder that comes with Tandem, sorted: their number, or -1 when there is no
+ * such folder. `folder` gets where it is. The list and its entries are malloc'ed, the caller's. */
+struct dirent;
+int command_yaml_files(const char *relative, char *folder, size_t size, struct dirent ***file);
 
 /* Version of Tandem, and the commit of its sources ("-dirty" when they were altered, "unknown"
  * outside a clone). */

@@ -95,7 +95,7 @@ static int spawn(char *const *argv, const char *to, bool errors, int *status, st
     int failed = posix_spawnp(&pid, argv[0], &actions, NULL, argv, environ);
     posix_spawn_file_actions_destroy(&actions);
     if (failed)
-        return err_set(e, ERR_IO, "%s cannot be started: %s", argv[0], strerror(failed));
+        return err_set(e, ERR_IO, "%s cannot be started: %s", argv[0], err_system(failed));
     while (waitpid(pid, status, 0) < 0 && errno == EINTR)
         ;
     return ERR_OK;
@@ -185,7 +185,7 @@ int comparator_run(const struct comparator *c, const struct comparator_task *tas
     /* A line feed at the end of the file is not part of the prompt. */
     bool written = f && fprintf(f, "%s\n", task->prompt) > 0;
     if (!f || fclose(f) || !written)
-        return err_at(e, ERR_IO, prompt, 0, 0, "cannot be written: %s", strerror(errno));
+        return err_at(e, ERR_IO, prompt, 0, 0, "cannot be written: %s", err_system(errno));
     fill_words(c, task, prompt, &w);
     int rc = spawn(w.argv, printed, true, &status, e);
     if (!rc)

@@ -38,7 +38,8 @@ int run_fault_parse(const char *text, struct fault_plan *out, struct err *e)
     bool given[PARAM_MAX] = {false};
     int used;
     param_defaults(spec, value);
-    for (const char *at = text + strspn(text, " ,"); *at; at += strspn(at, " ,")) {
+    const char *at = text + strspn(text, " ,");
+    do {
         struct err why = {0};
         used = 0;
         if (sscanf(at, "%31[^= ,]=%31[^ ,]%n", name, number, &used) != 2 || !used)
@@ -54,7 +55,12 @@ int run_fault_parse(const char *text, struct fault_plan *out, struct err *e)
                            text, name);
         given[which] = true;
         at += used;
-    }
+        at += strspn(at, " ,");
+    } while (*at);
+    if (value[DELAY] && !value[DELAY_NS])
+        return err_set(e, ERR_USAGE,
+                       "--faults is '%s': delay without a delay_ns above 0 delays nothing: add it",
+                       text);
     *out = (struct fault_plan){.seed = (uint64_t)value[SEED],
                                .fail = (int32_t)value[FAIL],
                                .drop = (int32_t)value[DROP],
@@ -329,7 +335,7 @@ static int make_folder(const char *dir, struct err *e)
         memcpy(path, dir, i);
         path[i] = 0;
         if (mkdir(path, 0777) && errno != EEXIST)
-            return err_at(e, ERR_IO, path, 0, 0, "cannot make this folder: %s", strerror(errno));
+            return err_at(e, ERR_IO, path, 0, 0, "cannot make this folder: %s", err_system(errno));
     }
     return ERR_OK;
 }
@@ -359,6 +365,8 @@ static int run_world(struct world *w, const struct run_options *o, int32_t seed0
                 int stored = o->sink->add(o->sink->self, out, rc ? NULL : e);
                 rc = rc ? rc : stored;
             }
+            if (rc)
+                err_more(e, "in the run of '%.100s', seed %" PRIu64, out->policy->label, out->seed);
             r->n += !rc;
         }
     return rc;
@@ -374,8 +382,6 @@ int run_experiment(const struct experiment *x, const struct run_options *o, stru
     out->cap = x->n_policies * x->n_seeds * repetitions;
     out->run = arena_alloc(&out->arena, (size_t)out->cap, sizeof *out->run);
     int rc = out->run ? check_seeds(x, o, e) : no_memory(e);
-    if (!rc)
-        rc = make_folder(o->log_dir, e);
     for (int32_t i = 0; i < worlds && !rc; i++) {
         struct world w;
         rc = world_open(x, o->kind, x->seed[i], o->mix_numerics, &w, e);
@@ -383,6 +389,8 @@ int run_experiment(const struct experiment *x, const struct run_options *o, stru
             rc = check_policies(&w, x, e);
         if (!rc && !i)
             rc = describe(out, &w, o, e);
+        if (!rc && !i)
+            rc = make_folder(o->log_dir, e);
         if (!rc && !i && o->sink)
             rc = o->sink->begin(o->sink->self, out, e);
         if (!rc)

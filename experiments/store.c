@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/utsname.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "experiments/command.h"
 #include "sim/base/hash.h"
@@ -17,9 +18,7 @@
 struct store {
     sqlite3 *db;
     char *path;
-    /* of the sink */
-    int64_t experiment;
-    const struct run_report *report;
+    bool full; /* the disk, or what the file may grow to */
 };
 
 /* "Tndm": tells our files from other databases. */
@@ -154,13 +153,36 @@ static const char *const migration[STORE_VERSION] = {
 
 /* ---- statements ----------------------------------------------------------------------------- */
 
-static int fail(const struct store *s, struct err *e, const char *what)
+int store_failed(struct sqlite3 *db, const char *path, const char *what, struct err *e)
+{
+    static const struct {
+        int rc, code;
+        const char *remedy;
+    } known[] = {
+        {SQLITE_NOMEM, ERR_NOMEM, NULL},
+        {SQLITE_NOTADB, ERR_CORRUPT, "name another file"},
+        {SQLITE_CORRUPT, ERR_CORRUPT, "name another file"},
+        {SQLITE_CANTOPEN, ERR_IO, "name a file in a folder that is there and can be written"},
+        {SQLITE_READONLY, ERR_IO, "make the file and its folder writable, or name another file"},
+        {SQLITE_IOERR, ERR_IO, "make room on the disk, or name a file on another"},
+        {SQLITE_FULL, ERR_IO, "make room on the disk, or name a file on another"},
+        {SQLITE_BUSY, ERR_IO, "another process writes into it: wait for its end"},
+    };
+    size_t i = 0, n = sizeof known / sizeof *known;
+    while (i < n && known[i].rc != sqlite3_errcode(db))
+        i++;
+    err_at(e, i < n ? known[i].code : ERR_IO, path, 0, 0, "%s%s%s", what ? what : "",
+           what ? ": " : "", sqlite3_errmsg(db));
+    if (i < n && known[i].remedy)
+        err_more(e, "%s", known[i].remedy);
+    return i < n ? known[i].code : ERR_IO;
+}
+
+static int fail(struct store *s, struct err *e, const char *what)
 {
     int rc = sqlite3_errcode(s->db);
-    int code = rc == SQLITE_NOMEM                            ? ERR_NOMEM
-               : rc == SQLITE_NOTADB || rc == SQLITE_CORRUPT ? ERR_CORRUPT
-                                                             : ERR_IO;
-    return err_at(e, code, s->path, 0, 0, "%s: %s", what, sqlite3_errmsg(s->db));
+    s->full = s->full || rc == SQLITE_FULL || rc == SQLITE_IOERR;
+    return store_failed(s->db, s->path, what, e);
 }
 
 static int bind_all(sqlite3_stmt *q, const char *types, va_list ap)
@@ -274,6 +296,18 @@ static int migrate(struct store *s, struct err *e)
     return rc ? rc : end;
 }
 
+/* Of a store that the disk has no room for, and that SQLite could not close without more room. */
+static void remove_files(const char *path)
+{
+    static const char *const suffix[] = {"", "-wal", "-shm"};
+    char name[4200];
+    for (size_t i = 0; i < sizeof suffix / sizeof *suffix; i++) {
+        int n = snprintf(name, sizeof name, "%s%s", path, suffix[i]);
+        if (n > 0 && (size_t)n < sizeof name)
+            unlink(name);
+    }
+}
+
 int store_open(const char *path, struct store **out, struct err *e)
 {
     struct store *s = calloc(1, sizeof *s);
@@ -285,6 +319,7 @@ int store_open(const char *path, struct store **out, struct err *e)
         return err_set(e, ERR_NOMEM, "out of memory for a store");
     }
     memcpy(s->path, path, n);
+    bool made = access(path, F_OK) != 0;
     int rc = sqlite3_open_v2(path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL);
     rc = rc == SQLITE_OK ? ERR_OK : fail(s, e, "the store cannot be opened");
     sqlite3_busy_timeout(s->db, 10000);
@@ -297,7 +332,10 @@ int store_open(const char *path, struct store **out, struct err *e)
     if (!rc)
         rc = migrate(s, e);
     if (rc) {
+        bool full = s->full;
         store_close(s);
+        if (made && full)
+            remove_files(path);
         return rc;
     }
     *out = s;
@@ -420,38 +458,51 @@ int store_add_run(struct store *s, int64_t experiment, const struct run_report *
 
 /* ---- as a sink ------------------------------------------------------------------------------ */
 
+struct sink {
+    const char *path;
+    struct store *store; /* opened when all is known that keeps a run from its start */
+    int64_t experiment;
+    const struct run_report *report;
+};
+
 static int sink_begin(void *self, const struct run_report *report, struct err *e)
 {
-    struct store *s = self;
+    struct sink *s = self;
     struct arena arena;
+    int rc = store_open(s->path, &s->store, e);
+    if (rc)
+        return rc;
     arena_init(&arena);
     struct store_experiment x = {.name = report->x->name,
                                  .config = experiment_text(report->x, &arena),
                                  .seed = report->x->seed[0],
                                  .command = "run"};
     s->report = report;
-    int rc = x.config ? store_begin_experiment(s, &x, &s->experiment, e)
-                      : err_set(e, ERR_NOMEM, "out of memory for a store");
+    rc = x.config ? store_begin_experiment(s->store, &x, &s->experiment, e)
+                  : err_set(e, ERR_NOMEM, "out of memory for a store");
     arena_fini(&arena);
     return rc;
 }
 
 static int sink_add(void *self, const struct run_outcome *run, struct err *e)
 {
-    struct store *s = self;
-    return store_add_run(s, s->experiment, s->report, run, NULL, e);
+    struct sink *s = self;
+    return store_add_run(s->store, s->experiment, s->report, run, NULL, e);
 }
 
 static void sink_close(void *self)
 {
-    store_close(self);
+    struct sink *s = self;
+    store_close(s->store);
+    free(s);
 }
 
 int store_sink(const char *path, struct run_sink *out, struct err *e)
 {
-    struct store *s;
-    int rc = store_open(path, &s, e);
-    if (!rc)
-        *out = (struct run_sink){s, sink_begin, sink_add, sink_close};
-    return rc;
+    struct sink *s = calloc(1, sizeof *s);
+    if (!s)
+        return err_set(e, ERR_NOMEM, "out of memory for a store");
+    s->path = path;
+    *out = (struct run_sink){s, sink_begin, sink_add, sink_close};
+    return ERR_OK;
 }

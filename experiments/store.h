@@ -19,6 +19,10 @@ struct store;
 int store_open(const char *path, struct store **out, struct err *e);
 void store_close(struct store *s);
 
+/* ERR_IO, ERR_NOMEM or ERR_CORRUPT with SQLite's words for its last error, `what` before them (may
+ * be NULL), and what can be done. */
+int store_failed(struct sqlite3 *db, const char *path, const char *what, struct err *e);
+
 struct store_experiment {
     const char *name;
     const char *config; /* the resolved configuration */
@@ -49,7 +53,8 @@ int64_t store_last_id(const struct store *s);
 /* For tables of a command's own; experiments/ only. The store's until store_close. */
 struct sqlite3 *store_handle(struct store *s);
 
-/* A sink of the runner that stores to `path`: struct program's open_store. */
+/* A sink of the runner that stores to `path`, which it opens, and makes, when the first run is
+ * about to start; `path` must outlive it. struct program's open_store. */
 int store_sink(const char *path, struct run_sink *out, struct err *e);
 
 #endif

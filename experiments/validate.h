@@ -22,7 +22,13 @@
 #include "traces/trace.h"
 #include "traces/workload.h"
 
-enum { VAL_MAX_POLICIES = 16, VAL_MAX_PROMPTS = 512, VAL_MAX_REPS = 32, VAL_CONTROLS = 4 };
+enum {
+    VAL_MAX_POLICIES = 16,
+    VAL_MAX_PROMPTS = 512,
+    VAL_MAX_REPS = 32,
+    VAL_CONTROLS = 4,
+    VAL_MAX_WORKLOADS = 16
+};
 
 /* An intervention runs one prompt as it is and changed, by turns. Their runs are those of three
  * more prompts, behind the last: VAL_MAX_PROMPTS + setting. Behind those are the requests of the
@@ -35,11 +41,11 @@ enum {
 };
 
 struct val_options {
-    const char *model;        /* path of a GGUF; NULL: the toy engine */
-    const char *store;        /* SQLite file of this validation */
-    const char *device_in;    /* the frozen device; NULL: profiled first and saved */
-    const char *device_out;   /* where it is saved */
-    const char *workload[16]; /* held-out prompts come from these files */
+    const char *model;                       /* path of a GGUF; NULL: the toy engine */
+    const char *store;                       /* SQLite file of this validation */
+    const char *device_in;                   /* the frozen device; NULL: profiled first and saved */
+    const char *device_out;                  /* where it is saved */
+    const char *workload[VAL_MAX_WORKLOADS]; /* held-out prompts come from these files */
     int32_t n_workloads;
     bool all_held_out; /* --workload: the whole files are held out */
     struct role_map roles;

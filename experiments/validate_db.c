@@ -11,6 +11,7 @@
 
 #include "experiments/command.h"
 #include "experiments/spec.h"
+#include "experiments/store.h"
 #include "sim/base/hash.h"
 
 /* Version 3. Samples and steps are arrays of this program's structs, told apart by `layout`: they
@@ -41,7 +42,7 @@ static const char schema[] =
 
 static int failed(struct validation *v, struct err *e)
 {
-    return err_at(e, ERR_IO, v->o->store, 0, 0, "%s", sqlite3_errmsg(v->db));
+    return store_failed(v->db, v->o->store, NULL, e);
 }
 
 /* Prepares, or returns NULL with *e filled. */
@@ -312,14 +313,14 @@ static int lock(struct validation *v, struct err *e)
         v->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
         if (v->lock < 0)
             return err_at(e, ERR_IO, v->o->store, 0, 0, "cannot make %s: %s", path,
-                          strerror(errno));
+                          err_system(errno));
         if (fcntl(v->lock, F_SETLK, &whole)) {
             int why = errno;
             close(v->lock);
             return why == EACCES || why == EAGAIN
                        ? in_use(v, e)
                        : err_at(e, ERR_IO, v->o->store, 0, 0, "cannot lock %s: %s", path,
-                                strerror(why));
+                                err_system(why));
         }
         if (!fstat(v->lock, &held) && !stat(path, &named) && held.st_dev == named.st_dev &&
             held.st_ino == named.st_ino) {

@@ -64,7 +64,7 @@ err "option '--mix-numerics' takes no value"
 t 2 run $q --seed 1x
 err "--seed is '1x': expected a whole number from 0 to"
 t 2 run $q $q
-err "unexpected argument '$q': expected run EXPERIMENT.yaml"
+err "unexpected argument '$q': expected tandem run EXPERIMENT.yaml"
 t 2 run
 err 'too few arguments'
 t 2 run $q --format xml
@@ -91,6 +91,16 @@ t 2 observe --engine toy --workload w.jsonl -o a.trace --output b.trace
 err '-o and --output do not go together: remove one of them'
 t 2 profile --engine toy --model m.gguf -o a.yaml
 err '--model and --engine toy do not go together: remove one of them'
+t 2 run $q --faults ''
+err "--faults is '': expected NAME=NUMBER pairs"
+t 2 run $q --faults 'delay=5'
+err "--faults is 'delay=5': delay without a delay_ns above 0 delays nothing: add it"
+many=''
+for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17; do many="$many --workload $i.jsonl"; done
+t 2 validate --engine toy $many
+err "option '--workload' was given more than 16 times, the limit here"
+t 2 list foo
+err "unexpected argument 'foo': expected tandem list without arguments"
 t 2 run $q --set 'seed=[1, 2]'
 err 'nothing here is random'
 
@@ -132,7 +142,7 @@ mkfifo pipe
 bounded=$(command -v timeout)
 for line in "run pipe" "run $q --set trace=../pipe" "run $q --set device=../pipe" \
     "run $q --on toy --set workload=../pipe" "log pipe" "run --on replay:pipe" \
-    "import --from text pipe --output x" "observe --engine toy --workload pipe -o x"; do
+    "explain --device oneplus-13 --model ./pipe" "import --from text pipe --output x" "observe --engine toy --workload pipe -o x"; do
     # shellcheck disable=SC2086
     ${bounded:+$bounded 20} "$build/tandem" $line >out 2>err && got=0 || got=$?
     last=$line
@@ -232,6 +242,8 @@ silent_out
 printf 'schema: tandem-experiment-1\nname: x\npolicies:\n  - policy: both-resident-shared\n' >bad.yaml
 t 1 run bad.yaml
 err 'there is no such policy: is {policy: switching, scheme: both-resident-shared} meant'
+t 1 run $q --set policies.suffix.max_draft=5000
+err ": policies.3.max_draft is '5000': expected a whole number from 1 to 511"
 t 1 run $q --set polices=1
 err "did you mean 'policies'?"
 t 1 run $q --set belief.scal=2
@@ -239,8 +251,19 @@ err "--set belief.scal=2: unknown key 'scal' ('2') in belief: expected one of lo
 t 0 run $q --set belief.scale=2 --set belief.load_scale=3
 t 1 run $q --set estimator=mean
 err "estimator is 'mean': expected minimum, median or {expected_minimum: N}"
-t 1 run $q --set max_ctx=100
+t 1 run $q --set max_ctx=100 --store refused.sqlite --log refused
 err "request 'synthetic-0' has 60 prompt tokens and asks for 48 more"
+absent refused.sqlite
+absent refused
+t 1 run $q --store nowhere/x.sqlite
+err 'unable to open database file; name a file in a folder that is there and can be written'
+head -c 700 traces/quickstart.trace >cut.trace
+t 1 run $q --set trace=../cut.trace
+err 'offset 700: the file ends here: expected '
+err '; fetch the file again, or record it with `tandem observe`'
+printf 'GGUX' >bad.gguf
+t 1 explain --device oneplus-13 --model bad.gguf
+err "bad.gguf: offset 0: the file does not start with 'GGUF': expected a GGUF model; fetch or convert"
 "$build/tests/make_trace" other.trace another-build
 sed 's/^mix_numerics: true/mix_numerics: false/' $q >experiments/strict.yaml
 t 1 run experiments/strict.yaml --set trace=../other.trace
@@ -378,6 +401,7 @@ out '"tokens_equal": 1,'
 # ---- faults: a named error, and a store that is whole
 t 1 run $q --faults 'drop=20' --store faults.sqlite
 err 'was dropped by the fault plan'
+err "; in the run of 'autoregressive', seed 1"
 silent_out
 t 1 run $q --faults 'fail=20' --store faults.sqlite
 err 'a device or engine failed'
@@ -439,7 +463,7 @@ t 0 run $q --log deep/sim --set roles=null
 t 0 log deep/sim/04-*.log --perfetto deep/trace.json
 tracks deep/trace.json 'cpu:0' '"ph": "C", "name": "bus"'
 t 1 log cut.log
-err 'cut.log'
+err 'the file ends inside this record, or its length is wrong; record the run again'
 t 2 log "$log" --format xml
 err 'expected one of text, csv'
 
@@ -460,6 +484,9 @@ array
 t 0 import --from jsonl --field prompt --task reply traces/workloads/reply.jsonl --output w.jsonl
 err 'prompts, 1 tasks, written to w.jsonl'
 t 0 run $q --on toy --set workload=../w.jsonl
+echo '{"id": "a", "task": "t", "prompt": " ", "max_tokens": 5}' >blank.jsonl
+t 1 run $q --on toy --set workload=../blank.jsonl --set split=all
+err "blank.jsonl:1:36: the prompt of 'a' has no tokens: give it some text"
 printf '{"question_id": %d, "category": "c", "turns": ["a", "b"]}\n' 1 2 >turns.jsonl
 t 0 import --from spec-bench turns.jsonl --output turned.jsonl
 err '2 later turns left out: only the first of each question becomes a prompt'
@@ -487,7 +514,7 @@ out '"drafter": "lookup"'
 out '"us_per_step": '
 array
 t 2 quantize one
-err 'too few arguments: expected quantize IN.gguf OUT.gguf'
+err 'too few arguments: expected tandem quantize IN.gguf OUT.gguf'
 t 1 quantize nowhere.gguf x.gguf
 err 'nowhere.gguf'
 
@@ -508,6 +535,11 @@ last='run --log on a full disk'
 ok "tandem $last: exit $got, expected 1" [ "$got" = 1 ]
 err 'the log full/00-autoregressive-seed1-rep0.log was not written: File too large'
 ok 'a part of a log was left' [ -z "$(ls full)" ]
+limited run $q --store full.sqlite
+last='run --store on a full disk'
+ok "tandem $last: exit $got, expected 1" [ "$got" = 1 ]
+err 'make room on the disk, or name a file on another'
+ok 'a part of a store was left' [ -z "$(ls | grep '^full.sqlite')" ]
 limited log "$log" --perfetto full.json
 last='log --perfetto on a full disk'
 ok "tandem $last: exit $got, expected 1" [ "$got" = 1 ]
@@ -521,6 +553,8 @@ device=$build/tandem-device
 ok 'tandem-device --version' grep -qxF 'Licence: Apache-2.0' out
 "$device" run $q >out 2>err
 ok 'tandem-device run' grep -qF 'quickstart: sim on example-2core' out
+"$device" run --help >out 2>err
+ok 'tandem-device run --help has options that need GSL or SQLite' [ "$(grep -c -e --store -e --by out)" = 0 ]
 "$device" run $q --store x.sqlite >out 2>err && got=0 || got=$?
 ok "tandem-device run --store: exit $got, expected 2" [ "$got" = 2 ]
 ok 'tandem-device run --store' grep -qF 'tandem-device has no SQLite' err

@@ -628,11 +628,12 @@ static void fault_plans(void)
     CHECK_EQ(run_fault_parse("fail=1 drop=2,delay=3 delay_ns=4 reorder=5 seed=6", &p, &e), ERR_OK);
     CHECK(p.fail == 1 && p.drop == 2 && p.delay == 3 && p.delay_ns == 4 && p.reorder == 5 &&
           p.seed == 6);
-    CHECK_EQ(run_fault_parse(" ", &p, &e), ERR_OK);
+    CHECK_EQ(run_fault_parse(" drop=2", &p, &e), ERR_OK);
     CHECK_EQ(p.fail, 0);
     CHECK_EQ(p.seed, 1);
     static const char *const bad[] = {
-        "fail", "fail=", "=1", "fail=1001", "fail=x", "fial=1", "fail=600 drop=401"};
+        "fail", "fail=",         "=1", "fail=1001", "fail=x", "fial=1", "fail=600 drop=401",
+        " ",    "delay=5 drop=1"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         e = (struct err){0};
         CHECK_EQ(run_fault_parse(bad[i], &p, &e), ERR_USAGE);

@@ -34,10 +34,10 @@ has extrapolated
 # ---- what is wrong
 t 2 explain --device redmi-k60-pro
 says 'which --model?'
-t 1 explain --model qwen9
-says 'hwmodels/models/qwen9.yaml'
-t 1 explain --device phone --model qwen2.5-1.5b
-says 'hwmodels/devices/phone.yaml'
+t 2 explain --model qwen9
+says "--model is 'qwen9': expected the path of a file, or the name of one in hwmodels/models: baichuan2-7b, "
+t 2 explain --device phone --model qwen2.5-1.5b
+says "--device is 'phone': expected the path of a file, or the name of one in hwmodels/devices: epyc"
 t 2 explain --model qwen2.5-1.5b --blocks 4
 says "--blocks '4': expected a..b"
 t 1 explain --model qwen2.5-1.5b --blocks 0..99
