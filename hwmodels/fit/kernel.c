@@ -160,9 +160,13 @@ static void parts_of(const struct fit_problem *p, const struct fit_kernel *k,
                      const struct fit_work *w, double *part)
 {
     double order = w->thin ? k->order : 1;
+    const double *cost = k->cost[class_of(p, &k->form, 0, w)];
     for (int i = 0; i < FIT_NUMBERS; i++)
-        part[i] =
-            k->cost[class_of(p, &k->form, i, w)][i] * w->amount[i] * (i == 1 || i == 2 ? order : 1);
+        part[i] = cost[i] * w->amount[i];
+    if (k->form.kernels == FIT_BY_ROWS)
+        part[1] = k->cost[class_of(p, &k->form, 1, w)][1] * w->amount[1];
+    part[1] *= order;
+    part[2] *= order;
 }
 
 static double work_ns(const struct fit_problem *p, const struct fit_kernel *k,
@@ -193,75 +197,103 @@ struct squares {
     double right[MAX_COLUMNS], length[MAX_COLUMNS];
 };
 
-/* Solves for the columns in `mask` by Cholesky; false when they are not independent. */
-static bool solve(const struct squares *s, uint32_t mask, double *x)
-{
-    int32_t col[MAX_COLUMNS], n = 0;
+struct rows {
+    double row[FIT_MAX_POINTS][MAX_COLUMNS];
+};
+
+/* Some columns, ascending, and their Cholesky factor, a row for each. */
+struct subset {
+    int32_t n, col[MAX_COLUMNS];
     double low[MAX_COLUMNS][MAX_COLUMNS], y[MAX_COLUMNS];
-    for (int32_t i = 0; i < s->n; i++) {
-        x[i] = 0;
-        if (mask >> i & 1)
-            col[n++] = i;
+};
+
+/* Another column, the last one; false when it depends on the others. */
+static bool add_column(const struct squares *s, int32_t c, struct subset *t)
+{
+    int32_t i = t->n;
+    double *row = t->low[i];
+    t->col[i] = c;
+    for (int32_t j = 0; j <= i; j++) {
+        double v = s->gram[c][t->col[j]];
+        for (int32_t k = 0; k < j; k++)
+            v -= row[k] * t->low[j][k];
+        if (i == j && v < 1e-9)
+            return false;
+        row[j] = i == j ? sqrt(v) : v / t->low[j][j];
     }
-    for (int32_t i = 0; i < n; i++)
-        for (int32_t j = 0; j <= i; j++) {
-            double v = s->gram[col[i]][col[j]];
-            for (int32_t k = 0; k < j; k++)
-                v -= low[i][k] * low[j][k];
-            if (i == j && v < 1e-9)
-                return false;
-            low[i][j] = i == j ? sqrt(v) : v / low[j][j];
-        }
-    for (int32_t i = 0; i < n; i++) {
-        y[i] = s->right[col[i]];
-        for (int32_t k = 0; k < i; k++)
-            y[i] -= low[i][k] * y[k];
-        y[i] /= low[i][i];
-    }
-    for (int32_t i = n - 1; i >= 0; i--) {
-        double v = y[i];
-        for (int32_t k = i + 1; k < n; k++)
-            v -= low[k][i] * x[col[k]];
-        x[col[i]] = v / low[i][i];
+    t->y[i] = s->right[c];
+    for (int32_t k = 0; k < i; k++)
+        t->y[i] -= row[k] * t->y[k];
+    t->y[i] /= row[i];
+    t->n++;
+    return true;
+}
+
+/* What minimises the squares with these columns alone; false when some of it is negative. */
+static bool solve(const struct subset *t, double *x)
+{
+    for (int32_t i = t->n - 1; i >= 0; i--) {
+        double v = t->y[i];
+        for (int32_t k = i + 1; k < t->n; k++)
+            v -= t->low[k][i] * x[k];
+        x[i] = v / t->low[i][i];
+        if (x[i] < 0)
+            return false;
     }
     return true;
 }
 
 /* What of the sum of squares a solution takes away. */
-static double gain(const struct squares *s, const double *x)
+static double gain(const struct squares *s, const struct subset *t, const double *x)
 {
     double g = 0;
-    for (int32_t i = 0; i < s->n; i++) {
-        g += 2 * x[i] * s->right[i];
-        for (int32_t j = 0; j < s->n; j++)
-            g -= x[i] * x[j] * s->gram[i][j];
+    for (int32_t i = 0; i < t->n; i++) {
+        g += 2 * x[i] * s->right[t->col[i]];
+        for (int32_t j = 0; j < t->n; j++)
+            g -= x[i] * x[j] * s->gram[t->col[i]][t->col[j]];
     }
     return g;
 }
 
-static bool no_negative(const struct squares *s, const double *x)
+struct best {
+    uint32_t mask; /* 0: none yet */
+    double gain, x[MAX_COLUMNS];
+};
+
+/* The columns of t, `mask`, with each subset of those from `from` on. Of equals the first by mask.
+ */
+static void search(const struct squares *s, struct subset *t, int32_t from, uint32_t mask,
+                   struct best *best)
 {
-    for (int32_t i = 0; i < s->n; i++)
-        if (x[i] < 0)
-            return false;
-    return true;
+    for (int32_t c = from; c < s->n; c++) {
+        uint32_t with = mask | 1u << c;
+        double x[MAX_COLUMNS];
+        if (!add_column(s, c, t))
+            continue;
+        double g = solve(t, x) ? gain(s, t, x) : -INFINITY;
+        if (g > -INFINITY &&
+            (!best->mask || g > best->gain || (g == best->gain && with < best->mask))) {
+            *best = (struct best){.mask = with, .gain = g};
+            for (int32_t i = 0; i < t->n; i++)
+                best->x[t->col[i]] = x[i];
+        }
+        search(s, t, c + 1, with, best);
+        t->n--;
+    }
 }
 
-static bool least_squares(const struct squares *s, double *best)
+static bool least_squares(const struct squares *s, double *x)
 {
-    uint32_t all = (1u << s->n) - 1;
-    double x[MAX_COLUMNS], most = 0;
-    bool found = false;
-    if (solve(s, all, best) && no_negative(s, best))
+    struct subset t = {0};
+    struct best best = {0};
+    while (t.n < s->n && add_column(s, t.n, &t))
+        continue;
+    if (t.n == s->n && solve(&t, x))
         return true;
-    for (uint32_t mask = 1; mask < all; mask++) {
-        if (!solve(s, mask, x) || !no_negative(s, x) || (found && gain(s, x) <= most))
-            continue;
-        found = true;
-        most = gain(s, x);
-        memcpy(best, x, sizeof x);
-    }
-    return found;
+    t.n = 0;
+    search(s, &t, 0, 0, &best);
+    memcpy(x, best.x, sizeof best.x);
+    return best.mask;
 }
 
 /* The first column of each number. */
@@ -289,48 +321,51 @@ static void hide(const struct fit_problem *p, const struct fit_kernel *now,
             amount[i] = 0;
 }
 
-/* One point's row: its work per column. */
-static void add_row(const struct fit_problem *p, const struct fit_kernel *now, const int32_t *first,
-                    bool binds, const struct fit_point *point, double *row)
+/* Each point's row: its work per column, of what binds where `binds` is set. */
+static void rows_of(const struct fit_problem *p, const struct fit_kernel *now, bool binds,
+                    struct rows *out)
 {
-    for (int32_t i = 0; i < point->n; i++) {
-        const struct fit_work *w = &point->work[i];
-        double order = w->thin ? now->order : 1, per_ns = 1 / point->ns;
-        double amount[FIT_NUMBERS] = {w->amount[0], order * w->amount[1], order * w->amount[2],
-                                      w->amount[3], w->amount[4]};
-        if (binds && now->form.join != FIT_SUM)
-            hide(p, now, w, amount);
-        for (int number = 0; number < FIT_NUMBERS; number++)
-            if (now->form.numbers >> number & 1)
-                row[first[number] + class_of(p, &now->form, number, w)] += amount[number] * per_ns;
-    }
+    int32_t first[FIT_NUMBERS];
+    columns(p, &now->form, first);
+    memset(out, 0, (size_t)p->n * sizeof *out->row);
+    for (int32_t i = 0; i < p->n; i++)
+        for (int32_t k = 0; k < p->point[i].n; k++) {
+            const struct fit_work *w = &p->point[i].work[k];
+            double order = w->thin ? now->order : 1, per_ns = 1 / p->point[i].ns;
+            double amount[FIT_NUMBERS] = {w->amount[0], order * w->amount[1], order * w->amount[2],
+                                          w->amount[3], w->amount[4]};
+            if (binds)
+                hide(p, now, w, amount);
+            for (int number = 0; number < FIT_NUMBERS; number++)
+                if (now->form.numbers >> number & 1)
+                    out->row[i][first[number] + class_of(p, &now->form, number, w)] +=
+                        amount[number] * per_ns;
+        }
 }
 
 /* The costs that minimise the sum of weight * (fitted / measured - 1)^2. */
-static bool fit_once(const struct fit_problem *p, int32_t without, bool binds, const double *weight,
-                     struct fit_kernel *now)
+static bool fit_once(const struct fit_problem *p, int32_t without, const struct rows *rows,
+                     const double *weight, struct fit_kernel *now)
 {
     struct squares s = {.n = fit_parameters(p, &now->form) - now->form.order};
-    double row[FIT_MAX_POINTS][MAX_COLUMNS], x[MAX_COLUMNS];
+    double per[MAX_COLUMNS], x[MAX_COLUMNS];
     int32_t first[FIT_NUMBERS];
     columns(p, &now->form, first);
-    memset(row, 0, (size_t)p->n * sizeof *row);
-    for (int32_t i = 0; i < p->n; i++) {
-        if (i != without)
-            add_row(p, now, first, binds, &p->point[i], row[i]);
-        for (int32_t c = 0; c < s.n; c++)
-            s.length[c] += weight[i] * row[i][c] * row[i][c];
-    }
-    for (int32_t c = 0; c < s.n; c++)
+    for (int32_t i = 0; i < p->n; i++)
+        for (int32_t c = 0; c < s.n && i != without; c++)
+            s.length[c] += weight[i] * rows->row[i][c] * rows->row[i][c];
+    for (int32_t c = 0; c < s.n; c++) {
         s.length[c] = sqrt(s.length[c]);
+        per[c] = s.length[c] > 0 ? 1 / s.length[c] : 0;
+    }
     for (int32_t i = 0; i < p->n; i++) {
-        for (int32_t c = 0; c < s.n; c++)
-            row[i][c] *= s.length[c] > 0 ? 1 / s.length[c] : 0;
-        for (int32_t c = 0; c < s.n; c++) {
-            double a = weight[i] * row[i][c];
+        double row[MAX_COLUMNS];
+        for (int32_t c = 0; c < s.n && i != without; c++) {
+            row[c] = rows->row[i][c] * per[c];
+            double a = weight[i] * row[c];
             s.right[c] += a;
             for (int32_t b = 0; b <= c; b++)
-                s.gram[c][b] += a * row[i][b];
+                s.gram[c][b] += a * row[b];
         }
     }
     for (int32_t c = 0; c < s.n; c++)
@@ -347,11 +382,9 @@ static bool fit_once(const struct fit_problem *p, int32_t without, bool binds, c
 }
 
 /* |ln(fitted / measured)|; 10 where nothing determines what a point needs. */
-static double far(const struct fit_problem *p, const struct fit_kernel *k,
-                  const struct fit_point *point)
+static double far(double ratio)
 {
-    double ns = fit_time(p, k, point);
-    return ns > 0 ? fabs(log(ns / point->ns)) : 10;
+    return ratio > 0 ? fabs(log(ratio)) : 10;
 }
 
 /* As squares up to `near`, as it is beyond (Huber). */
@@ -360,49 +393,71 @@ static double loss(double off)
     return off < near ? off * off / (2 * near) : off - near / 2;
 }
 
-static double distance(const struct fit_problem *p, const struct fit_kernel *k, int32_t without)
+/* Fitted over measured, of each point. */
+static void ratios_of(const struct fit_problem *p, const struct fit_kernel *k, double *ratio)
+{
+    for (int32_t i = 0; i < p->n; i++)
+        ratio[i] = fit_time(p, k, &p->point[i]) / p->point[i].ns;
+}
+
+/* The sum of losses; not the whole of it where that is not below `most`. */
+static double distance(const struct fit_problem *p, const double *ratio, int32_t without,
+                       double most)
 {
     double sum = 0;
-    for (int32_t i = 0; i < p->n; i++)
-        sum += i == without ? 0 : loss(far(p, k, &p->point[i]));
+    for (int32_t i = 0; i < p->n && sum < most; i++)
+        sum += i == without ? 0 : loss(far(ratio[i]));
     return sum;
 }
 
-/* Rounds from k's costs on; k becomes the best that was met, itself included. */
-static void refine(const struct fit_problem *p, int32_t without, int rounds, struct fit_kernel *k)
+/* Costs that are fitted to points of equal weight, where those bind that do with k's, and rounds
+ * from there on. k becomes the best that was met; returns its distance, INFINITY where the numbers
+ * are not determined. `rows` are k's. */
+static double refine(const struct fit_problem *p, int32_t without, int rounds, struct rows *rows,
+                     struct fit_kernel *k)
 {
     struct fit_kernel now = *k;
-    double weight[FIT_MAX_POINTS], least = distance(p, k, without);
+    double weight[FIT_MAX_POINTS], ratio[FIT_MAX_POINTS];
+    for (int32_t i = 0; i < FIT_MAX_POINTS; i++)
+        weight[i] = 1;
+    if (!fit_once(p, without, rows, weight, &now))
+        return INFINITY;
+    ratios_of(p, &now, ratio);
+    double least = distance(p, ratio, without, INFINITY);
+    *k = now;
     for (int r = 0; r < rounds; r++) {
         struct fit_kernel next = now;
         for (int32_t i = 0; i < p->n; i++) {
-            double u = fit_time(p, &now, &p->point[i]) / p->point[i].ns, off = fabs(u - 1);
+            double u = ratio[i], off = fabs(u - 1);
             weight[i] = u > 0 ? 1 / (u * (off > near ? off : near)) : 1;
         }
-        if (!fit_once(p, without, true, weight, &next) ||
+        if (now.form.join != FIT_SUM)
+            rows_of(p, &now, true, rows);
+        if (!fit_once(p, without, rows, weight, &next) ||
             !memcmp(&next.cost, &now.cost, sizeof now.cost))
-            return;
+            return least;
         now = next;
-        double d = distance(p, &now, without);
+        ratios_of(p, &now, ratio);
+        double d = distance(p, ratio, without, least);
         if (d < least) {
             least = d;
             *k = now;
         }
     }
+    return least;
 }
 
-/* From where these costs bind on; keeps the better of the two in `best`. */
+/* From where these costs bind on; keeps the better of the two in `best`, and its distance. */
 static void from_start(const struct fit_problem *p, int32_t without, struct fit_kernel k,
-                       struct fit_kernel *best)
+                       struct fit_kernel *best, double *least)
 {
-    double equal[FIT_MAX_POINTS];
-    for (int32_t i = 0; i < p->n; i++)
-        equal[i] = 1;
-    if (!fit_once(p, without, true, equal, &k))
-        return;
-    refine(p, without, ROUNDS, &k);
-    if (distance(p, &k, without) < distance(p, best, without))
+    struct rows rows;
+    rows_of(p, &k, true, &rows);
+    double d = refine(p, without, ROUNDS, &rows, &k);
+    if (d < *least) {
+        *least = d;
         *best = k;
+    }
 }
 
 /* Every number at the best that any point shows it at, were it alone; the ridge, FLOPs per byte at
@@ -429,38 +484,40 @@ static struct fit_kernel envelope(const struct fit_problem *p, int32_t without,
     return out;
 }
 
-static bool fit_with_order(const struct fit_problem *p, const struct fit_form *f, double order,
-                           int32_t without, struct fit_kernel *out)
+/* Returns the distance; INFINITY where the numbers are not determined. */
+static double fit_with_order(const struct fit_problem *p, const struct fit_form *f, double order,
+                             int32_t without, struct fit_kernel *out)
 {
-    double equal[FIT_MAX_POINTS];
     struct fit_kernel k = {.form = *f, .order = order};
-    for (int32_t i = 0; i < p->n; i++)
-        equal[i] = 1;
-    if (!fit_once(p, without, false, equal, &k))
-        return false;
-    refine(p, without, ROUNDS, &k);
+    struct rows rows;
+    rows_of(p, &k, false, &rows);
+    double least = refine(p, without, ROUNDS, &rows, &k);
     *out = k;
+    if (least == INFINITY)
+        return least;
     if (f->join == FIT_FLOOR)
-        from_start(p, without, envelope(p, without, &k, 0), out);
+        from_start(p, without, envelope(p, without, &k, 0), out, &least);
     for (int i = 2; f->join == FIT_OVERLAP && i <= 10; i += 4)
-        from_start(p, without, envelope(p, without, &k, 1 << i), out);
-    return true;
+        from_start(p, without, envelope(p, without, &k, 1 << i), out, &least);
+    return least;
 }
 
 bool fit_kernel(const struct fit_problem *p, const struct fit_form *f, int32_t without,
                 struct fit_kernel *out)
 {
     assert(p->n <= FIT_MAX_POINTS && makes_sense(f) && fit_parameters(p, f) <= MAX_COLUMNS);
-    int32_t points = p->n - (without >= 0);
-    if (points < fit_parameters(p, f) || !fit_with_order(p, f, 1, without, out))
+    if (p->n - (without >= 0) < fit_parameters(p, f))
         return false;
-    for (size_t i = 0; f->order && i < sizeof orders / sizeof *orders; i++) {
+    double least = fit_with_order(p, f, 1, without, out);
+    for (size_t i = 0; least < INFINITY && f->order && i < sizeof orders / sizeof *orders; i++) {
         struct fit_kernel k;
-        if (fit_with_order(p, f, orders[i], without, &k) &&
-            distance(p, &k, without) < distance(p, out, without))
+        double d = fit_with_order(p, f, orders[i], without, &k);
+        if (d < least) {
+            least = d;
             *out = k;
+        }
     }
-    return true;
+    return least < INFINITY;
 }
 
 /* ---- leave one out -------------------------------------------------------------------------- */
@@ -495,30 +552,45 @@ static bool is_covered(const struct fit_problem *p, const struct fit_form *f, in
     return true;
 }
 
+/* The points, those first that the kernel is furthest from. */
+static void furthest_first(const struct fit_problem *p, const struct fit_kernel *k, int32_t *order)
+{
+    double off[FIT_MAX_POINTS];
+    for (int32_t i = 0; i < p->n; i++) {
+        int32_t at = i;
+        off[i] = far(fit_time(p, k, &p->point[i]) / p->point[i].ns);
+        for (; at > 0 && off[order[at - 1]] < off[i]; at--)
+            order[at] = order[at - 1];
+        order[at] = i;
+    }
+}
+
 /* How well a form foretells each point from the others; fits it to all in `all`. What is left out
- * starts from there, with the order found there. INFINITY where it cannot become less than `most`.
- */
+ * starts from there, with the order found there. INFINITY where it cannot become less than `most`:
+ * seen soonest from the points that are fitted worst. */
 static double mean_error(const struct fit_problem *p, const struct fit_form *f, double most,
                          struct fit_kernel *all)
 {
     double sum = 0;
+    struct rows rows, changed;
+    int32_t order[FIT_MAX_POINTS];
     if (!fit_kernel(p, f, -1, all) || p->n - 1 < fit_parameters(p, f))
         return INFINITY;
+    rows_of(p, all, f->join != FIT_SUM, &rows);
+    furthest_first(p, all, order);
     for (int32_t i = 0; i < p->n; i++) {
+        const struct fit_point *point = &p->point[order[i]];
         struct fit_kernel k = *all;
         if (sum >= most * p->n)
             return INFINITY;
-        double equal[FIT_MAX_POINTS];
-        if (!is_covered(p, f, i, &p->point[i])) {
+        if (!is_covered(p, f, order[i], point)) {
             sum += 1;
             continue;
         }
-        for (int32_t j = 0; j < p->n; j++)
-            equal[j] = 1;
-        if (!fit_once(p, i, true, equal, &k))
+        memcpy(changed.row, rows.row, (size_t)p->n * sizeof *rows.row);
+        if (refine(p, order[i], ROUNDS_AGAIN, &changed, &k) == INFINITY)
             return INFINITY;
-        refine(p, i, ROUNDS_AGAIN, &k);
-        sum += fmin(far(p, &k, &p->point[i]), 1);
+        sum += fmin(far(fit_time(p, &k, point) / point->ns), 1);
     }
     return sum / p->n;
 }
@@ -527,19 +599,23 @@ void fit_leave_one_out(const struct fit_problem *p, const struct fit_form *form,
                        double *predicted, struct fit_form *chosen)
 {
     struct fit_point room[FIT_MAX_POINTS];
+    int32_t last = -1; /* what was chosen without the point before is likely to be chosen again */
     assert(p->n <= FIT_MAX_POINTS);
     for (int32_t i = 0; i < p->n; i++) {
         struct fit_problem others;
         struct fit_kernel k, with = {0};
-        double best = INFINITY;
+        double best = INFINITY, most = INFINITY;
         drop(p, i, room, &others);
+        if (last >= 0 && is_covered(&others, &form[last], -1, &p->point[i]))
+            most = mean_error(&others, &form[last], INFINITY, &k) * (1 + 1e-6) + 1e-6;
         for (int32_t f = 0; f < n_forms; f++) {
             if (!is_covered(&others, &form[f], -1, &p->point[i]))
                 continue;
-            double error = mean_error(&others, &form[f], best, &k);
+            double error = mean_error(&others, &form[f], fmin(best, most), &k);
             if (error < best * (1 - 1e-9) - 1e-9) {
                 best = error;
                 with = k;
+                last = f;
             }
         }
         double ns = isfinite(best) ? fit_time(p, &with, &p->point[i]) : 0;
