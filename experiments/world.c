@@ -369,7 +369,7 @@ static int check_requests(const struct world *w, struct err *e)
     struct exec_caps caps = {.max_ctx = w->device.max_ctx};
     if (w->kind != WORLD_SIM)
         w->session.engine->ops->caps(w->session.engine, &caps);
-    const char *whose = w->kind == WORLD_SIM ? "the device's" : "the engine's";
+    const char *whose = w->kind == WORLD_SIM ? "the device's" : "max_ctx";
     int32_t ctx = caps.max_ctx;
     if (!w->n_requests)
         return err_at(e, ERR_SCHEMA, x->file, 0, 0,

@@ -79,6 +79,9 @@ static void keys(struct file *f)
     le(f, 96, 4);
     le(f, 160, 4);
     le(f, 128, 4);
+    text(f, "toy.attention.layer_norm_rms_epsilon");
+    le(f, 6, 4);
+    le(f, 0x3727c5ac, 4);
     key_u32(f, "toy.attention.head_count", 4);
     text(f, "toy.attention.head_count_kv");
     le(f, 10, 4);
@@ -92,7 +95,7 @@ static void keys(struct file *f)
     key_text(f, "toyish.block_count", "no number: another architecture's key");
 }
 
-enum { N_KEYS = 11 };
+enum { N_KEYS = 12 };
 
 static void finish(struct file *f, size_t data_bytes)
 {
@@ -294,6 +297,8 @@ static void hostile_values_are_rejected(void)
     broken("toy.block_count", 4, 1 << 20, 4, ERR_RANGE, "layers is 1048576");
     broken("toy.block_count", -1, 'x', 1, ERR_SCHEMA, "lacks 'toy.block_count'");
     broken("toy.context_length", -14, 'x', 1, ERR_SCHEMA, "lacks 'toy.context_length'");
+    broken("rms_epsilon", 4, 0xbf800000, 4, ERR_CORRUPT, "rms_epsilon' is -1: expected 0 or more");
+    broken("rms_epsilon", 4, 0x7fc00000, 4, ERR_CORRUPT, "rms_epsilon' is nan: expected 0 or more");
     broken("general.alignment", 4, 48, 4, ERR_CORRUPT, "no power of two");
     broken("general.alignment", 4, 0, 4, ERR_CORRUPT, "no power of two");
     broken("general.architecture", -1, 'x', 1, ERR_SCHEMA, "lacks 'general.architecture'");

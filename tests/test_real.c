@@ -359,6 +359,41 @@ static void bad_files_are_named(void)
     CHECK_STR(e.file, "/no/such/out.gguf");
 }
 
+/* What llama.cpp ends the process for is refused, or made to fit. */
+static void no_number_ends_the_process(void)
+{
+    static const char key[] = "llama.block_count";
+    struct llama_options o;
+    struct engine *g;
+    struct err e = {0};
+    struct io_map map;
+    char path[256];
+    if (!open_engine() || !CHECK_EQ(io_map_file(model_path, &map, &e), ERR_OK))
+        return;
+    char *copy = malloc(map.n), *at = copy;
+    memcpy(copy, map.data, map.n);
+    while (memcmp(at, key, sizeof key - 1))
+        at++;
+    scratch_path(path, sizeof path, "layers.gguf");
+    llama_defaults(&o);
+    o.model = path;
+    for (int32_t layers = 0; layers <= 513; layers += 513) {
+        e = (struct err){0};
+        memcpy(at + sizeof key - 1 + 4, &layers, sizeof layers); /* behind its type */
+        CHECK_EQ(io_write_file(path, copy, map.n, &e), ERR_OK);
+        CHECK_EQ(llama_engine_create(&o, &g, &e), ERR_RANGE);
+        CHECK_HAS(e.msg, "layers: llama.cpp takes 1 to 512");
+    }
+    remove(path);
+    free(copy);
+    io_unmap(&map);
+    o.model = model_path;
+    o.max_ctx = 2; /* fewer than sequences */
+    e = (struct err){0};
+    if (CHECK_EQ(llama_engine_create(&o, &g, &e), ERR_OK))
+        g->ops->destroy(g);
+}
+
 static const struct unit_test tests[] = {
     {"our_products_are_the_librarys", our_products_are_the_librarys},
     {"chains_are_bit_equal_at_every_width", chains_are_bit_equal_at_every_width},
@@ -369,6 +404,7 @@ static const struct unit_test tests[] = {
     {"plain_trees_diverge_by_what_is_counted", plain_trees_diverge_by_what_is_counted},
     {"runs_keep_the_laws", runs_keep_the_laws},
     {"bad_files_are_named", bad_files_are_named},
+    {"no_number_ends_the_process", no_number_ends_the_process},
     {NULL, NULL},
 };
 

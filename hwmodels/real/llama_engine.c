@@ -56,7 +56,7 @@ static int64_t now_ns(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* ---- llama.cpp's own words: the last error line, for our messages --------------------------- */
+/* ---- llama.cpp's own words: the first error line of a call, for our messages ---------------- */
 
 static pthread_mutex_t words_lock = PTHREAD_MUTEX_INITIALIZER;
 static char words[256];
@@ -64,7 +64,8 @@ static char words[256];
 static void set_words(const char *text)
 {
     pthread_mutex_lock(&words_lock);
-    snprintf(words, sizeof words, "%s", text);
+    if (!*text || !words[0])
+        snprintf(words, sizeof words, "%s", text);
     words[strcspn(words, "\n")] = 0;
     pthread_mutex_unlock(&words_lock);
 }
@@ -393,17 +394,19 @@ static int make_context(struct llama_engine *g, struct err *e)
 {
     const struct llama_options *o = &g->options;
     struct llama_context_params cp = llama_context_default_params();
-    cp.n_ctx = (uint32_t)o->max_ctx;
     cp.n_batch = cp.n_ubatch = (uint32_t)o->max_rows;
     cp.n_seq_max = (uint32_t)(o->max_seqs * o->max_branches);
+    /* llama.cpp ends the process where there are fewer cells than sequences. */
+    cp.n_ctx = (uint32_t)o->max_ctx > cp.n_seq_max ? (uint32_t)o->max_ctx : cp.n_seq_max;
     cp.n_threads = cp.n_threads_batch = o->threads;
     cp.flash_attn_type = o->flash ? LLAMA_FLASH_ATTN_TYPE_ENABLED : LLAMA_FLASH_ATTN_TYPE_DISABLED;
     cp.kv_unified = true;
     cp.no_perf = true;
+    set_words("");
     g->context = llama_init_from_model(g->model, cp);
     if (!g->context)
-        return err_set(e, ERR_DEVICE, "llama.cpp made no context of %d tokens: %s", o->max_ctx,
-                       words);
+        return err_set(e, ERR_DEVICE, "llama.cpp made no context of %d tokens: %s; ask for fewer",
+                       o->max_ctx, words);
     g->memory = llama_get_memory(g->context);
     g->batch = llama_batch_init(o->max_rows, 0, o->max_branches);
     g->depth = calloc((size_t)o->max_rows, sizeof *g->depth);
@@ -415,13 +418,19 @@ static int make_context(struct llama_engine *g, struct err *e)
     return ERR_OK;
 }
 
+enum { MOST_LAYERS = 512 }; /* llama.cpp ends the process where there are more, or none */
+
 /* llama.cpp does not say where a file is wrong. What is damaged, or no GGUF at all, our own reader
  * refuses with the offset; a header that only we cannot make use of is llama.cpp's to judge. */
 static int check_file(const char *path, struct err *e)
 {
-    struct model_desc m;
+    struct model_desc m = {0};
     struct err why = {0};
     int rc = model_from_gguf(path, &m, &why);
+    if (m.layers > MOST_LAYERS || (rc == ERR_RANGE && m.layers < 1))
+        return err_at(e, ERR_RANGE, path, 0, 0,
+                      "has %d layers: llama.cpp takes 1 to %d; fetch or convert the model again",
+                      m.layers, MOST_LAYERS);
     if (rc != ERR_IO && rc != ERR_CORRUPT && rc != ERR_NOMEM)
         return ERR_OK;
     return err_at(e, rc, why.file[0] ? why.file : path, why.line, why.col, "%s", why.msg);

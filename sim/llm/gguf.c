@@ -8,6 +8,7 @@
 #include "sim/llm/model.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -318,6 +319,19 @@ static int take_general(struct gguf *g, struct text key, const struct value *v)
     return ERR_OK;
 }
 
+/* No description needs it; llama.cpp ends the process where it is no such number. */
+static int check_epsilon(struct gguf *g, struct text key, struct text rest, const struct value *v)
+{
+    float x;
+    if (v->array || v->type != T_F32 ||
+        !(is(rest, "attention.layer_norm_rms_epsilon") || is(rest, "attention.layer_norm_epsilon")))
+        return ERR_OK;
+    memcpy(&x, g->data + v->at, sizeof x);
+    return x >= 0 && isfinite(x) ? ERR_OK
+                                 : CORRUPT(g, "offset %zu: '%.*s' is %g: expected 0 or more", v->at,
+                                           (int)key.n, key.s, (double)x);
+}
+
 /* One pass over the keys. The first one only looks for the architecture, whose name the other keys
  * start with; the order in the file is free. */
 static int read_keys(struct gguf *g, bool first)
@@ -355,6 +369,8 @@ static int read_keys(struct gguf *g, bool first)
         for (int k = 0; k < K_COUNT; k++)
             if (is(rest, key_name[k]) && take_number(g, key, &v, &g->key[k]))
                 return ERR_CORRUPT;
+        if (check_epsilon(g, key, rest, &v))
+            return ERR_CORRUPT;
     }
     if (first && !seen)
         return err_at(g->e, ERR_SCHEMA, g->name, 0, 0,
