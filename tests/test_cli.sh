@@ -382,6 +382,34 @@ for key in $keys; do
     t 0 run $phone --format json $also --set graphs.$key=$to
     ok "graphs.$key changes nothing" sh -c "! cmp -s '$stdout' before.json"
 done
+
+# so does every number of a device of operators that a run uses, beside those that test_explain.sh has
+changes() # BASE SET: with it instead of what BASE says of the same, or besides
+{
+    t 0 $1 --format json
+    cp "$stdout" before.json
+    case $1 in
+    *"${2%%=*}="*) "$build/tandem" $(echo "$1" | sed "s#${2%%=*}=[^ ]*#$2#") --format json ;;
+    *) "$build/tandem" $1 --set "$2" --format json ;;
+    esac >after.json 2>"$stderr"
+    ok "$2 changes nothing" sh -c '! cmp -s before.json after.json'
+}
+# heat: two requests, so far apart that what was hot is cold again
+sed 's/^arrivals: .*/arrivals: {period: 20 s}/' experiments/told.yaml >experiments/rested.yaml
+hot="run experiments/rested.yaml ${phone#* } --set graphs.load_power=1W $powers"
+for v in $heat; do hot="$hot --set device.thermal.$v"; done
+hot=$(echo "$hot" | sed 's#capacity=1J/C#capacity=0.3J/C#')
+for v in resistance=8C/W capacity=2J/C ambient=28C hot=50C cool=25.5C slow_permille=600; do
+    changes "$hot" device.thermal.$v
+done
+other="run $phone --set device=../hwmodels/devices/redmi-k70-pro.yaml --set graphs.load=null"
+for v in bus.dram=40GB/s bus.shared=30GB/s bus.energy=60pJ/B bus.paths.npu-dma.cap=20GB/s \
+    bus.paths.npu-dma.priority=1 storage.read.0.bandwidth=100MB/s storage.read.1.bandwidth=2GB/s \
+    storage.read.1.block=600kB memory.dram=1GB memory.npu_space=700MB \
+    processors.npu.power.prefill=1W processors.npu.power.decode=1W limits.context=900 limits.rows=100; do
+    changes "$other" "device.$v"
+done
+
 cat >toy-graphs.yaml <<END
 schema: tandem-experiment-1
 name: toy graphs
