@@ -173,11 +173,19 @@ static double split_gain(const struct device *d, int64_t n, int64_t k, double sy
     return alone / best;
 }
 
-static void split(struct negatives *x)
+static int split(struct negatives *x, struct err *e)
 {
-    int32_t edge = platform_edge(&x->k70.platform, "cpu-gpu");
+    char name[16];
+    const struct platform_edge *sync = device_crossing(&x->k70, DEVICE_CPU, DEVICE_GPU, name);
     const int64_t n = 15360, k = 3840; /* s3's product */
-    double wait = (double)x->k70.platform.edge[edge].sleeping_ns.value;
+    if (!sync || sync->sleeping_ns.value < 0)
+        return err_set(e, ERR_SCHEMA,
+                       "device '%s' does not say how long %s takes asleep: set sleeping of sync %s",
+                       x->k70.name, name, name);
+    if (!unit(&x->k70, "gpu", "heteroinfer") || !unit(&x->k70, "npu", "heteroinfer"))
+        return err_set(e, ERR_SCHEMA, "device '%s' has no backend 'heteroinfer' on 'gpu' or 'npu'",
+                       x->k70.name);
+    double wait = (double)sync->sleeping_ns.value;
     put(x, "split-fast", "predicted", split_gain(&x->k70, n, k, 0));
     put(x, "split-ordinary", "predicted", split_gain(&x->k70, n, k, wait));
     reproduce_note(
@@ -188,6 +196,7 @@ static void split(struct negatives *x)
                        split_gain(&x->k70, 4096, 4096, us * 1e3),
                        split_gain(&x->k70, 28672, 4096, us * 1e3));
     reproduce_note(x->c, "\n");
+    return ERR_OK;
 }
 
 /* ---- 3: the address space ------------------------------------------------------------------- */
@@ -318,11 +327,14 @@ static int naive(struct negatives *x, struct err *e)
 
 /* ---- 7: who suffers ------------------------------------------------------------------------- */
 
-static void foreground(struct negatives *x)
+static int foreground(struct negatives *x, struct err *e)
 {
     struct platform_bus *bus = &x->k70.platform.bus;
     struct bus_flow f[2] = {{platform_path(&x->k70.platform, "cpu"), -1, 0},
                             {platform_path(&x->k70.platform, "npu-qnn"), -1, 0}};
+    if (f[0].path < 0 || f[1].path < 0)
+        return err_set(e, ERR_SCHEMA, "device '%s' has no path %s", x->k70.name,
+                       f[0].path < 0 ? "cpu" : "npu-qnn");
     double app = (double)bus->path[f[0].path].bytes_per_s.value;
     double model = (double)bus->path[f[1].path].bytes_per_s.value;
     bus_rates(bus, f, 2);
@@ -338,6 +350,7 @@ static void foreground(struct negatives *x)
         "  the model keeps %.3g with priority (published 0.987) and %.3g without, the application "
         "%.3g without: only priority has the published asymmetry\n",
         f[1].bytes_per_s / model, model_fair, app_fair);
+    return ERR_OK;
 }
 
 static int run(struct reproduce_context *c, struct err *e)
@@ -355,9 +368,10 @@ static int run(struct reproduce_context *c, struct err *e)
         rc = reproduce_file("points", path, sizeof path, e);
     if (!rc)
         rc = points_load(path, c->arena, &x.points, e);
+    if (!rc)
+        rc = split(&x, e);
     if (rc)
         return rc;
-    split(&x);
     address_space(&x);
     rc = cpu_decode(&x, e);
     if (rc)
@@ -366,10 +380,13 @@ static int run(struct reproduce_context *c, struct err *e)
     rc = naive(&x, e);
     if (rc)
         return rc;
-    foreground(&x);
+    rc = foreground(&x, e);
+    if (rc)
+        return rc;
     reproduce_note(
-        c, "Open: an NPU draft model slower than a CPU one on Lunar Lake (no device file); what a "
-           "model costs beyond 4 GiB (the fallback is not modelled)\n");
+        c, "Open: an NPU draft model slower than a CPU one on Lunar Lake, and a split product on a "
+           "OnePlus 15, 0.39 to 0.88 (no device files); what a model costs beyond 4 GiB (the "
+           "fallback is not modelled)\n");
     return ERR_OK;
 }
 

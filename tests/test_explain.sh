@@ -198,5 +198,16 @@ has 'a model of 3.9 GiB fits 4.0 GiB'
 sed '/prepare_135_ms/d' kept >$f
 t 1 reproduce negatives
 says 'prepare_135_ms'
+cp kept $f
+f=hwmodels/devices/redmi-k70-pro.yaml
+cp $f kept
+for change in 'name: cpu-gpu=name: gpu-dsp' 'sleeping: 400 us=sleeping: null'; do
+    sed "s/${change%%=*}/${change#*=}/" kept >$f
+    t 1 reproduce negatives
+    says "device 'redmi-k70-pro' does not say how long cpu-gpu takes asleep"
+done
+sed 's/backend: heteroinfer/backend: other/' kept >$f
+t 1 reproduce negatives
+says "has no backend 'heteroinfer'"
 
 finish
