@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "sim/base/io.h"
 
@@ -65,14 +66,26 @@ static int begin(struct drawing *d, const char *path, int width, int height, str
     return ERR_OK;
 }
 
+/* gnuplot ends as if all were well where the disk has no room. */
+static bool is_whole(const char *path)
+{
+    char end[33] = "";
+    FILE *f = fopen(path, "rb");
+    if (f && !fseek(f, -32, SEEK_END))
+        end[fread(end, 1, 32, f)] = 0;
+    if (f)
+        fclose(f);
+    return strstr(end, "</svg>") != NULL;
+}
+
 static int finish(struct drawing *d, const char *path, struct err *e)
 {
     int rc = ERR_OK;
-    if (pclose(d->script) != 0 || rename(d->part, d->target)) {
+    if (pclose(d->script) != 0 || !is_whole(d->part) || rename(d->part, d->target)) {
         remove(d->part);
         rc = err_at(e, ERR_DEVICE, path, 0, 0,
                     "gnuplot drew no picture: install gnuplot-nox, or see whether the folder "
-                    "can be written");
+                    "can be written and has room");
     }
     free(d->target);
     free(d->part);

@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -132,6 +133,9 @@ static int write_report(const struct validation *v, const struct val_report *r, 
     if (rc)
         return rc;
     rc = validate_print(v, r, VAL_JSON, out.file);
+    if (rc)
+        err_at(e, rc, path, 0, 0, "cannot write: %s",
+               rc == ERR_IO ? err_system(errno) : err_text(rc));
     int closed = io_out_close(&out, rc == ERR_OK, e);
     return rc ? rc : closed;
 }
@@ -205,10 +209,10 @@ static int run(int argc, char **argv)
         rc = validate_compare(v, &r, &e);
     if (!rc)
         rc = write_report(v, &r, arg_text(&a, "--report"), &e);
-    if (!rc)
-        rc = draw(v, &r, arg_text(&a, "--picture"), &e);
     if (!rc && validate_print(v, &r, (enum val_format)format, stdout))
         rc = err_set(&e, ERR_IO, "standard output could not be written");
+    if (!rc)
+        rc = draw(v, &r, arg_text(&a, "--picture"), &e);
     code = rc ? command_fail(&e) : command_end();
     if (!code && arg_given(&a, "--check") && strcmp(r.verdict, "passed"))
         code = EXIT_FAILED;

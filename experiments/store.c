@@ -296,6 +296,13 @@ static int migrate(struct store *s, struct err *e)
     return rc ? rc : end;
 }
 
+int store_check_path(const char *path, struct err *e)
+{
+    if (!*path || *path == ':')
+        return err_set(e, ERR_USAGE, "--store is '%s': expected the path of a file", path);
+    return command_can_write(path, e);
+}
+
 /* Of a store that the disk has no room for, and that SQLite could not close without more room. */
 static void remove_files(const char *path)
 {
@@ -310,6 +317,9 @@ static void remove_files(const char *path)
 
 int store_open(const char *path, struct store **out, struct err *e)
 {
+    int rc = store_check_path(path, e);
+    if (rc)
+        return rc;
     struct store *s = calloc(1, sizeof *s);
     size_t n = strlen(path) + 1;
     if (s)
@@ -320,7 +330,7 @@ int store_open(const char *path, struct store **out, struct err *e)
     }
     memcpy(s->path, path, n);
     bool made = access(path, F_OK) != 0;
-    int rc = sqlite3_open_v2(path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL);
+    rc = sqlite3_open_v2(path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL);
     rc = rc == SQLITE_OK ? ERR_OK : fail(s, e, "the store cannot be opened");
     sqlite3_busy_timeout(s->db, 10000);
     if (!rc)

@@ -19,6 +19,10 @@ struct store;
 int store_open(const char *path, struct store **out, struct err *e);
 void store_close(struct store *s);
 
+/* Whether a store can be there; what SQLite would take for something else than a file is not.
+ * ERR_IO, ERR_USAGE. */
+int store_check_path(const char *path, struct err *e);
+
 /* ERR_IO, ERR_NOMEM or ERR_CORRUPT with SQLite's words for its last error, `what` before them (may
  * be NULL), and what can be done. */
 int store_failed(struct sqlite3 *db, const char *path, const char *what, struct err *e);

@@ -365,7 +365,9 @@ static int check_file(struct validation *v, struct err *e)
 
 int val_db_open(struct validation *v, struct err *e)
 {
-    int rc = lock(v, e);
+    int rc = store_check_path(v->o->store, e);
+    if (!rc)
+        rc = lock(v, e);
     if (rc)
         return rc;
     if (sqlite3_open(v->o->store, &v->db) != SQLITE_OK)

@@ -256,7 +256,13 @@ err "request 'synthetic-0' has 60 prompt tokens and asks for 48 more"
 absent refused.sqlite
 absent refused
 t 1 run $q --store nowhere/x.sqlite
-err 'unable to open database file; name a file in a folder that is there and can be written'
+err 'nowhere/x.sqlite.part: cannot create: No such file or directory: correct the path, or make its'
+t 2 run $q --store ''
+err "--store is '': expected the path of a file"
+t 2 run $q --store :memory:
+err "--store is ':memory:': expected the path of a file"
+t 1 run $q --store /dev/null
+err '/dev/null: is a device: an output would replace it, and replaces regular files only'
 head -c 700 traces/quickstart.trace >cut.trace
 t 1 run $q --set trace=../cut.trace
 err 'offset 700: the file ends here: expected '
@@ -491,7 +497,7 @@ t 0 run $q --log deep/sim --set roles=null
 t 0 log deep/sim/04-*.log --perfetto deep/trace.json
 tracks deep/trace.json 'cpu:0' '"ph": "C", "name": "bus"'
 t 1 log cut.log
-err 'the file ends inside this record, or its length is wrong; record the run again'
+err '; record the run again'
 t 2 log "$log" --format xml
 err 'expected one of text, csv'
 
@@ -557,7 +563,8 @@ if [ -w /dev/full ]; then
     done
 fi
 # A limit on the size of files stands for a disk that fills up in the middle.
-limited() { (ulimit -f 16 && trap '' XFSZ && "$build/tandem" "$@" >out 2>err) && got=0 || got=$?; }
+limited() { (ulimit -f 16 && trap '' XFSZ && "$build/tandem" "$@" >"$to" 2>err) && got=0 || got=$?; }
+to=out
 limited run $q --log full
 last='run --log on a full disk'
 ok "tandem $last: exit $got, expected 1" [ "$got" = 1 ]
@@ -568,6 +575,15 @@ last='run --store on a full disk'
 ok "tandem $last: exit $got, expected 1" [ "$got" = 1 ]
 err 'make room on the disk, or name a file on another'
 ok 'a part of a store was left' [ -z "$(ls | grep '^full.sqlite')" ]
+if command -v gnuplot >/dev/null; then
+    to=/dev/null
+    limited reproduce switching --picture full.svg
+    to=out
+    last='reproduce --picture on a full disk'
+    ok "tandem $last: exit $got, expected 1" [ "$got" = 1 ]
+    err 'gnuplot drew no picture'
+    ok 'a part of a picture was left' [ -z "$(ls | grep '^full.svg')" ]
+fi
 limited log "$log" --perfetto full.json
 last='log --perfetto on a full disk'
 ok "tandem $last: exit $got, expected 1" [ "$got" = 1 ]

@@ -289,7 +289,7 @@ static void foreign_files(void)
     CHECK_HAS(e.msg, "version 99");
     e = (struct err){0};
     CHECK_EQ(store_open("/no/such/folder/x.sqlite", &s, &e), ERR_IO);
-    CHECK_HAS(e.msg, "open");
+    CHECK_HAS(e.msg, "cannot create: No such file or directory");
     fresh(path, sizeof path);
 }
 

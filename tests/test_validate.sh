@@ -235,7 +235,7 @@ for option in report picture save-device; do
     absent none.sqlite
 done
 t 1 $v --store bad.jsonl/file
-err 'bad.jsonl/file: '
+err 'bad.jsonl/file.part: cannot create: Not a directory'
 t 1 observe --engine toy --workload traces/workloads/ui.jsonl -o none/toy.trace
 err 'none/toy.trace.part: cannot create: '
 t 1 profile --engine toy -o none/toy.yaml

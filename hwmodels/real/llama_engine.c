@@ -570,8 +570,9 @@ static int quantize(const char *in, const char *part, int32_t threads, struct er
     if (!llama_model_quantize(in, part, &p))
         return ERR_OK;
     remove(part);
-    return err_at(e, ERR_DEVICE, in, 0, 0, "llama.cpp could not requantise this model: %s",
-                  words[0] ? words : "it gave no reason");
+    return err_at(e, ERR_DEVICE, in, 0, 0,
+                  "llama.cpp could not requantise this model: %s; is there room for %s?",
+                  words[0] ? words : "it gave no reason", part);
 }
 
 int llama_quantize(const char *in, const char *out, int32_t threads, struct err *e)
