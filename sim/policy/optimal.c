@@ -22,8 +22,11 @@ struct node {
 struct search {
     const struct optimal_problem *p;
     int32_t n_cells, width, n_next;
-    struct node *next; /* [width * (n + 1)] */
-    int64_t best_ns;   /* incumbent; prunes */
+    struct node *next; /* [room]: n + 1 times a level's nodes */
+    size_t room;
+    const struct node **level;
+    struct arena *arena;
+    int64_t best_ns; /* incumbent; prunes */
     int64_t given_up_ns;
     int64_t nodes;
     /* Time of the cells of block b from cell c on, [c * n + b]: at the cheapest, and switched. */
@@ -186,13 +189,13 @@ static void thin(struct search *s)
     s->n_next = s->width;
 }
 
-static void trace(const struct search *s, const struct node *all, const int32_t *level,
-                  int32_t n_levels, int32_t index, struct optimal_result *out)
+static void trace(const struct search *s, int32_t n_levels, int32_t index,
+                  struct optimal_result *out)
 {
     const struct optimal_problem *p = s->p;
     int32_t k = p->n;
     for (int32_t l = n_levels; l > 0; l--) {
-        const struct node *v = &all[level[l] + index];
+        const struct node *v = &s->level[l][index];
         if (v->moved != NO_BLOCK) {
             k--;
             out->order[k] = v->moved;
@@ -204,31 +207,50 @@ static void trace(const struct search *s, const struct node *all, const int32_t 
     assert(k == 0);
 }
 
-/* One pass from the root with at most s->width nodes per level. */
-static void pass(struct search *s, struct node *all, int32_t *level, struct optimal_result *out)
+/* What follows n nodes of a level, thinned, in s->next. */
+static bool follow(struct search *s, const struct node *here, int32_t n)
 {
+    size_t most = (size_t)n * (size_t)(s->p->n + 1);
+    if (most > s->room) {
+        s->room = 2 * most;
+        s->next = arena_room(s->arena, s->room, sizeof *s->next);
+        if (!s->next)
+            return false;
+    }
+    s->n_next = 0;
+    for (int32_t i = 0; i < n; i++)
+        branch(s, &here[i], i);
+    s->nodes += n;
+    thin(s);
+    return true;
+}
+
+/* One pass from the root with at most s->width nodes per level; false when memory lacks. */
+static bool pass(struct search *s, struct optimal_result *out)
+{
+    static const struct node root = {.at = IDLE, .moved = NO_BLOCK};
     int32_t n_levels = s->n_cells + s->p->n, n_here = 1;
     s->given_up_ns = INT64_MAX;
-    all[0] = (struct node){.at = IDLE, .moved = NO_BLOCK};
-    level[0] = 0;
+    s->level[0] = &root;
     for (int32_t l = 0; l < n_levels && n_here; l++) {
-        s->n_next = 0;
-        for (int32_t i = 0; i < n_here; i++)
-            branch(s, &all[level[l] + i], i);
-        s->nodes += n_here;
-        thin(s);
-        level[l + 1] = level[l] + n_here;
+        if (!follow(s, s->level[l], n_here))
+            return false;
         n_here = s->n_next;
-        memcpy(all + level[l + 1], s->next, (size_t)n_here * sizeof *all);
+        struct node *here = arena_room(s->arena, (size_t)n_here, sizeof *here);
+        if (!here)
+            return false;
+        memcpy(here, s->next, (size_t)n_here * sizeof *here);
+        s->level[l + 1] = here;
     }
     for (int32_t i = 0; i < n_here; i++) {
-        const struct node *v = &all[level[n_levels] + i];
+        const struct node *v = &s->level[n_levels][i];
         int64_t end_ns = max64(v->cells_ns + s->p->tail_ns, v->loader_ns);
         if (end_ns < s->best_ns) {
             s->best_ns = end_ns;
-            trace(s, all, level, n_levels, i, out);
+            trace(s, n_levels, i, out);
         }
     }
+    return true;
 }
 
 static int check(const struct optimal_problem *p, int32_t width, struct err *e)
@@ -275,16 +297,13 @@ int optimal_solve(const struct optimal_problem *p, int32_t width, struct arena *
     if (rc)
         return rc;
     *out = (struct optimal_result){0};
-    struct search s = {.p = p, .n_cells = p->n * p->chunks};
+    struct search s = {.p = p, .n_cells = p->n * p->chunks, .arena = arena};
     size_t n = (size_t)p->n, cells = (size_t)s.n_cells, levels = cells + n + 1;
-    struct node *all = arena_room(arena, levels * (size_t)width, sizeof *all);
-    int32_t *level = arena_alloc(arena, levels, sizeof *level);
-    s.next = arena_room(arena, (size_t)width * (n + 1), sizeof *s.next);
+    s.level = arena_alloc(arena, levels, sizeof *s.level);
     s.cheap_ns = arena_alloc(arena, (cells + 1) * n, sizeof *s.cheap_ns);
     s.narrow_ns = arena_alloc(arena, (cells + 1) * n, sizeof *s.narrow_ns);
-    if (!all || !level || !s.next || !s.cheap_ns || !s.narrow_ns)
-        return err_set(e, ERR_NOMEM, "out of memory for a search of width %" PRId32, width);
-    for (int32_t i = s.n_cells - 1; i >= 0; i--) {
+    bool whole = s.level && s.cheap_ns && s.narrow_ns;
+    for (int32_t i = s.n_cells - 1; whole && i >= 0; i--) {
         size_t at = (size_t)i * n, below = at + n, b = (size_t)(i % p->n);
         int64_t narrow_ns = cell_ns(p, i, true);
         memcpy(s.cheap_ns + at, s.cheap_ns + below, n * sizeof *s.cheap_ns);
@@ -294,11 +313,13 @@ int optimal_solve(const struct optimal_problem *p, int32_t width, struct arena *
     }
     start_incumbent(&s, out);
     /* narrow passes find good incumbents, with which the wide one prunes */
-    for (s.width = width < 64 ? width : 64;; s.width = width) {
-        pass(&s, all, level, out);
+    for (s.width = width < 64 ? width : 64; whole; s.width = width) {
+        whole = pass(&s, out);
         if (s.width == width || s.given_up_ns >= s.best_ns)
             break;
     }
+    if (!whole)
+        return err_set(e, ERR_NOMEM, "out of memory for a search of width %" PRId32, width);
     out->best_ns = s.best_ns;
     out->bound_ns = min64(s.best_ns, s.given_up_ns);
     out->proved = out->bound_ns == out->best_ns;
