@@ -155,6 +155,20 @@ static void the_worked_example_is_optimal(void)
     CHECK_EQ(solve(&p, WIDTH).best_ns, brute_force(&p));
 }
 
+/* Cells of 4, loads of 8. Out of turn nothing is seen of them: (1,1) and (2,1) while block 2 is
+ * switched, (1,2) and (2,2) while block 1 is, 16 in all. In turn (1,2) waits. */
+static void chunks_come_in_turn(void)
+{
+    struct optimal_problem p = {.n = 2,
+                                .chunks = 2,
+                                .wide_ns = {4, 4},
+                                .narrow_ns = {1, 1},
+                                .load_ns = {8, 8},
+                                .sub = {4, 4}};
+    CHECK_EQ(solve(&p, WIDTH).best_ns, 24);
+    CHECK_EQ(brute_force(&p), 24);
+}
+
 static void it_is_proved_for_six_blocks_and_four_chunks(void)
 {
     for (uint64_t round = 1000; round < 1150; round++) {
@@ -242,6 +256,7 @@ static void what_is_no_problem_is_refused(void)
 static const struct unit_test tests[] = {
     {"brute_force_agrees", brute_force_agrees},
     {"the_worked_example_is_optimal", the_worked_example_is_optimal},
+    {"chunks_come_in_turn", chunks_come_in_turn},
     {"it_is_proved_for_six_blocks_and_four_chunks", it_is_proved_for_six_blocks_and_four_chunks},
     {"a_narrow_search_keeps_a_true_bound", a_narrow_search_keeps_a_true_bound},
     {"starts_are_those_of_the_schedule", starts_are_those_of_the_schedule},

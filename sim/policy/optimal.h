@@ -1,5 +1,5 @@
-/* The best possible schedule of graph switches, for comparison: it knows every time exactly, so it
- * exists in simulation only (experiments/reproduce_switching.c), and is no policy.
+/* The best schedule of graph switches with chunks in turn, for comparison: it knows every time
+ * exactly, so it exists in simulation only (experiments/reproduce_switching.c), and is no policy.
  *
  * The problem. A prompt of C chunks goes through N blocks; cell (c, b) is chunk c on block b. Cells
  * run one after another in the order (1,1), (1,2), .. (1,N), (2,1), .. (C,N), each without a break.
@@ -7,6 +7,12 @@
  * whose switch has ended takes sub[c] * narrow[b], on one whose switch has not begun wide[b]; none
  * runs on a block during its switch. Minimise max(end of cells + tail, end of switches). With tail
  * = 0 that is the paper's objective; with the LM head's time it is when decoding can begin.
+ *
+ * Chunk after chunk is the problem's and no decision, as in the paper and in every scheme here.
+ * What a chunk needs would allow more: cell (c, b) waits for (c, b-1) and (c-1, b) alone, so that
+ * the next chunk's first blocks could run while this one's last are switched. On 60 drawn problems
+ * of 2 to 3 blocks and chunks brute force over those orders, too, is better in 34, by 7 % on
+ * average and 52 % at most; the price is that a chunk's state is kept between its blocks.
  *
  * The decisions, all of them: the order of the switches; between which of its own block's cells
  * each switch lies; how long cells and switches idle beforehand. Given order and places, what must
