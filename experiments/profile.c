@@ -272,7 +272,8 @@ int profile_add_oracle(struct device *d, struct arena *arena, struct err *e)
         struct device_draft *draft = arena_alloc(arena, (size_t)p->n_drafts + 1, sizeof *draft);
         if (!draft)
             return err_set(e, ERR_NOMEM, "out of memory");
-        memcpy(draft, p->draft, (size_t)p->n_drafts * sizeof *draft);
+        if (p->n_drafts) /* else there may be no array */
+            memcpy(draft, p->draft, (size_t)p->n_drafts * sizeof *draft);
         draft[p->n_drafts++] = (struct device_draft){.name = "oracle"};
         p->draft = draft;
     }
