@@ -313,7 +313,7 @@ static const char *const examples[] = {
     "run experiments/quickstart.yaml",
     "run experiments/quickstart.yaml --set policies.1.max_draft=5 --format csv",
     "run experiments/quickstart.yaml --on toy --log out/logs",
-    "real: run experiments/quickstart.yaml --on real --set limit=1", NULL};
+    "real: run experiments/quickstart.yaml --on real --set limit=1 --set max_tokens=16", NULL};
 
 const struct command command_run = {
     .name = "run",

@@ -7,6 +7,7 @@
 # are fenced as `sh`, the commands of lines "$ build/tandem ..." (or build-sim/, or tandem-device),
 # which a backslash continues. Each must exit 0. They run in a scratch folder that has the sources'
 # data, in the order in which they stand, --help's first: later ones may use what earlier ones wrote.
+# What stands in several places is run once.
 #
 # Those that need a model, "Example (needs a model): ..." and blocks fenced as `sh real`, are run
 # with `real`, and the others without.
@@ -43,7 +44,7 @@ ln -s "$build" build
             sub(/\\$/, "")
             printf "%s%s", $0, next_is ? " " : "\n"
         }'
-} >../examples
+} | awk '!seen[$0]++' >../examples
 
 while IFS= read -r line; do
     if (eval "build/$line") >../log 2>&1 </dev/null; then
