@@ -176,25 +176,51 @@ static void consider(const char *given, const char *name, const char **best, int
 
 /* ---- help ----------------------------------------------------------------------------------- */
 
+/* Words from column `at` on, later lines from `indent` on; a line feed stays one. */
+static void print_wrapped(const char *text, int at, int indent)
+{
+    enum { WIDTH = 96 };
+    for (const char *gap = ""; *text;) {
+        int n = (int)strcspn(text, " \n");
+        bool fits = at + (int)strlen(gap) + n <= WIDTH;
+        if (!fits)
+            printf("\n%*s", indent, "");
+        at = (fits ? at : indent) + printf("%s%.*s", fits ? gap : "", n, text);
+        text += n;
+        gap = *text == ' ' ? " " : "";
+        if (*text == '\n') {
+            printf("\n%*s", indent, "");
+            at = indent;
+        }
+        text += *text != 0;
+    }
+    putchar('\n');
+}
+
+static void print_option(const struct option *o)
+{
+    enum { COLUMN = 25 };
+    char head[64], text[600], times[32] = " (may be repeated)";
+    int at = snprintf(head, sizeof head, "  %s%s%s", o->name, o->value ? " " : "",
+                      o->value ? o->value : "");
+    if (o->flags >> 8)
+        snprintf(times, sizeof times, " (up to %u times)", o->flags >> 8);
+    snprintf(text, sizeof text, "%s%s%s%s%s", o->help, o->def ? " (default: " : "",
+             o->def ? o->def : "", o->def ? ")" : "", o->flags & OPTION_REPEATS ? times : "");
+    if (at < COLUMN)
+        printf("%-*s", COLUMN, head);
+    else
+        printf("%s\n%*s", head, COLUMN, "");
+    print_wrapped(text, COLUMN, COLUMN);
+}
+
 static void print_options(const struct option *o)
 {
-    for (; o && o->name; o++) {
-        char head[64];
-        if (o->flags & OPTION_HIDDEN || (o->flags & OPTION_FULL && !program->open_store))
-            continue;
-        snprintf(head, sizeof head, "%s%s%s", o->name, o->value ? " " : "",
-                 o->value ? o->value : "");
-        bool wide = strlen(head) > 22; /* its help stands in the next line */
-        printf("  %-22s%s%s", head, wide ? "\n                         " : " ", o->help);
-        if (o->def)
-            printf(" (default: %s)", o->def);
-        if (o->flags >> 8)
-            printf(" (up to %u times)", o->flags >> 8);
-        else if (o->flags & OPTION_REPEATS)
-            printf(" (may be repeated)");
-        putchar('\n');
-    }
-    printf("  %-22s %s\n", "--help", "this text");
+    static const struct option help = {"--help", NULL, NULL, "this text", 0};
+    for (; o && o->name; o++)
+        if (!(o->flags & OPTION_HIDDEN) && (!(o->flags & OPTION_FULL) || program->open_store))
+            print_option(o);
+    print_option(&help);
 }
 
 static int print_command_help(const struct command *c)
@@ -202,8 +228,10 @@ static int print_command_help(const struct command *c)
     printf("Usage: %s %s [OPTIONS]%s%s\n\n%s\n\nOptions:\n", program->name, c->name,
            c->arguments[0] ? " " : "", c->arguments, c->summary);
     print_options(c->options);
-    if (c->details)
-        printf("\n%s\n", c->details);
+    if (c->details) {
+        putchar('\n');
+        print_wrapped(c->details, 0, 0);
+    }
     if (c->examples)
         putchar('\n');
     for (const char *const *x = c->examples; x && *x; x++) {

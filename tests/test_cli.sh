@@ -38,11 +38,12 @@ silent_out
 t 0 --help
 silent_err
 out 'Exit status: 0 done'
-for command in run list devices quantize log import bench; do
+for command in run validate reproduce profile observe quantize import list devices explain log bench; do
     out "  $command "
     t 0 "$command" --help
     out "Usage: tandem $command "
     out '--help '
+    ok "tandem $command --help: a line that is too long" [ -z "$(grep -v '^Example' out | grep '.\{97\}')" ]
     t 0 --help
 done
 t 0 --version
