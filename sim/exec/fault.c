@@ -69,19 +69,45 @@ static enum fate draw(const struct fault *f, const struct watched *w)
 
 /* ---- holding -------------------------------------------------------------------------------- */
 
-/* Whether the job comes after one that is held back in time: of its role, or one it waited for. */
+/* Whether w comes after one that is held back: of its role, or one it waited for. No executor ends
+ * these in another order, and policies may rely on that. */
+static bool comes_after(const struct watched *w, const struct watched *held)
+{
+    bool after = held->role == w->role;
+    for (int j = 0; j < w->n_wait; j++)
+        after = after || w->wait[j] == held->id;
+    return held->state == HELD && after;
+}
+
+/* Until when those that it comes after are held back in time. */
 static int64_t behind_ns(const struct fault *f, const struct watched *w)
 {
     int64_t release_ns = INT64_MIN;
     for (int32_t i = 0; i < f->n; i++) {
         const struct watched *h = &f->job[i];
-        bool after = h->role == w->role;
-        for (int j = 0; j < w->n_wait; j++)
-            after = after || w->wait[j] == h->id;
-        if (h->state == HELD && h->release_ns != EXEC_NEVER && after && h->release_ns > release_ns)
+        if (h->release_ns != EXEC_NEVER && comes_after(w, h) && h->release_ns > release_ns)
             release_ns = h->release_ns;
     }
     return release_ns;
+}
+
+/* Of those that are to be delivered after another DONE: whether there are any, and, given w,
+ * whether w comes after one. */
+static bool any_passed(const struct fault *f, const struct watched *w)
+{
+    for (int32_t i = 0; i < f->n; i++) {
+        const struct watched *h = &f->job[i];
+        if (h->state == HELD && h->release_ns == EXEC_NEVER && (!w || comes_after(w, h)))
+            return true;
+    }
+    return false;
+}
+
+static void make_ready(struct fault *f)
+{
+    for (int32_t i = 0; i < f->n; i++)
+        if (f->job[i].state == HELD && f->job[i].release_ns == EXEC_NEVER)
+            f->job[i].ready = true;
 }
 
 static int hold(struct fault *f, struct watched *w, const struct event *ev, int64_t release_ns,
@@ -181,18 +207,19 @@ static int take_done(struct fault *f, struct event *ev, bool *mine, struct err *
         at_ns =
             at_ns > EXEC_NEVER - 1 - f->plan.delay_ns ? EXEC_NEVER - 1 : at_ns + f->plan.delay_ns;
     /* Also when that one's time has passed: a clock that runs on may bring this DONE first. */
-    if (fate == DELAY || behind > INT64_MIN) {
+    bool late = fate == DELAY || behind > INT64_MIN, after_one = any_passed(f, w);
+    if (late) {
         *mine = true;
+        if (after_one)
+            make_ready(f);
         return hold(f, w, ev, behind > at_ns ? behind : at_ns, e);
     }
-    if (fate == REORDER && f->n_running) {
+    if (after_one || (fate == REORDER && f->n_running && !any_passed(f, NULL))) {
         *mine = true;
         return hold(f, w, ev, EXEC_NEVER, e);
     }
     forget(f, w);
-    for (int32_t i = 0; i < f->n; i++)
-        if (f->job[i].state == HELD && f->job[i].release_ns == EXEC_NEVER)
-            f->job[i].ready = true;
+    make_ready(f);
     return ERR_OK;
 }
 

@@ -41,15 +41,15 @@ int replay_requests(const char *path, struct arena *arena, struct request **out,
 
 /* What the world may do to jobs. Each number is a probability in parts per thousand, at most 1,000
  * together; a job suffers at most one, drawn from (seed, RNG_FAULT, request, job id). DONEs of one
- * role, and those of jobs that wait for one another, keep their order but for `reorder`: behind a
- * DONE that is delayed the others wait. */
+ * role, and those of jobs that wait for one another, keep their order, as every executor's do:
+ * behind a DONE that is held back the others wait. */
 struct fault_plan {
     uint64_t seed;
     int32_t fail;    /* DONE with status failed and without outputs */
     int32_t drop;    /* its DONE never comes: the run ends with ERR_STALLED, which names the job */
     int32_t delay;   /* its DONE is delivered delay_ns later */
-    int32_t reorder; /* its DONE is delivered right after the next one, if another job is in flight
-                        when it comes */
+    int32_t reorder; /* if another job is in flight when its DONE comes, that is delivered right
+                        after the next one that need not come after it */
     int64_t delay_ns;
 };
 
