@@ -37,7 +37,7 @@ static const char schema[] =
     "CREATE VIEW IF NOT EXISTS v_run AS SELECT prompt, label, repetition, first_ns - arrive_ns AS"
     " ttft_ns, last_ns - arrive_ns AS e2e_ns, length(output) / 4 AS tokens, verifies"
     " FROM run JOIN policy USING (policy);"
-    "PRAGMA user_version = 3;"
+    "PRAGMA user_version = 4;"
     "COMMIT;";
 
 static int failed(struct validation *v, struct err *e)
@@ -354,7 +354,7 @@ static int check_file(struct validation *v, struct err *e)
         return ERR_IO;
     int rc = sqlite3_step(s) == SQLITE_ROW ? ERR_OK : failed(v, e);
     bool empty = !rc && !sqlite3_column_int(s, 0);
-    bool ours = !rc && sqlite3_column_int(s, 1) == 4 && sqlite3_column_int(s, 2) == 3;
+    bool ours = !rc && sqlite3_column_int(s, 1) == 4 && sqlite3_column_int(s, 2) == 4;
     sqlite3_finalize(s);
     return rc || empty || ours
                ? rc

@@ -469,7 +469,7 @@ err "made with 'speculative width=auto"
 err 'and suffix min_match=1'
 err "here 'suffix width=auto'. Leave the experiment out"
 t 1 run $q --on replay:bad.yaml
-err 'tandem: bad.yaml:1: this is no log of Tandem: expected "tandem-log: 2" at byte 0'
+err 'tandem: bad.yaml:1: this is no log of Tandem: expected "tandem-log: 3" at byte 0'
 t 1 run $q --on replay:nowhere.log
 err 'nowhere.log: cannot open: No such file'
 t 1 run --on replay:nowhere.log

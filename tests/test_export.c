@@ -142,7 +142,7 @@ static void text_has_a_line_per_record(void)
         return;
     char *text = export(text_of_two, &rc, &e);
     CHECK_EQ(rc, ERR_OK);
-    CHECK_HAS(text, "tandem-log: 2\nexecutor: sim\n");
+    CHECK_HAS(text, "tandem-log: 3\nexecutor: sim\n");
     CHECK_HAS(text, "\n\n           500 ARRIVE request=0 arrival=after-previous max_tokens=2 "
                     "prompt[6]=5,6,.. due_ns=450\n"
                     "           500   host host_ns=50 actions=2 submits=2\n"

@@ -336,6 +336,49 @@ static void every_record_comes_back(void)
     remove(path);
 }
 
+/* ---- the hash of actions -------------------------------------------------------------------- */
+
+/* Every bit of every array's words, and their order. */
+static void the_hash_sees_every_word(void)
+{
+    enum { N = 11, MOST = 1 + 3 * N * 32 + 3 * N - 1 + 3 };
+    static int32_t word[3 * N];
+    struct action a = {.kind = ACT_SUBMIT, .job = {.kind = JOB_DRAFT, .id = 1}};
+    struct job_draft *d = &a.job.draft;
+    uint64_t hash[MOST];
+    int32_t n = 0;
+    for (int32_t i = 0; i < 3 * N; i++)
+        word[i] = i % 5;
+    *d = (struct job_draft){.n = N, .token = word, .n_rows = N};
+    d->row_token = word + N;
+    d->row_choice = word + 2 * N;
+    hash[n++] = action_hash(7, &a);
+    for (int32_t i = 0; i < 3 * N; i++)
+        for (int32_t bit = 0; bit < 32; bit++) {
+            word[i] = (int32_t)((uint32_t)word[i] ^ UINT32_C(1) << bit);
+            hash[n++] = action_hash(7, &a);
+            word[i] = (int32_t)((uint32_t)word[i] ^ UINT32_C(1) << bit);
+        }
+    for (int32_t i = 1; i < 3 * N; i++) {
+        int32_t was = word[i];
+        word[i] = word[i - 1];
+        word[i - 1] = was;
+        hash[n++] = action_hash(7, &a);
+        word[i - 1] = word[i];
+        word[i] = was;
+    }
+    d->row_parent = word;
+    hash[n++] = action_hash(7, &a);
+    a.job.wait[a.job.n_wait++] = 0;
+    hash[n++] = action_hash(7, &a);
+    a.job.n_wait = 0;
+    hash[n++] = action_hash(8, &a);
+    CHECK_EQ(n, MOST);
+    for (int32_t i = 0; i < n; i++)
+        for (int32_t k = 0; k < i; k++)
+            CHECK(hash[i] != hash[k]);
+}
+
 static void prompts_stay_until_the_reader_is_closed(void)
 {
     char path[300];
@@ -524,8 +567,8 @@ static void what_is_no_log_is_said(void)
         const char *bytes, *says;
         size_t n;
     } cases[] = {
-        {"", "no log of Tandem, but an empty file: expected \"tandem-log: 2\" at byte 0", 0},
-        {big, "no log of Tandem: expected \"tandem-log: 2\" at byte 0", sizeof big},
+        {"", "no log of Tandem, but an empty file: expected \"tandem-log: 3\" at byte 0", 0},
+        {big, "no log of Tandem: expected \"tandem-log: 3\" at byte 0", sizeof big},
         {"schema: x\n\n", "no log of Tandem: expected", 11},
         {"tandem-", "bytes 0 to 7 hold no empty line", 7},
         {"tandem-log: \n\n", "byte 13: the header ends before its version", 14},
@@ -547,9 +590,9 @@ static const struct {
     int code, line;
     const char *says;
 } edits[] = {
-    {"tandem-log: 2", "tandem-lag: 1", ERR_CORRUPT, 1, "no log of Tandem"},
-    {"tandem-log: 2", "tandem-log: 1", ERR_UNSUPPORTED, 1, "version is 1"},
-    {"tandem-log: 2", "tandem-log: 2x", ERR_UNSUPPORTED, 1, "version is 2x"},
+    {"tandem-log: 3", "tandem-lag: 1", ERR_CORRUPT, 1, "no log of Tandem"},
+    {"tandem-log: 3", "tandem-log: 1", ERR_UNSUPPORTED, 1, "version is 1"},
+    {"tandem-log: 3", "tandem-log: 3x", ERR_UNSUPPORTED, 1, "version is 3x"},
     {"model: ", "modal: ", ERR_SCHEMA, 4, "unknown key 'modal'"},
     {"device: ", "model: ", ERR_SCHEMA, 5, "'model' stands in line 4"},
     {"device: \n", "", ERR_SCHEMA, 24, "no key 'device'"},
@@ -917,6 +960,7 @@ static void records_print_as_lines(void)
 static const struct unit_test tests[] = {
     {"what_is_no_log_is_said", what_is_no_log_is_said},
     {"every_record_comes_back", every_record_comes_back},
+    {"the_hash_sees_every_word", the_hash_sees_every_word},
     {"prompts_stay_until_the_reader_is_closed", prompts_stay_until_the_reader_is_closed},
     {"the_header_gives_the_run_back", the_header_gives_the_run_back},
     {"every_truncation_is_noticed", every_truncation_is_noticed},

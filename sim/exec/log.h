@@ -18,7 +18,7 @@
 
 #include "sim/exec/driver.h"
 
-enum { LOG_VERSION = 2 };
+enum { LOG_VERSION = 3 };
 
 /* What a header may hold: bytes in all, and the largest of the numbers that readers size their
  * memory by. Writing and reading refuse more with ERR_LIMIT and ERR_SCHEMA. */
