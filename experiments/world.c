@@ -27,6 +27,17 @@ static int32_t truth_choice(struct truth *base, int32_t request, int32_t n_true,
     return trace_choice(t->trace, t->map[request], n_true, wrong, n_wrong);
 }
 
+static int32_t truth_follow(struct truth *base, int32_t request, int32_t n_true, int32_t n_wrong,
+                            int32_t token, struct truth_path *path)
+{
+    const struct trace_truth *t = (const struct trace_truth *)base;
+    int32_t of = request < 0 || request >= t->n ? -1 : t->map[request];
+    struct trace_path at = {path->chain, path->at};
+    int32_t choice = trace_follow(t->trace, of, n_true, n_wrong, token, &at);
+    *path = (struct truth_path){at.chain, at.at};
+    return choice;
+}
+
 static int32_t truth_length(struct truth *base, int32_t request)
 {
     const struct trace_truth *t = (const struct trace_truth *)base;
@@ -49,8 +60,11 @@ static const int32_t *truth_text(struct truth *base, int32_t request, int32_t *n
     return *n ? trace_request(t->trace, t->map[request]).output : NULL;
 }
 
-static const struct truth_ops truth_ops = {
-    .choice = truth_choice, .length = truth_length, .top = truth_top, .text = truth_text};
+static const struct truth_ops truth_ops = {.choice = truth_choice,
+                                           .length = truth_length,
+                                           .top = truth_top,
+                                           .text = truth_text,
+                                           .follow = truth_follow};
 
 void trace_truth_init(struct trace_truth *t, const struct trace *trace, const int32_t *map,
                       int32_t n)

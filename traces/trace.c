@@ -389,29 +389,53 @@ int32_t trace_find(const struct trace *t, const char *id)
     return -1;
 }
 
+/* Where the recorded texts that leave the continuation after n_true tokens begin. */
+static struct trace_path leave(const struct trace *t, int32_t request, int32_t n_true)
+{
+    struct trace_path path = {TRACE_CHAIN, -1};
+    if (holds(t, request) && n_true >= 0 && n_true <= t->record[request].n_output)
+        path.at = t->after[t->record[request].token + (uint64_t)n_true];
+    return path;
+}
+
+/* The choice after n_wrong tokens, whose chain *path holds. It was led on through those before. */
+static int32_t look_up(const struct trace *t, int32_t request, int32_t n_true, int32_t n_wrong,
+                       struct trace_path *path)
+{
+    if (path->at < 0)
+        return -1;
+    const struct trace_record *r = &t->record[request];
+    const struct trace_entry *c = t->entry + r->choice;
+    int32_t i = (int32_t)path->at;
+    while (i < r->n_choices && c[i].n_true == n_true && c[i].n_wrong < n_wrong)
+        i++;
+    path->at = i < r->n_choices && c[i].n_true == n_true ? i : -1;
+    for (; i < r->n_choices && c[i].n_true == n_true && c[i].n_wrong == n_wrong; i++)
+        if (c[i].chain == path->chain)
+            return c[i].choice;
+    return -1;
+}
+
+int32_t trace_follow(const struct trace *t, int32_t request, int32_t n_true, int32_t n_wrong,
+                     int32_t token, struct trace_path *path)
+{
+    if (n_wrong == 1)
+        *path = leave(t, request, n_true);
+    path->chain = trace_chain(path->chain, token);
+    return look_up(t, request, n_true, n_wrong, path);
+}
+
 int32_t trace_choice(const struct trace *t, int32_t request, int32_t n_true, const int32_t *wrong,
                      int32_t n_wrong)
 {
-    if (!holds(t, request) || n_true < 0 || n_wrong < 0)
-        return -1;
-    const struct trace_record *r = &t->record[request];
-    if (n_wrong == 0 && n_true < r->n_output)
+    if (n_wrong == 0 && n_true >= 0 && n_true < trace_length(t, request)) {
+        const struct trace_record *r = &t->record[request];
         return t->token[r->token + (uint64_t)r->n_prompt + (uint64_t)n_true];
-    if (n_true > r->n_output)
-        return -1;
-    const struct trace_entry *c = t->entry + r->choice;
-    int32_t i = t->after[r->token + (uint64_t)n_true];
-    while (i < r->n_choices && c[i].n_true == n_true && c[i].n_wrong < n_wrong)
-        i++;
-    if (i == r->n_choices || c[i].n_true != n_true || c[i].n_wrong != n_wrong)
-        return -1;
-    uint64_t chain = TRACE_CHAIN;
+    }
+    struct trace_path path = leave(t, request, n_true);
     for (int32_t k = 0; k < n_wrong; k++)
-        chain = trace_chain(chain, wrong[k]);
-    while (i < r->n_choices && c[i].n_true == n_true && c[i].n_wrong == n_wrong)
-        if (c[i++].chain == chain)
-            return c[i - 1].choice;
-    return -1;
+        path.chain = trace_chain(path.chain, wrong[k]);
+    return look_up(t, request, n_true, n_wrong, &path);
 }
 
 int32_t trace_length(const struct trace *t, int32_t request)

@@ -76,10 +76,18 @@ struct trace_request trace_request(const struct trace *t, int32_t request);
 /* The request with this id, or -1. */
 int32_t trace_find(const struct trace *t, const char *id);
 
+/* As struct truth_path. */
+struct trace_path {
+    uint64_t chain;
+    int64_t at;
+};
+
 /* These are what truth.h asks for, for a request that the trace holds; -1 or 0 for one that it does
  * not. trace_choice also answers past the continuation's end when that was recorded. */
 int32_t trace_choice(const struct trace *t, int32_t request, int32_t n_true, const int32_t *wrong,
                      int32_t n_wrong);
+int32_t trace_follow(const struct trace *t, int32_t request, int32_t n_true, int32_t n_wrong,
+                     int32_t token, struct trace_path *path);
 int32_t trace_length(const struct trace *t, int32_t request);
 int32_t trace_top(const struct trace *t, int32_t request, int32_t pos, int32_t k, int32_t *token,
                   float *logit);

@@ -24,7 +24,8 @@ int sim_text_init(struct sim_text *t, struct arena *arena, struct truth *truth,
     t->own = arena_room(arena, rows, sizeof *t->own);
     t->end = arena_room(arena, rows, sizeof *t->end);
     t->says = arena_room(arena, rows, sizeof *t->says);
-    bool whole = t->prompt && t->seq && t->wrong && t->own && t->end && t->says &&
+    t->path = arena_room(arena, rows, sizeof *t->path);
+    bool whole = t->prompt && t->seq && t->wrong && t->own && t->end && t->says && t->path &&
                  make_rows(&t->step, arena, t->max_rows);
     for (int32_t i = 0; whole && i < max_requests; i++)
         t->prompt[i].request = -1;
@@ -183,6 +184,21 @@ static int32_t choice_after(struct sim_text *t, const struct sim_prompt *p, cons
     return t->truth->ops->choice(t->truth, p->request, own - p->n, t->wrong, end - own);
 }
 
+/* The same where every row before it was asked about, and what is wrong are rows alone: the truth
+ * is followed from the parent on. */
+static int32_t choice_on(struct sim_text *t, const struct sim_prompt *p, const struct sim_rows *r,
+                         int32_t i, int32_t end, int32_t own)
+{
+    int32_t n_wrong = end - own;
+    if (n_wrong > 1) {
+        t->path[i] = t->path[r->parent[i]];
+        if (t->path[i].at < 0)
+            return -1;
+    }
+    return t->truth->ops->follow(t->truth, p->request, own - p->n, n_wrong, r->token[i],
+                                 &t->path[i]);
+}
+
 static void top_after(struct sim_text *t, const struct sim_prompt *p, int32_t end, int32_t k,
                       int32_t *choice, int32_t *top, float *logit)
 {
@@ -223,6 +239,7 @@ static void outputs(struct sim_text *t, const struct job *job, const struct sim_
     struct sim_seq *s = &t->seq[f->seq];
     int32_t before = own_before(t, p, s, r->pos);
     int32_t first = before == r->pos && before >= p->n ? own_at(t, p, before) : -1;
+    bool follows = t->truth->ops->follow && first >= 0 && !f->want_from;
     done->n_choice = r->n - f->want_from;
     done->k = f->want == WANT_TOPK ? f->want_k : 0;
     for (int32_t i = skip_prompt(t, p, r, before, f->want_from); i < r->n; i++) {
@@ -237,9 +254,11 @@ static void outputs(struct sim_text *t, const struct job *job, const struct sim_
         if (i < f->want_from)
             continue;
         int32_t *c = choice + (i - f->want_from);
-        *c = same || end < p->n /* inside the prompt: see top */
-                 ? t->says[i]
-                 : choice_after(t, p, s, r, i, end, own > p->n ? own : p->n);
+        if (same || end < p->n) /* inside the prompt: see top */
+            *c = t->says[i];
+        else
+            *c = follows ? choice_on(t, p, r, i, end, own)
+                         : choice_after(t, p, s, r, i, end, own > p->n ? own : p->n);
         if (done->k)
             top_after(t, p, t->end[i], done->k, c, top + (i - f->want_from) * done->k,
                       logit + (i - f->want_from) * done->k);

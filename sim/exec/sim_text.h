@@ -32,6 +32,7 @@ struct sim_text {
     struct sim_rows step; /* the job's own rows, when they are not a sequence's last; scratch */
     int32_t *wrong;       /* [max_ctx + max_rows], scratch */
     int32_t *own, *end, *says; /* [max_rows], scratch: see outputs */
+    struct truth_path *path;   /* [max_rows], scratch: of rows that are wrong */
 };
 
 int sim_text_init(struct sim_text *t, struct arena *arena, struct truth *truth,

@@ -11,6 +11,13 @@ struct truth {
     const struct truth_ops *ops; /* must be first in an implementation's struct */
 };
 
+/* How far wrong tokens were followed. at < 0: nothing is known of any text that goes on from there.
+ */
+struct truth_path {
+    uint64_t chain;
+    int64_t at;
+};
+
 struct truth_ops {
     /* The target's choice after the prompt, the first n_true tokens of its own greedy
      * continuation, and then n_wrong tokens of which the first differs from that continuation. -1
@@ -30,6 +37,11 @@ struct truth_ops {
     /* Optional: the first *n tokens of the continuation, kept as long as the truth: what choice
      * answers without wrong tokens. */
     const int32_t *(*text)(struct truth *t, int32_t request, int32_t *n);
+
+    /* Optional: what choice answers, one wrong token at a time: `token` is the n_wrong-th, from 1.
+     * The first sets *path up, each takes it from the token before to its own. */
+    int32_t (*follow)(struct truth *t, int32_t request, int32_t n_true, int32_t n_wrong,
+                      int32_t token, struct truth_path *path);
 };
 
 #endif
