@@ -55,10 +55,10 @@ struct drafting {
     struct slot *slot;         /* [max_requests] */
     struct instance *instance; /* [max_requests * n_drafters] */
     struct texts history;
+    int32_t history_of[EXEC_MAX_DRAFTERS]; /* responses that each is given */
 };
 
-/* Responses that the drafter is given. */
-static int32_t history_of(const struct run_drafter *r)
+static int32_t asked_history(const struct run_drafter *r)
 {
     int32_t i = r->type->remember ? param_find(r->type->params, DRAFT_HISTORY) : -1;
     return i < 0 ? 0 : (int32_t)r->param[i];
@@ -67,7 +67,7 @@ static int32_t history_of(const struct run_drafter *r)
 static struct draft_limits limits_of(const struct drafting *d, int32_t drafter)
 {
     struct draft_limits limits = d->limits;
-    limits.max_old = history_of(&d->setup->drafter[drafter]) ? limits.max_tokens : 0;
+    limits.max_old = d->history_of[drafter] ? limits.max_tokens : 0;
     return limits;
 }
 
@@ -102,9 +102,10 @@ int drafting_create(const struct run_setup *setup, int32_t max_ctx, int32_t max_
     d->limits = (struct draft_limits){
         .max_tokens = max_ctx, .max_nodes = max_nodes, .n_vocab = setup->n_vocab};
     int32_t slots = setup->max_requests, drafters = setup->n_drafters;
-    for (int32_t i = 0; i < drafters; i++)
-        if (history_of(&setup->drafter[i]) > d->most)
-            d->most = history_of(&setup->drafter[i]);
+    for (int32_t i = 0; i < drafters; i++) {
+        d->history_of[i] = asked_history(&setup->drafter[i]);
+        d->most = d->history_of[i] > d->most ? d->history_of[i] : d->most;
+    }
     d->slot = arena_alloc(&d->arena, (size_t)slots, sizeof *d->slot);
     d->instance = arena_alloc(&d->arena, (size_t)slots * (size_t)drafters, sizeof *d->instance);
     bool whole = d->slot && d->instance && make_texts(d, &d->history);
@@ -226,7 +227,7 @@ int drafting_open(struct drafting *d, int32_t request, int32_t n_prompt, struct 
         if (d->memo) {
             x->limits = limits;
             x->behind.n = x->behind.n_words = x->behind.n_floats = 0;
-            x->key = first_key(r, &limits, &d->slot[s].before, history_of(r));
+            x->key = first_key(r, &limits, &d->slot[s].before, d->history_of[i]);
         }
     }
     d->slot[s].request = request;
@@ -275,7 +276,7 @@ static void tell(const struct drafting *d, struct instance *x, const struct slot
 {
     const struct run_drafter *r = &d->setup->drafter[drafter];
     const struct texts *t = &slot->before;
-    int32_t from = t->n - history_of(r), at = 0;
+    int32_t from = t->n - d->history_of[drafter], at = 0;
     for (int32_t i = 0; i < t->n && !x->told; at += t->length[i++])
         if (i >= from)
             r->type->remember(x->mem, t->token + at, t->length[i], work);
@@ -361,7 +362,7 @@ static void catch_up(const struct drafting *d, struct instance *x, const struct 
     if (!x->made)
         r->type->init(x->mem, r->param, &x->limits);
     x->made = true;
-    if (b->n && history_of(r))
+    if (b->n && d->history_of[drafter])
         tell(d, x, slot, drafter, &gone);
     for (int32_t i = 0; i < b->n; i++)
         run(r->type, x->mem, &b->job[i], NULL, &gone);
@@ -393,7 +394,7 @@ int drafting_run(struct drafting *d, const struct job *job, struct draft_tree *t
             if (!keep_job(d, &x->behind, job)) {
                 struct draft_work gone = {0};
                 catch_up(d, x, &d->slot[s], index);
-                if (history_of(&d->setup->drafter[index]))
+                if (d->history_of[index])
                     tell(d, x, &d->slot[s], index, &gone);
                 run(type, x->mem, job, NULL, &gone);
             }
@@ -401,7 +402,7 @@ int drafting_run(struct drafting *d, const struct job *job, struct draft_tree *t
         }
         catch_up(d, x, &d->slot[s], index);
     }
-    if (history_of(&d->setup->drafter[index]))
+    if (d->history_of[index])
         tell(d, x, &d->slot[s], index, work);
     run(type, x->mem, job, tree, work);
     if (memo)

@@ -366,14 +366,16 @@ static void show(struct rounds *r)
 {
     if (r->n_shown)
         return;
-    size_t bytes = (size_t)r->n * sizeof *r->choice;
     r->n_shown = r->n;
+    for (int32_t i = 1; i < r->n; i++)
+        r->expected += r->chance[i];
+    if (!r->opt.reuse)
+        return;
+    size_t bytes = (size_t)r->n * sizeof *r->choice;
     r->shown_chain = r->chain;
     memcpy(r->shown_token, r->token, bytes);
     memcpy(r->shown_parent, r->parent, bytes);
     memcpy(r->shown_choice, r->choice, bytes);
-    for (int32_t i = 1; i < r->n; i++)
-        r->expected += r->chance[i];
 }
 
 /* A step's choices are all there. */
