@@ -22,7 +22,7 @@ cd "$(dirname "$0")/.." || exit 2
 jobs=${TANDEM_JOBS:-$(nproc)}
 deps=${TANDEM_DEPS:-$HOME/.cache/tandem}
 long=
-fuzz_seconds=90 # over all targets
+fuzz_seconds=90 # over all targets, as many of which run at once as there are cores
 wanted=
 for argument in "$@"; do
     case $argument in
@@ -187,7 +187,13 @@ not_real='^(tree|real|once)$'
 stage_release() { build_and_test release release build -LE '^(tree|real|once)$'; }
 stage_clang() { build_and_test clang clang build-clang -LE "$not_real"; }
 stage_debug() { build_and_test debug debug build-debug -LE "$not_real"; }
-stage_asan() { build_and_test asan asan build-asan -LE "$not_real"; }
+
+# The shadow of large blocks is written and not mapped anew, page fault after page fault.
+stage_asan()
+{
+    wrapper="env ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}clear_shadow_mmap_threshold=1073741824"
+    build_and_test asan asan build-asan -LE "$not_real"
+}
 
 # The thread sanitizer of these compilers does not get along with the address randomisation of some
 # kernels; where it can be switched off for a process, that is done.
@@ -195,6 +201,15 @@ stage_tsan()
 {
     ! setarch "$(uname -m)" -R true 2>/dev/null || wrapper="setarch $(uname -m) -R"
     build_and_test tsan tsan build-tsan -L '^tsan$'
+}
+
+# fuzz NAME: leaves $work/NAME.log, and .passed
+fuzz()
+{
+    mkdir -p "$work/corpus/$1"
+    attempt "$work/$1.log" "build-fuzz/tests/fuzz/fuzz_$1" -seed=1 -max_total_time=$((fuzz_seconds / n)) \
+        -timeout=10 -rss_limit_mb=1024 -artifact_prefix="build-fuzz/$1-" -print_final_stats=1 \
+        "$work/corpus/$1" "tests/fuzz/corpus/$1" && touch "$work/$1.passed"
 }
 
 stage_fuzz()
@@ -209,19 +224,28 @@ stage_fuzz()
         echo "  failed: not every tests/fuzz/fuzz_*.c is in tests/fuzz/CMakeLists.txt"
         fail
     }
+    names=
     for target in $targets; do
         name=${target##*/fuzz_}
-        [ -d "tests/fuzz/corpus/$name" ] || {
+        if [ -d "tests/fuzz/corpus/$name" ]; then
+            names="$names $name"
+        else
             echo "  failed: fuzz_$name has no seeds in tests/fuzz/corpus/$name"
             fail
-            continue
-        }
-        mkdir -p "$work/corpus/$name"
-        one "$target" -seed=1 -max_total_time=$((fuzz_seconds / n)) -timeout=10 -rss_limit_mb=1024 \
-            -artifact_prefix="build-fuzz/$name-" -print_final_stats=1 \
-            "$work/corpus/$name" "tests/fuzz/corpus/$name"
+        fi
+    done
+    running=0
+    for name in $names; do # each takes equally long
+        fuzz "$name" >"$work/$name.said" &
+        running=$((running + 1))
+        [ $((running % jobs)) != 0 ] || wait
+    done
+    wait
+    for name in $names; do
+        cat "$work/$name.said"
+        if [ -e "$work/$name.passed" ]; then pass; else fail; fi
         printf '  fuzz_%s: %s inputs\n' "$name" \
-            "$(sed -n 's/^stat::number_of_executed_units: *//p' "$work/one.log")"
+            "$(sed -n 's/^stat::number_of_executed_units: *//p' "$work/$name.log")"
     done
 }
 
