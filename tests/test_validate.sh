@@ -123,7 +123,7 @@ if [ "$real" ]; then
 {"id": "one", "task": "count", "prompt": "one two three one two three one two", "max_tokens": 8}
 {"id": "two", "task": "say", "prompt": "The sea is blue. The sea is", "max_tokens": 8}
 END
-    t 0 validate --model "$model" --workload two.jsonl --repetitions 2 --rounds 2 --budget 1 \
+    t 0 validate --model "$model" --workload two.jsonl --repetitions 2 --rounds 1 --budget 1 \
         --ctx 512 --format json
     report out/validate.json 2 2
     ok 'the report and standard output differ' cmp -s out.txt out/validate.json
