@@ -189,7 +189,8 @@ void pool_deliver(struct pool *p, struct job_record *r)
     while (p->flight[i] != r)
         i++;
     p->n_flight--;
-    memmove(&p->flight[i], &p->flight[i + 1], (size_t)(p->n_flight - i) * sizeof *p->flight);
+    if (i < p->n_flight)
+        memmove(&p->flight[i], &p->flight[i + 1], (size_t)(p->n_flight - i) * sizeof *p->flight);
 }
 
 void pool_release(struct pool *p, struct job_record *r)

@@ -461,7 +461,8 @@ static int deliver(struct sim *s, int64_t time_ns, struct event *out)
     struct job_record *r = s->ended[0];
     s->n_ready--;
     s->n_ended--;
-    memmove(s->ended, s->ended + 1, (size_t)s->n_ended * sizeof *s->ended);
+    if (s->n_ended)
+        memmove(s->ended, s->ended + 1, (size_t)s->n_ended * sizeof *s->ended);
     out->time_ns = time_ns;
     out->kind = EV_DONE;
     out->request = r->job.request;
