@@ -89,7 +89,7 @@ static void plan_rounds(struct validation *v)
     while (c->plan.n_contexts > 1 &&
            c->plan.context[c->plan.n_contexts - 2] >= p->n + p->max_tokens)
         c->plan.n_contexts--;
-    c->want_rounds = v->o->quick ? 1 : 4;
+    c->want_rounds = v->o->quick ? 2 : 4;
     c->want_rounds = c->want_rounds < v->o->rounds ? c->want_rounds : v->o->rounds;
     c->want_rounds = c->want_rounds < c->repetitions ? c->want_rounds : c->repetitions;
 }

@@ -1,5 +1,5 @@
-/* Products of Q4_0 weights with Q8_0 activations on x86-64 CPUs that have AVX2 and no VNNI: what
- * llama.cpp computes there, bit for bit, in fewer instructions.
+/* Products of Q4_0 weights with Q8_0 activations on x86-64 CPUs that have AVX2, here, or AVX-512
+ * with VNNI, q4_kernel_avx512.c: what llama.cpp computes there, bit for bit, in fewer instructions.
  *
  * The library's kernels cost so much per row that a step of four rows takes as long as three and a
  * half of one row (hwmodels/devices/epyc-2core-smollm2.yaml): no draft can pay. Here a block of 8
@@ -18,6 +18,7 @@
  * both are compared on a made-up matrix: where a bit differs, because a library packs otherwise, or
  * on another CPU, the library's own stay. */
 #include "hwmodels/real/q4_kernel.h"
+#include "hwmodels/real/q4_kernel_blocks.h"
 
 #ifdef TANDEM_LLAMA_WRAPS
 #include <ggml.h>
@@ -45,22 +46,7 @@ void __wrap_ggml_gemm_q4_0_8x8_q8_0(int n, float *s, size_t bs, const void *vx, 
 #define AVX2   __attribute__((target("avx2,fma,f16c")))
 #define INLINE __attribute__((always_inline)) inline
 
-enum { BLOCK = 32, MAX_BLOCKS = 512, TILE = 4, TILES = 4 };
-
-/* As ggml's repack.h has them: 8 columns' weights in turns of 8 bytes, the sign bit of a nibble
- * flipped; 4 rows' activations likewise; one row's. */
-struct weights {
-    uint16_t d[8];
-    uint8_t q[128];
-};
-struct rows4 {
-    uint16_t d[4];
-    int8_t q[128];
-};
-struct row1 {
-    uint16_t d;
-    int8_t q[32];
-};
+enum { TILES = 4 };
 
 /* Of a block of activations: the scale, and 8 sum y. */
 struct scales {
@@ -132,14 +118,13 @@ AVX2 static float half(uint16_t h)
 }
 
 /* `rows` rows, at most three, `bs` floats apart in s. */
-AVX2 static INLINE void few(int rows, int n, float *s, size_t bs, const void *vx,
+AVX2 static INLINE void few(int rows, int n, float *s, size_t bs, const struct weights *w,
                             const struct row1 *y, int nc)
 {
     struct {
         float d;
         int32_t bias;
     } scale[MAX_BLOCKS][3];
-    const struct weights *w = vx;
     int nb = n / BLOCK;
     for (int b = 0; b < nb; b++)
         for (int r = 0; r < rows; r++) {
@@ -153,6 +138,7 @@ AVX2 static INLINE void few(int rows, int n, float *s, size_t bs, const void *vx
     for (int x = 0; x < nc / 8; x++) {
         __m256 acc[3] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
         for (int b = 0; b < nb; b++, w++) {
+            fetch_ahead(w);
             struct half h0 = unpack(w, 0), h1 = unpack(w, 1);
             __m256 d = column_scales(w);
             for (int r = 0; r < rows; r++) {
@@ -166,19 +152,22 @@ AVX2 static INLINE void few(int rows, int n, float *s, size_t bs, const void *vx
     }
 }
 
-AVX2 static void gemv(int n, float *s, const void *vx, const void *vy, int nc)
+AVX2 static void one(int n, float *s, size_t bs, const struct weights *w, const struct row1 *y,
+                     int nc)
 {
-    few(1, n, s, 0, vx, vy, nc);
+    few(1, n, s, bs, w, y, nc);
 }
 
-AVX2 static void gemv2(int n, float *s, size_t bs, const void *vx, const void *vy, int nc)
+AVX2 static void two(int n, float *s, size_t bs, const struct weights *w, const struct row1 *y,
+                     int nc)
 {
-    few(2, n, s, bs, vx, vy, nc);
+    few(2, n, s, bs, w, y, nc);
 }
 
-AVX2 static void gemv3(int n, float *s, size_t bs, const void *vx, const void *vy, int nc)
+AVX2 static void three(int n, float *s, size_t bs, const struct weights *w, const struct row1 *y,
+                       int nc)
 {
-    few(3, n, s, bs, vx, vy, nc);
+    few(3, n, s, bs, w, y, nc);
 }
 
 AVX2 static void scale_rows(const struct rows4 *y, int n, struct scales *out)
@@ -199,6 +188,7 @@ AVX2 static void tile(const struct weights *w, const struct rows4 *y, const stru
 {
     __m256 acc0 = _mm256_setzero_ps(), acc1 = acc0, acc2 = acc0, acc3 = acc0;
     for (int b = 0; b < nb; b++, w++, y++, scale++) {
+        fetch_ahead(w);
         struct half h = unpack(w, 0);
         __m256i a0 = dot(&h, y->q, 32), a1 = dot(&h, y->q + 8, 32), a2 = dot(&h, y->q + 16, 32),
                 a3 = dot(&h, y->q + 24, 32);
@@ -218,13 +208,14 @@ AVX2 static void tile(const struct weights *w, const struct rows4 *y, const stru
 
 /* Sixteen rows at a time go through all columns, so that their scales fit the stack and the
  * weights come from memory once for a step of a draft's width. */
-AVX2 static void gemm(int n, float *s, size_t bs, const void *vx, const void *vy, int nr, int nc)
+AVX2 static void gemm(int n, float *s, size_t bs, const struct weights *all, const struct rows4 *vy,
+                      int nr, int nc)
 {
     struct scales scale[TILES][MAX_BLOCKS];
     int nb = n / BLOCK;
     for (int from = 0; from < nr / TILE; from += TILES) {
-        const struct weights *w = vx;
-        const struct rows4 *y = (const struct rows4 *)vy + (size_t)from * (size_t)nb;
+        const struct weights *w = all;
+        const struct rows4 *y = vy + (size_t)from * (size_t)nb;
         int tiles = nr / TILE - from < TILES ? nr / TILE - from : TILES;
         for (int t = 0; t < tiles; t++)
             scale_rows(y + t * nb, nb, scale[t]);
@@ -235,16 +226,16 @@ AVX2 static void gemm(int n, float *s, size_t bs, const void *vx, const void *vy
     }
 }
 
-static bool cpu_fits(void)
+static bool fits(void)
 {
-    __builtin_cpu_init();
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-           !__builtin_cpu_supports("avx512vnni"); /* all of these have F16C */
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); /* and so F16C */
 }
+
+static const struct q4_products avx2 = {fits, {one, two, three}, gemm};
 
 /* ---- whether to ----------------------------------------------------------------------------- */
 
-enum { TRY_BLOCKS = 5, TRY_COLUMNS = 16, TRY_ROWS = 20 };
+enum { TRY_BLOCKS = 5, TRY_COLUMNS = 24, TRY_ROWS = 20 };
 
 static uint32_t draw(uint32_t *state)
 {
@@ -266,7 +257,9 @@ static void make_up(void *data, size_t n_blocks, size_t block, size_t n_scales, 
     }
 }
 
-enum q4_kernel q4_kernel_compare(void)
+static const struct q4_products *const all[] = {&q4_avx512, &avx2, NULL}; /* the fastest first */
+
+static enum q4_kernel compare(const struct q4_products *p)
 {
     static struct weights w[TRY_BLOCKS * TRY_COLUMNS / 8];
     static struct rows4 y[TRY_BLOCKS * TRY_ROWS / 4];
@@ -274,37 +267,48 @@ enum q4_kernel q4_kernel_compare(void)
     static float ours[TRY_ROWS * TRY_COLUMNS], theirs[TRY_ROWS * TRY_COLUMNS];
     enum { N = TRY_BLOCKS * BLOCK };
     uint32_t state = 1;
-    if (!cpu_fits())
+    __builtin_cpu_init();
+    if (!p->fits())
         return Q4_ABSENT;
     make_up(w, sizeof w / sizeof *w, sizeof *w, 8, &state);
     make_up(y, sizeof y / sizeof *y, sizeof *y, 4, &state);
     make_up(y1, sizeof y1 / sizeof *y1, sizeof *y1, 1, &state);
-    gemm(N, ours, TRY_COLUMNS, w, y, TRY_ROWS, TRY_COLUMNS);
+    p->gemm(N, ours, TRY_COLUMNS, w, y, TRY_ROWS, TRY_COLUMNS);
     __real_ggml_gemm_q4_0_8x8_q8_0(N, theirs, TRY_COLUMNS, w, y, TRY_ROWS, TRY_COLUMNS);
     bool equal = !memcmp(ours, theirs, sizeof ours);
-    for (int r = 0; r < 3; r++)
+    for (int r = 0; r < TILE - 1; r++)
         __real_ggml_gemv_q4_0_8x8_q8_0(N, theirs + r * TRY_COLUMNS, TRY_COLUMNS, w,
                                        y1 + r * TRY_BLOCKS, 1, TRY_COLUMNS);
-    gemv(N, ours, w, y1, TRY_COLUMNS);
-    equal = equal && !memcmp(ours, theirs, TRY_COLUMNS * sizeof *ours);
-    gemv2(N, ours, TRY_COLUMNS, w, y1, TRY_COLUMNS);
-    equal = equal && !memcmp(ours, theirs, 2 * TRY_COLUMNS * sizeof *ours);
-    gemv3(N, ours, TRY_COLUMNS, w, y1, TRY_COLUMNS);
-    equal = equal && !memcmp(ours, theirs, 3 * TRY_COLUMNS * sizeof *ours);
+    for (size_t rows = 1; rows < TILE; rows++) {
+        p->few[rows - 1](N, ours, TRY_COLUMNS, w, y1, TRY_COLUMNS);
+        equal = equal && !memcmp(ours, theirs, rows * TRY_COLUMNS * sizeof *ours);
+    }
     return equal ? Q4_EQUAL : Q4_DIFFERS;
 }
-static bool use;
+
+enum q4_kernel q4_kernel_compare(void)
+{
+    enum q4_kernel found = Q4_ABSENT;
+    for (size_t i = 0; all[i] && found != Q4_DIFFERS; i++) {
+        enum q4_kernel one = compare(all[i]);
+        found = one == Q4_ABSENT ? found : one;
+    }
+    return found;
+}
+
+static const struct q4_products *use;
 
 static void decide(void)
 {
-    use = q4_kernel_compare() == Q4_EQUAL;
+    for (size_t i = 0; all[i] && !use; i++)
+        use = compare(all[i]) == Q4_EQUAL ? all[i] : NULL;
 }
 
 bool q4_kernel_start(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, decide);
-    return use;
+    return use != NULL;
 }
 
 /* The product that this thread computes, where two or three rows are left over by fours; and which
@@ -342,13 +346,13 @@ static void one_row(int n, float *s, const void *vx, const void *vy, int nc)
         left.done--;
     } else if (left.op && first_left(s)) {
         size_t bs = left.op->nb[1] / sizeof *s;
-        (left.rows == 2 ? gemv2 : gemv3)(n, s, bs, vx, vy, nc);
+        use->few[left.rows - 1](n, s, bs, vx, vy, nc);
         left.done = left.rows - 1;
         left.s = s;
         left.x = vx;
         left.y = vy;
     } else {
-        gemv(n, s, vx, vy, nc);
+        use->few[0](n, s, 0, vx, vy, nc);
         return;
     }
     left.s += left.op->nb[1] / sizeof *s;
@@ -368,7 +372,7 @@ void __wrap_ggml_gemm_q4_0_8x8_q8_0(int n, float *s, size_t bs, const void *vx, 
                                     int nr, int nc)
 {
     if (n / BLOCK <= MAX_BLOCKS && q4_kernel_start())
-        gemm(n, s, bs, vx, vy, nr, nc);
+        use->gemm(n, s, bs, vx, vy, nr, nc);
     else
         __real_ggml_gemm_q4_0_8x8_q8_0(n, s, bs, vx, vy, nr, nc);
 }
