@@ -1,6 +1,7 @@
-/* The products of q4_kernel.c with VPDPBUSD, which adds four products of bytes at once, for 16
- * columns at a time: a vector holds 8 bytes of each of 8 columns, and what two such vectors give is
- * added in pairs to one sum for each of 16 columns, in their own order. */
+/* The products of q4_kernel.c with VPDPBUSD, which adds four products of bytes at once: a vector
+ * holds 8 bytes of each of 8 columns, which gives two sums for each column; those of two rows are
+ * added in pairs to one vector of both rows, in the columns' own order. Two streams of weights, for
+ * 16 columns at once, took a third longer for steps of one to four rows. */
 #include "hwmodels/real/q4_kernel_blocks.h"
 
 #ifdef TANDEM_LLAMA_WRAPS
