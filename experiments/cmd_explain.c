@@ -193,7 +193,8 @@ static void put_total(struct output *o, const struct explain_step *x, const char
     output_end(o);
 }
 
-/* The layout's time: products on the unit's processor, attention on the other; NULL: a CPU. */
+/* The layout's time: products on the unit's processor, attention on that of `attention`, or, where
+ * that is NULL, on a CPU. */
 static void put_layout(struct output *o, const struct device *d, const struct explain_step *x,
                        const struct roof_unit *unit, const struct roof_unit *attention,
                        const struct asked *q, int32_t layers)
@@ -366,7 +367,8 @@ static const struct option options[] = {
     {"--phase", "prefill|decode", "decode", "whose power the energy is computed with", 0},
     {"--sleeping", NULL, NULL, "processors wait for one another asleep, and not polling", 0},
     {"--mechanisms", NULL, NULL, "instead: what each mechanism of the device rests on", 0},
-    {"--set", "KEY=VALUE", NULL, "a value of the device, as device.bus.dram='80 GB/s'", 1},
+    {"--set", "KEY=VALUE", NULL, "a value of the device, as device.bus.dram='80 GB/s'",
+     OPTION_REPEATS},
     {"--format", "FORMAT", "table", "table, csv or json", 0},
     {.name = NULL}};
 

@@ -84,9 +84,10 @@ const char *program_path(void);
  * fit: buf then holds `relative`, for a message. */
 bool command_shipped(const char *relative, char *buf, size_t size);
 
+struct dirent;
+
 /* The *.yaml files of a folder that comes with Tandem, sorted: their number, or -1 when there is no
  * such folder. `folder` gets where it is. The list and its entries are malloc'ed, the caller's. */
-struct dirent;
 int command_yaml_files(const char *relative, char *folder, size_t size, struct dirent ***file);
 
 /* Version of Tandem, and the commit of its sources ("-dirty" when they were altered, "unknown"

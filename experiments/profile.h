@@ -21,8 +21,8 @@ int profile_device(const struct session *s, const struct measure_plan *plan,
                    const struct samples *samples, int32_t n_rounds, const char *source,
                    struct arena *arena, struct device *out, struct err *e);
 
-/* Makes the oracle's drafts cost nothing on a device in `arena`, as a bound's may: no device runs it.
- * ERR_NOMEM. */
+/* Makes the oracle's drafts cost nothing on a device in `arena`, as a bound's may: no device runs
+ * it. ERR_NOMEM. */
 int profile_add_oracle(struct device *d, struct arena *arena, struct err *e);
 
 /* What the machine did meanwhile. */

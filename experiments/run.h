@@ -75,8 +75,8 @@ struct run_options {
     void (*first_event)(void);
 };
 
-/* Reads "fail=10 drop=0 delay=5 delay_ns=1000000 reorder=2 seed=1"; what is not named is 0.
- * ERR_USAGE. */
+/* Reads "fail=10 drop=0 delay=5 delay_ns=1000000 reorder=2 seed=1"; what is not named is 0, the
+ * seed 1. ERR_USAGE, also for a text without a pair and for a delay without delay_ns. */
 int run_fault_parse(const char *text, struct fault_plan *out, struct err *e);
 
 /* Runs everything. On an executor that computes its times there is one repetition, and with no

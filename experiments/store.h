@@ -15,7 +15,8 @@ struct sqlite3;
 struct store;
 
 /* Opens the file, makes it when it is not there, and migrates an older one. ERR_UNSUPPORTED for a
- * newer one, ERR_CORRUPT for a file that is no store, ERR_IO with SQLite's words. */
+ * newer one, ERR_CORRUPT for a file that is no store, ERR_IO with SQLite's words, the errors of
+ * store_check_path. A file that was made and that the disk had no room for is removed. */
 int store_open(const char *path, struct store **out, struct err *e);
 void store_close(struct store *s);
 

@@ -14,7 +14,7 @@
 #include "experiments/store.h"
 #include "sim/base/hash.h"
 
-/* Version 3. Samples and steps are arrays of this program's structs, told apart by `layout`: they
+/* Samples and steps are arrays of this program's structs, told apart by `layout`: they
  * are for going on with, not for other programs; the columns and v_run are for those. */
 static const char schema[] =
     "PRAGMA journal_mode = WAL;"
@@ -342,7 +342,7 @@ static void unlock(struct validation *v)
     v->locked = false;
 }
 
-/* Nothing is put into a file that holds something else, or what a later version wrote. */
+/* Nothing is put into a file that holds something else, or what another version wrote. */
 static int check_file(struct validation *v, struct err *e)
 {
     sqlite3_stmt *s = prepare(

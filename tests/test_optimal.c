@@ -155,8 +155,8 @@ static void the_worked_example_is_optimal(void)
     CHECK_EQ(solve(&p, WIDTH).best_ns, brute_force(&p));
 }
 
-/* Cells of 4, loads of 8. Out of turn nothing is seen of them: (1,1) and (2,1) while block 2 is
- * switched, (1,2) and (2,2) while block 1 is, 16 in all. In turn (1,2) waits. */
+/* Cells of 4, loads of 8. Out of turn all loads would be hidden: (1,1) and (2,1) run while block 2
+ * is switched, (1,2) and (2,2) while block 1 is, 16 in all. In turn (1,2) waits. */
 static void chunks_come_in_turn(void)
 {
     struct optimal_problem p = {.n = 2,

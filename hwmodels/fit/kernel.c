@@ -163,7 +163,7 @@ static void parts_of(const struct fit_problem *p, const struct fit_kernel *k,
     const double *cost = k->cost[class_of(p, &k->form, 0, w)];
     for (int i = 0; i < FIT_NUMBERS; i++)
         part[i] = cost[i] * w->amount[i];
-    if (k->form.kernels == FIT_BY_ROWS)
+    if (k->form.kernels == FIT_BY_ROWS) /* the peak alone has other classes: class_of */
         part[1] = k->cost[class_of(p, &k->form, 1, w)][1] * w->amount[1];
     part[1] *= order;
     part[2] *= order;
@@ -260,8 +260,8 @@ struct best {
     double gain, x[MAX_COLUMNS];
 };
 
-/* The columns of t, `mask`, with each subset of those from `from` on. Of equals the first by mask.
- */
+/* Tries the columns of t, `mask`, with each subset of those from `from` on. Of equals the smallest
+ * mask counts. */
 static void search(const struct squares *s, struct subset *t, int32_t from, uint32_t mask,
                    struct best *best)
 {
@@ -321,7 +321,7 @@ static void hide(const struct fit_problem *p, const struct fit_kernel *now,
             amount[i] = 0;
 }
 
-/* Each point's row: its work per column, of what binds where `binds` is set. */
+/* Each point's row: its work per column; with `binds`, for a join that hides, of what binds. */
 static void rows_of(const struct fit_problem *p, const struct fit_kernel *now, bool binds,
                     struct rows *out)
 {

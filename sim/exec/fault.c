@@ -91,8 +91,8 @@ static int64_t behind_ns(const struct fault *f, const struct watched *w)
     return release_ns;
 }
 
-/* Of those that are to be delivered after another DONE: whether there are any, and, given w,
- * whether w comes after one. */
+/* Whether a DONE is held back until another passes it; with w, whether one that w comes after is.
+ */
 static bool any_passed(const struct fault *f, const struct watched *w)
 {
     for (int32_t i = 0; i < f->n; i++) {

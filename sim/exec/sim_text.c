@@ -184,7 +184,7 @@ static int32_t choice_after(struct sim_text *t, const struct sim_prompt *p, cons
     return t->truth->ops->choice(t->truth, p->request, own - p->n, t->wrong, end - own);
 }
 
-/* The same where every row before it was asked about, and what is wrong are rows alone: the truth
+/* The same where all that is wrong are rows of this step, each of which was asked about: the truth
  * is followed from the parent on. */
 static int32_t choice_on(struct sim_text *t, const struct sim_prompt *p, const struct sim_rows *r,
                          int32_t i, int32_t end, int32_t own)

@@ -11,8 +11,8 @@ struct truth {
     const struct truth_ops *ops; /* must be first in an implementation's struct */
 };
 
-/* How far wrong tokens were followed. at < 0: nothing is known of any text that goes on from there.
- */
+/* How far wrong tokens were followed. at < 0: nothing is known of any text that goes on from there,
+ * and none need be asked about. */
 struct truth_path {
     uint64_t chain;
     int64_t at;
@@ -39,7 +39,8 @@ struct truth_ops {
     const int32_t *(*text)(struct truth *t, int32_t request, int32_t *n);
 
     /* Optional: what choice answers, one wrong token at a time: `token` is the n_wrong-th, from 1.
-     * The first sets *path up, each takes it from the token before to its own. */
+     * *path is, at the first, not read, later (a copy of) what the token before left, with at >= 0;
+     * each leaves its own there. */
     int32_t (*follow)(struct truth *t, int32_t request, int32_t n_true, int32_t n_wrong,
                       int32_t token, struct truth_path *path);
 };

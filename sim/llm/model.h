@@ -39,7 +39,8 @@ int model_check(const struct model_desc *m, struct err *e);
 /* Reads the description from a GGUF file (versions 2 and 3, little-endian): the header's keys and
  * tensor records. The tensor data is not touched, but must be there: ERR_CORRUPT with the offset
  * for a file that is truncated or contradicts itself; ERR_UNSUPPORTED for another version, byte
- * order or tensor type; ERR_SCHEMA for a header without a needed key. */
+ * order or tensor type; ERR_SCHEMA for a header without a needed key; ERR_RANGE of model_check,
+ * *out as the header has it. */
 int model_from_gguf(const char *path, struct model_desc *out, struct err *e);
 
 /* The same from n bytes; `name` stands for the file in messages. */

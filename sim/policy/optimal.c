@@ -207,7 +207,7 @@ static void trace(const struct search *s, int32_t n_levels, int32_t index,
     assert(k == 0);
 }
 
-/* What follows n nodes of a level, thinned, in s->next. */
+/* What follows n nodes of a level, thinned, in s->next; false when out of memory. */
 static bool follow(struct search *s, const struct node *here, int32_t n)
 {
     size_t most = (size_t)n * (size_t)(s->p->n + 1);
@@ -225,7 +225,7 @@ static bool follow(struct search *s, const struct node *here, int32_t n)
     return true;
 }
 
-/* One pass from the root with at most s->width nodes per level; false when memory lacks. */
+/* One pass from the root with at most s->width nodes per level; false when out of memory. */
 static bool pass(struct search *s, struct optimal_result *out)
 {
     static const struct node root = {.at = IDLE, .moved = NO_BLOCK};

@@ -361,7 +361,8 @@ static void commit(struct rounds *r, int32_t pos, const int32_t *row, int32_t n,
     serve_submit(r->serve, &job, out);
 }
 
-/* Keeps a step as it was verified, before a path of it is run again. */
+/* Counts what a step was expected to bring and, for `reuse`, keeps it as it was verified: once,
+ * before a path of it is run again. */
 static void show(struct rounds *r)
 {
     if (r->n_shown)

@@ -91,7 +91,7 @@ struct rounds {
     int32_t untried;         /* drafted after the last of the rows, not verified; -1: none */
     int64_t expected;        /* of the drafted tokens, by their chances, in 1 / DRAFT_SURE */
     int32_t n_calibrated;    /* prompt positions handed on */
-    /* reuse: the step that the next DRAFT shows */
+    /* the step that the next DRAFT shows with reuse; without it n_shown alone is set */
     int32_t n_shown;
     bool shown_chain;
     int32_t shown_token[ROUNDS_MAX_ROWS], shown_parent[ROUNDS_MAX_ROWS];
