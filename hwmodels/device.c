@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *const device_kinds[] = {"cpu", "gpu", "npu", NULL};
+
 int device_init(struct device *d, struct arena *arena)
 {
     memset(d, 0, sizeof *d);
@@ -295,8 +297,7 @@ int device_roles(const struct device *d, const char *const *role, const char *ma
 const struct platform_edge *device_crossing(const struct device *d, int32_t a, int32_t b,
                                             char name[16])
 {
-    static const char *const kind[] = {"cpu", "gpu", "npu"};
-    snprintf(name, 16, "%s-%s", kind[a < b ? a : b], kind[a < b ? b : a]);
+    snprintf(name, 16, "%s-%s", device_kinds[a < b ? a : b], device_kinds[a < b ? b : a]);
     int32_t edge = platform_edge(&d->platform, name);
     return edge < 0 ? NULL : &d->platform.edge[edge];
 }

@@ -74,6 +74,7 @@ struct device_draft {
 };
 
 enum device_kind { DEVICE_CPU, DEVICE_GPU, DEVICE_NPU };
+extern const char *const device_kinds[]; /* "cpu", "gpu", "npu", NULL */
 
 struct device_processor {
     const char *name; /* no space, '=' or '.': it stands in role maps and dotted paths */

@@ -6,7 +6,6 @@
 
 #include "hwmodels/device_file.h"
 
-static const char *const kind_words[] = {"cpu", "gpu", "npu", NULL};
 static const char *const sample_units[] = {"ns", "us", NULL};
 static const int64_t sample_ns[] = {1, 1000};
 
@@ -180,7 +179,7 @@ static void read_processor(struct yaml *y, struct yaml_node *at, struct device *
         return;
     }
     p->source = yaml_own_source(y, at);
-    p->kind = yaml_enum(y, at, "kind", kind_words);
+    p->kind = yaml_enum(y, at, "kind", device_kinds);
     p->threads = (int32_t)yaml_int(y, at, "threads", 1, 4096);
     struct yaml_node *power = yaml_map_or(y, at, "power");
     if (power) {

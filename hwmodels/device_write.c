@@ -126,10 +126,9 @@ static void put_costs(FILE *f, const struct device_processor *p)
 
 static void put_processor(FILE *f, const struct device *d, const struct device_processor *p)
 {
-    static const char *const kinds[] = {"cpu", "gpu", "npu"};
     put_text(f, "  - ", "name", p->name);
     put_source(f, "    ", p->source);
-    fprintf(f, "    kind: %s\n    threads: %" PRId32 "\n", kinds[p->kind], p->threads);
+    fprintf(f, "    kind: %s\n    threads: %" PRId32 "\n", device_kinds[p->kind], p->threads);
     put_value(f, "    power: {", "active", p->active_mw, UNIT_MW);
     put_value(f, ", ", "idle", p->idle_mw, UNIT_MW);
     device_put_ranged(f, ", ", "prefill", &p->prefill_mw, UNIT_MW, false);
