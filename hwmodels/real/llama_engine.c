@@ -70,6 +70,11 @@ static void set_words(const char *text)
     pthread_mutex_unlock(&words_lock);
 }
 
+static const char *its_words(void)
+{
+    return words[0] ? words : "it gave no reason";
+}
+
 static void on_log(enum ggml_log_level level, const char *text, void *user)
 {
     (void)user;
@@ -406,7 +411,7 @@ static int make_context(struct llama_engine *g, struct err *e)
     g->context = llama_init_from_model(g->model, cp);
     if (!g->context)
         return err_set(e, ERR_DEVICE, "llama.cpp made no context of %d tokens: %s; ask for fewer",
-                       o->max_ctx, words);
+                       o->max_ctx, its_words());
     g->memory = llama_get_memory(g->context);
     g->batch = llama_batch_init(o->max_rows, 0, o->max_branches);
     g->depth = calloc((size_t)o->max_rows, sizeof *g->depth);
@@ -458,7 +463,7 @@ static int load_model(struct llama_engine *g, struct err *e)
     g->model = llama_model_load_from_file(o->model, mp);
     if (!g->model)
         return err_at(e, ERR_DEVICE, o->model, 0, 0, "llama.cpp could not load this model: %s",
-                      words[0] ? words : "it gave no reason");
+                      its_words());
     g->vocab = llama_model_get_vocab(g->model);
     return ERR_OK;
 }
@@ -572,7 +577,7 @@ static int quantize(const char *in, const char *part, int32_t threads, struct er
     remove(part);
     return err_at(e, ERR_DEVICE, in, 0, 0,
                   "llama.cpp could not requantise this model: %s; is there room for %s?",
-                  words[0] ? words : "it gave no reason", part);
+                  its_words(), part);
 }
 
 int llama_quantize(const char *in, const char *out, int32_t threads, struct err *e)
