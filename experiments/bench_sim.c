@@ -11,7 +11,7 @@
 #include "hwmodels/steps.h"
 #include "sim/exec/metrics.h"
 
-enum { MAX_REPETITIONS = 1000, MEMO_ANSWERS = 1 << 16, NODES = 8 };
+enum { MAX_REPETITIONS = 1000, MEMO_ANSWERS = 1 << 16, NODES = 32 };
 
 /* What a step costs there is a drafter's of the device file: parametric has none of its own. */
 static const struct {
@@ -25,6 +25,10 @@ static const struct {
     {"suffix executed", "speculative:max_draft=7,tree=plain+suffix", "suffix", false, true},
     {"aligned from a memo", "speculative:max_draft=7,tree=plain+aligned", "aligned", true, false},
     {"aligned executed", "speculative:max_draft=7,tree=plain+aligned", "aligned", false, true},
+    {"aligned from a memo, 32 rows", "speculative:max_draft=31,tree=plain+aligned", "aligned", true,
+     false},
+    {"aligned executed, 32 rows", "speculative:max_draft=31,tree=plain+aligned", "aligned", false,
+     true},
 };
 
 _Static_assert(sizeof kind / sizeof *kind == SIM_BENCH_ROWS, "a row each");

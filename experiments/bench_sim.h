@@ -1,7 +1,7 @@
 /* tandem bench sim: how fast one stream of requests is simulated, step by step.
  *
  * The example device and the committed trace of SmolLM2-135M (all its requests, closed loop):
- * driver, policy `speculative` with 7 drafted tokens, simulated executor, cost model of whole
+ * driver, policy `speculative` with 7 drafted tokens or 31, simulated executor, cost model of whole
  * steps; no log. Timed: driver_run alone, by the wall clock, so that reading files is left out.
  * Tokens are those of the outputs; the prompts, 4.8 times as long there, cost time as well. */
 #ifndef TANDEM_EXPERIMENTS_BENCH_SIM_H
@@ -13,7 +13,7 @@
 #include "sim/base/err.h"
 #include "sim/core/bench.h"
 
-enum { SIM_BENCH_ROWS = 6 };
+enum { SIM_BENCH_ROWS = 8 };
 
 struct sim_bench_row {
     const char *what;               /* where drafts come from */
@@ -24,7 +24,7 @@ struct sim_bench_row {
     bool same;            /* actions and times are those without a memo */
 };
 
-/* One row for parametric acceptance, then for each of two drafters: from a memo, executed. */
+/* Rows for parametric acceptance, then of drafters: from a memo, executed. */
 int sim_bench_run(struct sim_bench_row row[SIM_BENCH_ROWS], int32_t *n, int32_t repetitions,
                   struct err *e);
 

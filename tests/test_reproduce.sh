@@ -148,7 +148,7 @@ t 0 rejection
 has 'Eq. 3 finds a run'
 ok "rejection: not four causes of each model" [ "$(grep -c '^rejection .*, here' out)" = 8 ]
 t 0 choices
-has 'Time to the first token on example-2core'
+has 'Time to the first token on epyc-2core-vnni-smollm2'
 t 0 choices --format csv
 ok "choices: rows are missing, or reuse is shown of a trace that cannot" awk -F, '
     /^choices,/ && $3 == "oracle" { oracles++; bad += $6 < 2; next }
