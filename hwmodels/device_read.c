@@ -322,7 +322,7 @@ static bool has_operators(struct yaml *y, struct yaml_node *list)
 {
     bool any = false;
     for (struct yaml_node *c = list->first; c && !y->code; c = c->next)
-        any = any || (c->type == YAML_MAP && yaml_get(y, c, "operators"));
+        any = any || yaml_get(y, c, "operators");
     return any;
 }
 

@@ -349,6 +349,8 @@ static void files_with_operators_that_are_wrong_are_refused(void)
         {"{value: null, low: 20 GB/s}", "{value: null, low: 20 GB/s, high: 10 GB/s}", "low <="},
         {"shared: 55 GB/s", "shared: 0 GB/s", "more than 0"},
         {"name: cpu, cap", "name: dma, cap", "two paths"},
+        {"    - {name: dma, cap: 40 GB/s, priority: 1}\n", "    - dma\n",
+         "bus.paths.0 is 'dma': expected a mapping"},
         {"cap: 40 GB/s", "cap: 0 GB/s", "above 0"},
         {"priority: 1", "priority: 8", "priority"},
         {"block: 12 kB", "block: 4 kB", "rising"},

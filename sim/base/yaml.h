@@ -127,7 +127,7 @@ void yaml_param(struct yaml *y, struct yaml_node *at, const struct param *spec, 
 
 /* ---- for what getters cannot say ------------------------------------------------------------ */
 
-/* The child of a mapping, or NULL; marks it as used. */
+/* The child of a mapping, or NULL, also of what is no mapping; marks it as used. Says no error. */
 struct yaml_node *yaml_get(struct yaml *y, struct yaml_node *map, const char *key);
 
 /* Marks a node and all beneath as used: for mappings whose keys are free. */

@@ -1,7 +1,6 @@
 /* The getters: each checks a value and says what was expected of it. */
 #include "sim/base/yaml.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -193,7 +192,8 @@ static void note_asked(struct yaml *y, struct yaml_node *map, const char *key)
 
 struct yaml_node *yaml_get(struct yaml *y, struct yaml_node *map, const char *key)
 {
-    assert(map->type == YAML_MAP);
+    if (map->type != YAML_MAP)
+        return NULL;
     for (struct yaml_node *c = map->first; c; c = c->next)
         if (!strcmp(c->key, key)) {
             c->used = true;
