@@ -292,6 +292,7 @@ static int take_done(struct driver *d, const struct event *ev, struct step **ste
                        d->x->ops->name, done->id, done->start_ns, done->end_ns, ev->time_ns);
     struct flight was = *f;
     d->n_flight--;
+    /* Mostly it was the last: such calls for nothing were 6 % of parametric `bench sim`. */
     if (f < d->flight + d->n_flight)
         memmove(f, f + 1, (size_t)(d->flight + d->n_flight - f) * sizeof *f);
     int rc = done->status == DONE_OK ? check_times(d, &was, done) : ERR_OK;
