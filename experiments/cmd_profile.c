@@ -55,19 +55,20 @@ static double seconds(void)
 static int64_t take_over(struct profiling *p, const struct device_table *t, enum sample_kind kind)
 {
     int64_t rounds = INT64_MAX;
+    int32_t steady = p->plan.steady;
     for (int32_t i = 0; i < t->n_cells; i++) {
         const struct device_cell *c = &t->cell[i];
         for (int32_t k = 0; k < c->n; k++) {
             struct sample s = {.kind = (uint8_t)kind,
-                               .changed = c->changed,
-                               .round = k,
+                               .changed = (uint8_t)c->changed,
+                               .round = c->changed ? k : k / steady,
                                .width = c->width,
                                .pos = c->bucket * t->pad - c->width,
                                .ns = c->sample_ns[k]};
             samples_add(&p->samples, &s);
         }
-        if (c->changed && c->n < rounds)
-            rounds = c->n;
+        if (!c->changed && c->n / steady < rounds)
+            rounds = c->n / steady;
     }
     return rounds == INT64_MAX ? 0 : rounds;
 }
@@ -79,7 +80,7 @@ static bool covers(const struct profiling *p, const struct device *d)
         for (int32_t w = 0; w < p->plan.n_widths; w++) {
             int32_t width = p->plan.width[w];
             int32_t bucket = device_bucket(p->plan.context[c], width, p->plan.pad);
-            if (!device_cell(t, width, bucket, true))
+            if (!device_cell(t, width, bucket, DEVICE_SAME_SHAPE))
                 return false;
         }
     return d->max_topk < p->plan.top_k || d->processor[0].prefill_all.n_cells;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hwmodels/device.h"
 #include "sim/base/hash.h"
 
 enum { ROLE_TARGET, ROLE_DRAFT, MAX_ROWS = 4096 };
@@ -39,7 +40,7 @@ struct bench {
     int64_t next_id, event_ns; /* of the last delivery */
     int64_t submit_ns[2];      /* by parity of the id: at most two are in flight */
     int64_t draws;
-    int32_t last_width, last_bucket;
+    struct engine_state last; /* width and pos */
     int32_t token[MAX_ROWS];
 };
 
@@ -99,11 +100,6 @@ static int wait_done(struct bench *b, struct done *done)
                             .kind = SAMPLE_NOTIFY, .width = role, .ns = ev.time_ns - done->end_ns});
 }
 
-static int32_t bucket(const struct bench *b, int32_t width, int32_t pos)
-{
-    return (pos + width + b->plan->pad - 1) / b->plan->pad;
-}
-
 /* One FORWARD of random tokens; those of SAMPLE_ALL want their likely ones. */
 static int forward(struct bench *b, int32_t pos, int32_t width, int32_t want_from,
                    enum sample_kind kind)
@@ -134,11 +130,10 @@ static int forward(struct bench *b, int32_t pos, int32_t width, int32_t want_fro
     if (rc)
         return rc;
     int16_t outputs = (int16_t)(width - want_from);
-    bool same = width == b->last_width && bucket(b, width, pos) == b->last_bucket;
-    b->last_width = width;
-    b->last_bucket = bucket(b, width, pos);
+    enum device_change changed = device_change(&b->last, width, pos, b->plan->pad, b->plan->few);
+    b->last = (struct engine_state){.width = width, .pos = pos};
     rc = note(b, (struct sample){.kind = (uint8_t)kind,
-                                 .changed = !same,
+                                 .changed = (uint8_t)changed,
                                  .outputs = outputs,
                                  .width = width,
                                  .pos = pos,
@@ -270,22 +265,47 @@ static int tree(struct bench *b, int32_t context)
     if (!rc)
         rc = note(b, (struct sample){
                          .kind = SAMPLE_COMMIT, .changed = 1, .ns = done.end_ns - done.start_ns});
-    b->last_width = 0;
+    b->last.width = 0;
     return rc ? rc : cut(b, context, false);
 }
 
-static int steps(struct bench *b, int32_t context)
+static int step(struct bench *b, int32_t context, int32_t width)
 {
-    int32_t order[64], n = b->plan->n_widths;
+    int rc = forward(b, context, width, 0, SAMPLE_STEP);
+    return rc ? rc : cut(b, context, true);
+}
+
+/* A step of the kind, of another width: what `width` is measured after, unless it is so already. In
+ * a random order few rows would follow few rows seldom, as they do when a policy decodes. */
+static int come_from(struct bench *b, int32_t context, int32_t width, bool few)
+{
+    int32_t order[64], n = b->plan->n_widths, most = b->plan->few, last = b->last.width;
+    if (last != width && last && (last <= most) == few)
+        return ERR_OK;
     memcpy(order, b->plan->width, sizeof order);
     shuffle(b, order, n);
+    for (int32_t i = 0; i < n; i++)
+        if (order[i] != width && (order[i] <= most) == few)
+            return step(b, context, order[i]);
+    return ERR_OK;
+}
+
+/* Every width, by turns after either kind. */
+static int steps(struct bench *b, int32_t context)
+{
+    const struct measure_plan *p = b->plan;
+    int32_t order[64], n = p->n_widths, visit = p->by_context ? b->round / p->n_contexts : b->round;
+    for (int32_t i = 0; i < n; i++)
+        order[i] = i;
+    shuffle(b, order, n);
     int rc = ERR_OK;
-    for (int32_t i = 0; i < n && !rc; i++)
-        for (int32_t k = 0; k < 1 + b->plan->steady && !rc; k++) {
-            rc = forward(b, context, order[i], 0, SAMPLE_STEP);
-            if (!rc)
-                rc = cut(b, context, true);
-        }
+    for (int32_t i = 0; i < n && !rc; i++) {
+        int32_t width = p->width[order[i]];
+        if (p->few)
+            rc = come_from(b, context, width, (order[i] + visit) % 2);
+        for (int32_t k = 0; k < 1 + p->steady && !rc; k++)
+            rc = step(b, context, width);
+    }
     return rc;
 }
 

@@ -24,7 +24,7 @@ enum sample_kind {
 
 struct sample {
     uint8_t kind;    /* enum sample_kind */
-    uint8_t changed; /* STEP: another width or context bucket than the step before */
+    uint8_t changed; /* STEP, PREFILL, ALL: enum device_change; COMMIT: see above */
     int16_t outputs;
     int32_t round;
     int32_t width, pos;
@@ -53,6 +53,7 @@ struct measure_plan {
     int32_t prefill_to;     /* no last prefill steps at contexts from here on */
     int32_t chunk;          /* rows of a whole one */
     int32_t pad;            /* the context bucket's size: LLAMA_PAD */
+    int32_t few;            /* rows of the widest step of the first kind (hwmodels/device.h) */
     int32_t steady;         /* steps after the first at each width */
     bool by_context;        /* a round visits one context, by turns, instead of all */
     uint64_t seed;

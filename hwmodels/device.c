@@ -50,7 +50,7 @@ struct device_processor *device_add_processor(struct device *d, const char *name
 }
 
 static struct device_cell *put_cell(struct arena *arena, struct device_table *t, int32_t width,
-                                    int32_t bucket, bool changed)
+                                    int32_t bucket, enum device_change changed)
 {
     for (int32_t i = 0; i < t->n_cells; i++) {
         struct device_cell *c = &t->cell[i];
@@ -73,7 +73,7 @@ static struct device_cell *put_cell(struct arena *arena, struct device_table *t,
 }
 
 int device_table_put(struct arena *arena, struct device_table *t, int32_t width, int32_t bucket,
-                     bool changed, const int64_t *sample_ns, int32_t n)
+                     enum device_change changed, const int64_t *sample_ns, int32_t n)
 {
     assert(n >= 1 && width >= 1 && width <= DEVICE_MAX_WIDTH && bucket >= 1);
     int64_t *copy = arena_alloc(arena, (size_t)n, sizeof *copy);
@@ -187,7 +187,7 @@ int device_finish(struct device *d)
 /* ---- looking up ----------------------------------------------------------------------------- */
 
 const struct device_cell *device_cell(const struct device_table *t, int32_t width, int32_t bucket,
-                                      bool changed)
+                                      enum device_change changed)
 {
     for (int32_t i = 0; i < t->n_cells; i++) {
         const struct device_cell *c = &t->cell[i];
@@ -203,11 +203,14 @@ int32_t device_bucket(int32_t context, int32_t width, int32_t pad)
     return n >= 0 && n <= INT32_MAX ? (int32_t)n / pad : (int32_t)(n / pad);
 }
 
-bool device_shape_changed(const struct engine_state *before, int32_t width, int32_t pos,
-                          int32_t pad)
+enum device_change device_change(const struct engine_state *before, int32_t width, int32_t pos,
+                                 int32_t pad, int32_t few)
 {
-    return before->width != width ||
-           device_bucket(before->pos, before->width, pad) != device_bucket(pos, width, pad);
+    if (before->width && few && (before->width <= few) != (width <= few))
+        return DEVICE_OTHER_KIND;
+    bool same = before->width == width &&
+                device_bucket(before->pos, width, pad) == device_bucket(pos, width, pad);
+    return same ? DEVICE_SAME_SHAPE : DEVICE_OTHER_SHAPE;
 }
 
 int32_t device_find(const struct device *d, const char *processor)

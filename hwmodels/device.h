@@ -41,10 +41,20 @@ struct device_stats {
     double serial;
 };
 
+/* What a step's shape is to that of the role's step before. Steps of few rows are of one kind and
+ * wider ones of another (struct device_table): after one of the other kind more has to be undone.
+ */
+enum device_change {
+    DEVICE_SAME_SHAPE,
+    DEVICE_OTHER_SHAPE, /* another width or bucket; nothing before */
+    DEVICE_OTHER_KIND,  /* and of the other kind */
+    DEVICE_CHANGES
+};
+
 /* Time of a step of `width` rows whose attended cells fill `bucket` pads. */
 struct device_cell {
     int32_t width, bucket;
-    bool changed;             /* the role's step before had another width or bucket */
+    enum device_change changed;
     int32_t n;                /* samples, >= 1 */
     const int64_t *sample_ns; /* [n] in the order of measuring */
     const int64_t *sorted_ns; /* [n] rising; set by device_finish, as is stats */
@@ -57,6 +67,7 @@ struct device_cell {
 struct device_table {
     int32_t pad;              /* cells; 1: every context is a bucket */
     int32_t period;           /* time is linear in width within each width % period; 1: plain */
+    int32_t few;              /* rows of the widest step of the first kind; 0: all are of one */
     int64_t change_ns;        /* more for a changed shape, where no cell says so; -1 */
     int64_t fixed_bytes;      /* over the bus per step: weights; -1 */
     int64_t per_token_bytes;  /* and per token attended: KV cache; -1 */
@@ -149,28 +160,28 @@ int device_save(const struct device *d, const char *path, struct err *e);
  * least. ERR_NOMEM. */
 int device_init(struct device *d, struct arena *arena);
 
-/* A new processor with empty tables (pad 256, period 1) and unknown costs; NULL when there are
- * DEVICE_MAX_PROCESSORS or memory is out. */
+/* A new processor with empty tables (pad 256, period 1, few 0) and unknown costs; NULL when there
+ * are DEVICE_MAX_PROCESSORS or memory is out. */
 struct device_processor *device_add_processor(struct device *d, const char *name);
 
 /* Puts n >= 1 samples (copied) into the cell, in the place of any that it had. ERR_NOMEM,
  * ERR_LIMIT. */
 int device_table_put(struct arena *arena, struct device_table *t, int32_t width, int32_t bucket,
-                     bool changed, const int64_t *sample_ns, int32_t n);
+                     enum device_change changed, const int64_t *sample_ns, int32_t n);
 
 /* Sorts cells and computes what is derived; after the last put. ERR_NOMEM. */
 int device_finish(struct device *d);
 
 /* The cell, after device_finish; NULL. */
 const struct device_cell *device_cell(const struct device_table *t, int32_t width, int32_t bucket,
-                                      bool changed);
+                                      enum device_change changed);
 
 /* ceil((context + width) / pad) */
 int32_t device_bucket(int32_t context, int32_t width, int32_t pad);
 
-/* Whether a step of `width` rows at `pos` has another shape than the role's step before. */
-bool device_shape_changed(const struct engine_state *before, int32_t width, int32_t pos,
-                          int32_t pad);
+/* What a step of `width` rows at `pos` is to the role's step before; pad and few are a table's. */
+enum device_change device_change(const struct engine_state *before, int32_t width, int32_t pos,
+                                 int32_t pad, int32_t few);
 
 /* Index of a processor, -1. */
 int32_t device_find(const struct device *d, const char *processor);

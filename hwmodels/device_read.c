@@ -42,7 +42,8 @@ static void check_cells_differ(struct yaml *y, const struct yaml_node *list,
     const struct yaml_node *node = list->first;
     for (int32_t i = 0; i < list->n; i++, node = node->next) {
         const struct device_cell *c = &t->cell[i];
-        key[i].axes = ((int64_t)c->width * (DEVICE_MAX_BUCKET + 1) + c->bucket) * 2 + c->changed;
+        key[i].axes =
+            ((int64_t)c->width * (DEVICE_MAX_BUCKET + 1) + c->bucket) * DEVICE_CHANGES + c->changed;
         key[i].node = node;
     }
     qsort(key, (size_t)list->n, sizeof *key, by_key);
@@ -54,11 +55,16 @@ static void check_cells_differ(struct yaml *y, const struct yaml_node *list,
     free(key);
 }
 
-static void read_cell(struct yaml *y, struct yaml_node *at, int64_t scale, struct device_cell *c)
+static void read_cell(struct yaml *y, struct yaml_node *at, int64_t scale, int32_t few,
+                      struct device_cell *c)
 {
     c->width = (int32_t)yaml_int(y, at, "width", 1, DEVICE_MAX_WIDTH);
     c->bucket = (int32_t)yaml_int(y, at, "bucket", 1, DEVICE_MAX_BUCKET);
-    c->changed = yaml_int_or(y, at, "changed", 0, 1, 0) != 0;
+    c->changed = (enum device_change)yaml_int_or(y, at, "changed", 0, DEVICE_CHANGES - 1, 0);
+    if (!y->code && c->changed == DEVICE_OTHER_KIND && !few)
+        yaml_fail(y, yaml_get(y, at, "changed"), ERR_SCHEMA,
+                  "after a step of the other kind, but there is one kind only: add axes.few, the "
+                  "most rows of the first kind, or put 1");
     int64_t *v = yaml_ints(y, at, "samples", 1, DEVICE_MAX_SAMPLE_NS / scale, &c->n);
     if (!y->code && !c->n)
         yaml_fail(y, yaml_get(y, at, "samples"), ERR_SCHEMA,
@@ -74,6 +80,7 @@ static void read_table(struct yaml *y, struct yaml_node *at, struct device_table
     struct yaml_node *axes = yaml_map(y, at, "axes");
     t->pad = (int32_t)yaml_int(y, axes, "pad", 1, 65536);
     t->period = (int32_t)yaml_int(y, axes, "period", 1, 256);
+    t->few = (int32_t)yaml_int_or(y, axes, "few", 0, DEVICE_MAX_WIDTH, 0);
     t->change_ns = yaml_quantity_or(y, at, "change", UNIT_NS, -1);
     struct yaml_node *bytes = yaml_map_or(y, at, "bytes");
     if (bytes) {
@@ -96,7 +103,7 @@ static void read_table(struct yaml *y, struct yaml_node *at, struct device_table
         return;
     }
     for (struct yaml_node *c = cells->first; c && !y->code; c = c->next)
-        read_cell(y, c, scale, &t->cell[t->n_cells++]);
+        read_cell(y, c, scale, t->few, &t->cell[t->n_cells++]);
     t->cap_cells = t->n_cells;
     if (!y->code)
         check_cells_differ(y, cells, t);

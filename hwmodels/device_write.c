@@ -71,7 +71,10 @@ static void put_table(FILE *f, const char *key, const struct device_table *t)
                 unit = 1;
     fprintf(f, "    %s:\n", key);
     put_source(f, "      ", t->source);
-    fprintf(f, "      axes: {pad: %" PRId32 ", period: %" PRId32 "}\n", t->pad, t->period);
+    fprintf(f, "      axes: {pad: %" PRId32 ", period: %" PRId32, t->pad, t->period);
+    if (t->few)
+        fprintf(f, ", few: %" PRId32, t->few);
+    fputs("}\n", f);
     put_value(f, "      ", "change", t->change_ns, UNIT_NS);
     if (t->fixed_bytes >= 0) {
         put_value(f, "\n      bytes:\n        ", "fixed", t->fixed_bytes, UNIT_BYTES);
@@ -86,7 +89,7 @@ static void put_table(FILE *f, const char *key, const struct device_table *t)
         const struct device_cell *c = &t->cell[i];
         fprintf(f, "        - width: %" PRId32 "\n          bucket: %" PRId32 "\n", c->width,
                 c->bucket);
-        fprintf(f, "          changed: %d\n          samples: [", c->changed);
+        fprintf(f, "          changed: %d\n          samples: [", (int)c->changed);
         for (int32_t s = 0; s < c->n; s++)
             fprintf(f, "%s%" PRId64, s ? ", " : "", c->sample_ns[s] / unit);
         fputs("]\n", f);

@@ -64,7 +64,7 @@ static double look_up(const struct table_grid *g, const struct job_forward *f,
                       const struct engine_state *state, bool *extrapolated)
 {
     return table_grid_ns(g, f->width, device_bucket(f->pos, f->width, g->pad),
-                         device_shape_changed(state, f->width, f->pos, g->pad), extrapolated);
+                         device_change(state, f->width, f->pos, g->pad, g->few), extrapolated);
 }
 
 static double forward_ns(const struct costs *c, const struct job_forward *f,

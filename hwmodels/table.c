@@ -1,6 +1,7 @@
 #include "hwmodels/table.h"
 
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 #include "sim/base/hash.h"
@@ -40,8 +41,8 @@ struct raw {
     int32_t nw, nb;
     int32_t *width;
     int32_t bucket[DEVICE_MAX_BUCKETS];
-    double *t[2], *full[2];
-    bool *known[2];
+    double *t[DEVICE_CHANGES], *full[DEVICE_CHANGES];
+    bool *known[DEVICE_CHANGES];
     bool *guess; /* full[] there is no measurement and no interpolation between some */
 };
 
@@ -103,7 +104,7 @@ static int collect(const struct device_table *t, const struct device_options *op
         return code;
     size_t n = (size_t)r->nw * (size_t)r->nb;
     r->guess = arena_alloc(arena, n, sizeof *r->guess);
-    for (int c = 0; c < 2; c++) {
+    for (int c = 0; c < DEVICE_CHANGES; c++) {
         r->t[c] = arena_alloc(arena, n, sizeof *r->t[c]);
         r->full[c] = arena_alloc(arena, n, sizeof *r->full[c]);
         r->known[c] = arena_alloc(arena, n, sizeof *r->known[c]);
@@ -124,24 +125,35 @@ static int collect(const struct device_table *t, const struct device_options *op
     return ERR_OK;
 }
 
-/* What a changed shape costs more, and the same-shape cells that only it tells. */
-static double merge_changed(const struct device_table *t, struct raw *r)
+/* The mean of what a change costs more where both were measured; -1 where nowhere. */
+static double mean_change(const struct raw *r, int change)
 {
-    double delta = 0;
+    double sum = 0;
     int32_t n = 0;
     for (int32_t i = 0; i < r->nw * r->nb; i++)
-        if (r->known[0][i] && r->known[1][i]) {
-            delta += r->t[1][i] - r->t[0][i];
+        if (r->known[DEVICE_SAME_SHAPE][i] && r->known[change][i]) {
+            sum += r->t[change][i] - r->t[DEVICE_SAME_SHAPE][i];
             n++;
         }
-    delta = n ? delta / n : t->change_ns > 0 ? (double)t->change_ns : 0;
-    delta = delta > 0 ? delta : 0;
-    for (int32_t i = 0; i < r->nw * r->nb; i++)
-        if (r->known[1][i] && !r->known[0][i]) {
-            r->t[0][i] = r->t[1][i] > delta ? r->t[1][i] - delta : 0;
-            r->known[0][i] = true;
-        }
-    return delta;
+    return n ? fmax(sum / n, 0) : -1;
+}
+
+/* What each change costs more, delta[], and the same-shape cells that only a change tells. */
+static void merge_changed(const struct device_table *t, struct raw *r, double *delta)
+{
+    double shape = mean_change(r, DEVICE_OTHER_SHAPE), kind = mean_change(r, DEVICE_OTHER_KIND);
+    double otherwise = t->change_ns > 0 ? (double)t->change_ns : 0;
+    delta[DEVICE_SAME_SHAPE] = 0;
+    delta[DEVICE_OTHER_SHAPE] = shape >= 0 ? shape : kind >= 0 ? kind : otherwise;
+    delta[DEVICE_OTHER_KIND] = kind >= 0 ? kind : delta[DEVICE_OTHER_SHAPE];
+    double *t0 = r->t[DEVICE_SAME_SHAPE];
+    bool *known = r->known[DEVICE_SAME_SHAPE];
+    for (int c = DEVICE_OTHER_SHAPE; c < DEVICE_CHANGES; c++)
+        for (int32_t i = 0; i < r->nw * r->nb; i++)
+            if (r->known[c][i] && !known[i]) {
+                t0[i] = fmax(r->t[c][i] - delta[c], 0);
+                known[i] = true;
+            }
 }
 
 /* Time in bucket b over time in bucket `from`, at width index w; -1 when no width has both. *guess
@@ -194,13 +206,14 @@ static double fill(const struct raw *r, int32_t w, int32_t b, bool *guess)
     return t[from];
 }
 
-static void complete(struct raw *r, double delta)
+static void complete(struct raw *r, const double *delta)
 {
     for (int32_t w = 0; w < r->nw; w++)
         for (int32_t b = 0; b < r->nb; b++) {
             int32_t i = w * r->nb + b;
             r->full[0][i] = r->known[0][i] ? r->t[0][i] : fill(r, w, b, &r->guess[i]);
-            r->full[1][i] = r->known[1][i] ? r->t[1][i] : r->full[0][i] + delta;
+            for (int c = DEVICE_OTHER_SHAPE; c < DEVICE_CHANGES; c++)
+                r->full[c][i] = r->known[c][i] ? r->t[c][i] : r->full[0][i] + delta[c];
         }
 }
 
@@ -221,7 +234,7 @@ static void permute(struct raw *r, uint64_t seed)
     size_t row = (size_t)r->nb * sizeof(double);
     for (int32_t i = r->nw - 1; i > 0; i--) {
         int32_t j = (int32_t)(rng_u64(seed, RNG_TEST, 0, (uint64_t)i) % (uint64_t)i);
-        for (int c = 0; c < 2; c++) {
+        for (int c = 0; c < DEVICE_CHANGES; c++) {
             double *a = &r->full[c][i * r->nb], *b = &r->full[c][j * r->nb];
             memcpy(r->t[c], a, row);
             memcpy(a, b, row);
@@ -236,20 +249,21 @@ static void degrade(struct raw *r, const struct device_options *opt)
     double all = mean_of(r->full[0], n, 1);
     if (opt->degrade == DEVICE_PERMUTED_WIDTH)
         permute(r, opt->seed);
-    for (int c = 0; c < 2; c++)
+    for (int c = 0; c < DEVICE_CHANGES; c++)
         for (int32_t w = 0; opt->degrade == DEVICE_NO_CONTEXT && w < r->nw; w++) {
             double mean = mean_of(&r->full[c][w * r->nb], r->nb, 1);
             for (int32_t b = 0; b < r->nb; b++)
                 r->full[c][w * r->nb + b] = mean;
         }
-    for (int c = 0; c < 2; c++)
+    for (int c = 0; c < DEVICE_CHANGES; c++)
         for (int32_t b = 0; opt->degrade == DEVICE_NO_WIDTH && b < r->nb; b++) {
             double mean = mean_of(&r->full[c][b], r->nw, r->nb);
             for (int32_t w = 0; w < r->nw; w++)
                 r->full[c][w * r->nb + b] = mean;
         }
-    for (int32_t i = 0; opt->degrade == DEVICE_CONSTANT_STEP && i < n; i++)
-        r->full[0][i] = r->full[1][i] = all;
+    for (int c = 0; c < DEVICE_CHANGES; c++)
+        for (int32_t i = 0; opt->degrade == DEVICE_CONSTANT_STEP && i < n; i++)
+            r->full[c][i] = all;
     for (int32_t i = 0; opt->degrade != DEVICE_AS_MEASURED && i < n; i++)
         r->guess[i] = true; /* another cell's time, or a mean of several */
 }
@@ -368,7 +382,7 @@ static int densify(const struct raw *r, int32_t period, struct arena *arena, str
     struct mix m = {.at = arena_alloc(arena, (size_t)r->nw + 1, sizeof *m.at),
                     .weight = arena_alloc(arena, (size_t)r->nw + 1, sizeof *m.weight)};
     g->unsure = arena_alloc(arena, n * (size_t)r->nb, sizeof *g->unsure);
-    for (int c = 0; c < 2; c++) {
+    for (int c = 0; c < DEVICE_CHANGES; c++) {
         g->ns[c] = arena_alloc(arena, n * (size_t)r->nb, sizeof *g->ns[c]);
         g->slope[c] = arena_alloc(arena, n, sizeof *g->slope[c]);
         if (!g->ns[c] || !g->slope[c] || !g->unsure || !m.at || !m.weight)
@@ -382,7 +396,7 @@ static int densify(const struct raw *r, int32_t period, struct arena *arena, str
             for (int32_t i = 0; i < m.n; i++)
                 *unsure = *unsure || (m.weight[i] != 0 && r->guess[m.at[i] * r->nb + b]);
         }
-        for (int c = 0; c < 2; c++) {
+        for (int c = 0; c < DEVICE_CHANGES; c++) {
             double *t = &g->ns[c][(w - g->w_min) * r->nb];
             for (int32_t b = 0; b < r->nb; b++) {
                 for (int32_t i = 0; i < m.n; i++)
@@ -409,11 +423,14 @@ int table_grid_build(const struct device_table *t, const struct device_options *
     int code = collect(t, opt, what, arena, &r, e);
     if (code)
         return code;
-    complete(&r, merge_changed(t, &r));
+    double delta[DEVICE_CHANGES];
+    merge_changed(t, &r, delta);
+    complete(&r, delta);
     if (is_step)
         degrade(&r, opt);
     memset(g, 0, sizeof *g);
     g->pad = t->pad;
+    g->few = t->few;
     g->w_min = r.width[0];
     g->w_max = r.width[r.nw - 1];
     g->n_buckets = r.nb;
@@ -451,8 +468,8 @@ static double at_bucket(const struct table_grid *g, const double *t, double slop
     return t[i] + x * (t[i + 1] - t[i]);
 }
 
-double table_grid_ns(const struct table_grid *g, int32_t width, int32_t bucket, bool changed,
-                     bool *extrapolated)
+double table_grid_ns(const struct table_grid *g, int32_t width, int32_t bucket,
+                     enum device_change changed, bool *extrapolated)
 {
     assert(width >= 1 && bucket >= 1);
     int32_t w = width < g->w_min ? g->w_min : width > g->w_max ? g->w_max : width;

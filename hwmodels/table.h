@@ -5,8 +5,9 @@
  *   measured at its width; else its width's time in the nearest bucket times the ratio of the two
  *   buckets, interpolated between the widths measured in both; marked extrapolated where such
  *   widths are not on either side, or none is measured in both (then the nearest bucket's time);
- * - no cell for the changed (or same) shape: the other's, with the table's mean difference, or the
- *   file's `change`;
+ * - no cell for a change of shape: the same shape's, with the table's mean difference of that
+ *   change, else of the other change, else the file's `change`; no cell for the same shape: a
+ *   changed one's, less that;
  * - a width between: linear between the nearest measured widths of the same residue (width modulo
  *   the table's period); where one side has none, a + b floor(w / p) + c (w mod p) by least squares
  *   through the nearest measured widths (five, up to 64 until they determine it); where not even
@@ -60,12 +61,13 @@ double device_estimate(const struct device_cell *c, const struct device_options 
 
 /* Knots at every width from w_min to w_max and every measured bucket. */
 struct table_grid {
-    int32_t pad, w_min, w_max, n_buckets;
+    int32_t pad, few, w_min, w_max, n_buckets;
     bool flat_width;                    /* degraded: width has no say */
     int32_t bucket[DEVICE_MAX_BUCKETS]; /* rising */
-    double *ns[2];                      /* [changed][(w - w_min) * n_buckets + bucket's index] */
-    double *slope[2];                   /* [changed][w - w_min], ns per bucket */
-    bool *unsure;                       /* [as ns]: counts as extrapolated */
+    /* Of each enum device_change. */
+    double *ns[DEVICE_CHANGES];    /* [(w - w_min) * n_buckets + bucket's index] */
+    double *slope[DEVICE_CHANGES]; /* [w - w_min], ns per bucket */
+    bool *unsure;                  /* [as ns]: counts as extrapolated */
 };
 
 /* Memory is the arena's. ERR_SCHEMA when the masks leave nothing, ERR_LIMIT beyond
@@ -75,7 +77,7 @@ int table_grid_build(const struct device_table *t, const struct device_options *
                      const char *what, struct arena *arena, struct table_grid *out, struct err *e);
 
 /* width, bucket >= 1. Sets *extrapolated when it is (never clears it). */
-double table_grid_ns(const struct table_grid *g, int32_t width, int32_t bucket, bool changed,
-                     bool *extrapolated);
+double table_grid_ns(const struct table_grid *g, int32_t width, int32_t bucket,
+                     enum device_change changed, bool *extrapolated);
 
 #endif

@@ -174,7 +174,7 @@ static void statistics_of_a_cell(void)
     CHECK_EQ(device_table_put(&a, t, 3, 2, false, x, 2), ERR_OK);
     CHECK_EQ(device_finish(&d), ERR_OK);
     CHECK_EQ(t->n_cells, 2);
-    CHECK_EQ(t->cell[0].changed, false);
+    CHECK_EQ(t->cell[0].changed, DEVICE_SAME_SHAPE);
     const struct device_stats *s = &device_cell(t, 3, 2, true)->stats;
     /* sorted 5 10 20 30 31 33 40 50 60 1000; off 32: 27 22 12 2 1 1 8 18 28 968 */
     CHECK_EQ(s->n, 10);
@@ -352,9 +352,47 @@ static void a_changed_shape_costs_more(void)
     j = forward(0, 4, 4, 4);
     m->ops->job(m, &j, &(struct engine_state){0}, NULL, &c, NULL);
     CHECK_EQ(c.alone_ns, staircase(4, 1) + 650);
-    d.processor[0].step.cell[0].changed = true;
+    d.processor[0].step.cell[0].changed = DEVICE_OTHER_SHAPE;
     m = cost_of(&d, &(struct device_options){0}, &a);
     CHECK_EQ(step_ns(m, 0, 4), staircase(4, 1) - 650);
+    arena_fini(&a);
+}
+
+/* Same shape, another of its kind, the other kind; where a change was not measured, its mean. */
+static void steps_of_few_rows_are_a_kind_of_their_own(void)
+{
+    static const struct {
+        int32_t width;
+        enum device_change changed;
+        int64_t ns;
+    } cell[] = {{1, DEVICE_SAME_SHAPE, 1000},  {1, DEVICE_OTHER_SHAPE, 1030},
+                {1, DEVICE_OTHER_KIND, 1050},  {2, DEVICE_SAME_SHAPE, 2000},
+                {2, DEVICE_OTHER_SHAPE, 2010}, {8, DEVICE_SAME_SHAPE, 8000},
+                {8, DEVICE_OTHER_KIND, 8070}};
+    static const struct {
+        int32_t before, width;
+        int64_t ns;
+    } t[] = {{1, 1, 1000}, {2, 1, 1030}, {8, 1, 1050}, {0, 1, 1030}, {1, 2, 2010},
+             {8, 2, 2060}, {2, 8, 8070}, {9, 8, 8020}, {8, 8, 8000}};
+    struct arena a;
+    struct device d;
+    static const int32_t width[] = {1};
+    make_staircase(&d, &a, width, 1, 1);
+    struct device_table *s = &d.processor[0].step;
+    s->n_cells = 0;
+    s->few = 4;
+    for (size_t i = 0; i < sizeof cell / sizeof *cell; i++)
+        CHECK_EQ(device_table_put(&a, s, cell[i].width, 1, cell[i].changed, &cell[i].ns, 1),
+                 ERR_OK);
+    CHECK_EQ(device_finish(&d), ERR_OK);
+    const struct cost_model *m = cost_of(&d, &(struct device_options){0}, &a);
+    for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
+        struct cost c;
+        struct job j = forward(0, t[i].width, t[i].width, t[i].width);
+        struct engine_state before = {.width = t[i].before};
+        CHECK_EQ(m->ops->job(m, &j, &before, NULL, &c, NULL), ERR_OK);
+        CHECK_EQ(c.alone_ns - c.sample_ns, t[i].ns);
+    }
     arena_fini(&a);
 }
 
@@ -618,9 +656,12 @@ static const struct {
     {"width: 1, bucket: 1", "width: 4097, bucket: 1",
      "d.yaml:25:19: processors.0.step.cells.0.width is '4097': expected a whole number from 1 "
      "to 4096"},
+    {"changed: 1", "changed: 3",
+     "d.yaml:28:42: processors.0.step.cells.3.changed is '3': expected a whole number from 0 "
+     "to 2"},
     {"changed: 1", "changed: 2",
-     "d.yaml:28:42: processors.0.step.cells.3.changed is '2': expected a whole number from 0 "
-     "to 1"},
+     "d.yaml:28:42: processors.0.step.cells.3.changed is '2': after a step of the other kind, but "
+     "there is one kind only: add axes.few, the most rows of the first kind, or put 1"},
     {"changed: 1, ", "",
      "d.yaml:28:11: processors.0.step.cells.3 is a mapping of 3 keys: the same width, bucket "
      "and changed as cell 2: put the samples together"},
@@ -715,6 +756,7 @@ static void check_same_table(const struct device_table *x, const struct device_t
 {
     CHECK_EQ(x->pad, y->pad);
     CHECK_EQ(x->period, y->period);
+    CHECK_EQ(x->few, y->few);
     CHECK_EQ(x->change_ns, y->change_ns);
     CHECK_EQ(x->fixed_bytes, y->fixed_bytes);
     CHECK_EQ(x->per_token_bytes, y->per_token_bytes);
@@ -798,8 +840,10 @@ static void saved_devices_read_back_equal(void)
         replaced(small, "samples: [4000]", "samples: [4000, 3], source: \"a: {b}\\n\\u00e9\"");
     char *odder =
         replaced(odd, "roles: {target: cpu:0}", "roles: {'a: b': 'cpu:0', target: cpu:0}");
-    char *file[] = {NULL, odder, replaced(odder, "note: 'a b'", "note: [], null: 'null', x: true")};
-    for (int i = 0; i < 3; i++) {
+    char *kinds = replaced(small, "period: 4", "period: 4, few: 4");
+    char *file[] = {NULL, odder, replaced(odder, "note: 'a b'", "note: [], null: 'null', x: true"),
+                    replaced(kinds, "changed: 1", "changed: 2")};
+    for (int i = 0; i < 4; i++) {
         struct arena a;
         arena_init(&a);
         struct device d, back;
@@ -815,6 +859,7 @@ static void saved_devices_read_back_equal(void)
         arena_fini(&a);
         free(file[i]);
     }
+    free(kinds);
     free(odd);
     remove(path);
 }
@@ -961,6 +1006,7 @@ static const struct unit_test tests[] = {
     {"left_out_buckets_are_interpolated", left_out_buckets_are_interpolated},
     {"beyond_the_table_is_marked", beyond_the_table_is_marked},
     {"a_changed_shape_costs_more", a_changed_shape_costs_more},
+    {"steps_of_few_rows_are_a_kind_of_their_own", steps_of_few_rows_are_a_kind_of_their_own},
     {"degraded_tables_are_wrong_as_asked", degraded_tables_are_wrong_as_asked},
     {"masks_that_leave_nothing_are_refused", masks_that_leave_nothing_are_refused},
     {"every_job_has_its_cost", every_job_has_its_cost},
