@@ -8,6 +8,7 @@
 #include "sim/base/io.h"
 #include "sim/llm/ops.h"
 #include "tests/scratch.h"
+#include "tests/replaced.h"
 #include "tests/unit.h"
 
 #define MODELS "hwmodels/models"
@@ -33,17 +34,6 @@ static int parse(const char *text, struct model_desc *m, struct err *e)
 {
     memset(e, 0, sizeof *e);
     return model_from_yaml_bytes("m.yaml", text, strlen(text), m, e);
-}
-
-/* `text` with the first `from` replaced by `to`; free it. */
-static char *replaced(const char *text, const char *from, const char *to)
-{
-    const char *at = strstr(text, from);
-    char *out = malloc(strlen(text) + strlen(to) + 1);
-    if (!CHECK(at && out))
-        abort();
-    sprintf(out, "%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
-    return out;
 }
 
 static const struct op *find(const struct ops *ops, const char *name, int32_t layer)

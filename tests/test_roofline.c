@@ -9,6 +9,7 @@
 #include "hwmodels/steps.h"
 #include "sim/base/io.h"
 #include "tests/scratch.h"
+#include "tests/replaced.h"
 #include "tests/unit.h"
 
 #define PHONES 3
@@ -248,16 +249,6 @@ static int parse(const char *text, struct arena *a, struct device *d, struct err
 {
     memset(e, 0, sizeof *e);
     return device_parse("d.yaml", text, strlen(text), NULL, 0, a, d, e);
-}
-
-static char *replaced(const char *text, const char *from, const char *to)
-{
-    const char *at = strstr(text, from);
-    char *out = malloc(strlen(text) + strlen(to) + 1);
-    if (!CHECK(at && out))
-        abort();
-    sprintf(out, "%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
-    return out;
 }
 
 static void operators_are_read(void)
