@@ -186,7 +186,8 @@ t 0 reproduce negatives --format csv
 cp out first
 f=experiments/published/negatives.yaml
 cp $f kept
-for change in 'value: 8.1=value: 6' 'value: 10.7=value: 20' 'value: 408.4=value: 900' 'value: 2050=value: 9999' 'order: {value: 6=order: {value: 5' \
+for change in 'value: 8.1=value: 6' 'value: 10.7=value: 20' 'value: 450=value: 900' 'value: 3300=value: 9999' \
+    'value: 408.4=value: 900' 'value: 2050=value: 9999' 'order: {value: 6=order: {value: 5' \
     'published: 0.985=published: 0.9'; do
     sed "s/${change%%=*}/${change#*=}/" kept >$f
     t 0 reproduce negatives --format csv
