@@ -71,7 +71,7 @@ static void put_mechanisms(struct output *o)
     } list[] = {
         {"width", "measured: step and prefill tables, linear within a residue of the period"},
         {"context", "measured: the tables' buckets of padded cells"},
-        {"changed shape", "measured: cells with changed: 1, else the table's change"},
+        {"changed shape", "measured: one figure of each kind of steps, from cells after a change"},
         {"sampling", "measured: sample, commit, draft of a device file"},
         {"host", "measured: event, action, dispatch and notify times of a device file"},
         {"bus sharing", "weighted max-min; needs bus.dram and the tables' bytes"},

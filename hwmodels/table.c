@@ -1,7 +1,7 @@
 #include "hwmodels/table.h"
 
 #include <assert.h>
-#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "sim/base/hash.h"
@@ -34,16 +34,22 @@ double device_estimate(const struct device_cell *c, const struct device_options 
     }
 }
 
+static int kind_of(int32_t width, int32_t few)
+{
+    return width > few;
+}
+
 /* ---- cells to a full rectangle -------------------------------------------------------------- */
 
-/* Times at measured widths and buckets; index w * nb + b. */
+/* Times of the same shape at measured widths and buckets; index w * nb + b. */
 struct raw {
     int32_t nw, nb;
     int32_t *width;
     int32_t bucket[DEVICE_MAX_BUCKETS];
-    double *t[DEVICE_CHANGES], *full[DEVICE_CHANGES];
-    bool *known[DEVICE_CHANGES];
-    bool *guess; /* full[] there is no measurement and no interpolation between some */
+    double *t, *full;
+    bool *known;                                     /* t[] is */
+    bool *guess;                                     /* full[] is no interpolation either */
+    const struct device_cell **cell[DEVICE_CHANGES]; /* NULL: not measured */
 };
 
 static bool masked(int32_t v, const int32_t *list, int32_t n)
@@ -103,12 +109,15 @@ static int collect(const struct device_table *t, const struct device_options *op
     if (code)
         return code;
     size_t n = (size_t)r->nw * (size_t)r->nb;
+    r->t = arena_alloc(arena, n, sizeof *r->t);
+    r->full = arena_alloc(arena, n, sizeof *r->full);
+    r->known = arena_alloc(arena, n, sizeof *r->known);
     r->guess = arena_alloc(arena, n, sizeof *r->guess);
+    if (!r->t || !r->full || !r->known || !r->guess)
+        return err_set(e, ERR_NOMEM, "out of memory");
     for (int c = 0; c < DEVICE_CHANGES; c++) {
-        r->t[c] = arena_alloc(arena, n, sizeof *r->t[c]);
-        r->full[c] = arena_alloc(arena, n, sizeof *r->full[c]);
-        r->known[c] = arena_alloc(arena, n, sizeof *r->known[c]);
-        if (!r->t[c] || !r->full[c] || !r->known[c] || !r->guess)
+        r->cell[c] = arena_alloc(arena, n, sizeof *r->cell[c]);
+        if (!r->cell[c])
             return err_set(e, ERR_NOMEM, "out of memory");
     }
     int32_t w = 0;
@@ -118,42 +127,62 @@ static int collect(const struct device_table *t, const struct device_options *op
             continue;
         while (r->width[w] != c->width)
             w++;
-        int at = w * r->nb + index_of(r->bucket, c->bucket);
-        r->t[c->changed][at] = device_estimate(c, opt);
-        r->known[c->changed][at] = true;
+        r->cell[c->changed][w * r->nb + index_of(r->bucket, c->bucket)] = c;
     }
     return ERR_OK;
 }
 
-/* The mean of what a change costs more where both were measured; -1 where nowhere. */
-static double mean_change(const struct raw *r, int change)
+static int by_value(const void *a, const void *b)
 {
-    double sum = 0;
-    int32_t n = 0;
-    for (int32_t i = 0; i < r->nw * r->nb; i++)
-        if (r->known[DEVICE_SAME_SHAPE][i] && r->known[change][i]) {
-            sum += r->t[change][i] - r->t[DEVICE_SAME_SHAPE][i];
-            n++;
-        }
-    return n ? fmax(sum / n, 0) : -1;
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
 }
 
-/* What each change costs more, delta[], and the same-shape cells that only a change tells. */
-static void merge_changed(const struct device_table *t, struct raw *r, double *delta)
+/* The median of what a change costs more, over the cells of one kind, or of both (-1), by their
+ * medians: -1 where none was measured both ways. Scratch: r->full. */
+static double change_of(const struct raw *r, int32_t few, int kind, enum device_change change)
 {
-    double shape = mean_change(r, DEVICE_OTHER_SHAPE), kind = mean_change(r, DEVICE_OTHER_KIND);
-    double otherwise = t->change_ns > 0 ? (double)t->change_ns : 0;
-    delta[DEVICE_SAME_SHAPE] = 0;
-    delta[DEVICE_OTHER_SHAPE] = shape >= 0 ? shape : kind >= 0 ? kind : otherwise;
-    delta[DEVICE_OTHER_KIND] = kind >= 0 ? kind : delta[DEVICE_OTHER_SHAPE];
-    double *t0 = r->t[DEVICE_SAME_SHAPE];
-    bool *known = r->known[DEVICE_SAME_SHAPE];
-    for (int c = DEVICE_OTHER_SHAPE; c < DEVICE_CHANGES; c++)
-        for (int32_t i = 0; i < r->nw * r->nb; i++)
-            if (r->known[c][i] && !known[i]) {
-                t0[i] = fmax(r->t[c][i] - delta[c], 0);
-                known[i] = true;
-            }
+    int32_t n = 0;
+    for (int32_t i = 0; i < r->nw * r->nb; i++) {
+        const struct device_cell *a = r->cell[DEVICE_SAME_SHAPE][i], *b = r->cell[change][i];
+        if (a && b && (kind < 0 || kind_of(a->width, few) == kind))
+            r->full[n++] = (double)(b->stats.median_ns - a->stats.median_ns);
+    }
+    if (!n)
+        return -1;
+    qsort(r->full, (size_t)n, sizeof *r->full, by_value);
+    double median = (r->full[(n - 1) / 2] + r->full[n / 2]) / 2;
+    return median > 0 ? median : 0;
+}
+
+static void find_changes(const struct device_table *t, const struct raw *r, struct table_grid *g)
+{
+    for (int kind = 0; kind < 2; kind++) {
+        g->change[kind][DEVICE_SAME_SHAPE] = 0;
+        for (int c = DEVICE_OTHER_SHAPE; c < DEVICE_CHANGES; c++) {
+            enum device_change other = DEVICE_OTHER_SHAPE + DEVICE_OTHER_KIND - c;
+            double ns = change_of(r, t->few, kind, c);
+            ns = ns >= 0 ? ns : change_of(r, t->few, -1, c);
+            ns = ns >= 0 ? ns : change_of(r, t->few, kind, other);
+            ns = ns >= 0 ? ns : change_of(r, t->few, -1, other);
+            g->change[kind][c] = ns >= 0 ? ns : t->change_ns > 0 ? (double)t->change_ns : 0;
+        }
+    }
+}
+
+/* Times of the same shape: measured, or what was measured after a change, less that. */
+static void estimate(const struct raw *r, const struct device_options *opt,
+                     const struct table_grid *g)
+{
+    for (int c = 0; c < DEVICE_CHANGES; c++)
+        for (int32_t i = 0; i < r->nw * r->nb; i++) {
+            const struct device_cell *cell = r->cell[c][i];
+            if (!cell || r->known[i])
+                continue;
+            double ns = device_estimate(cell, opt) - g->change[kind_of(cell->width, g->few)][c];
+            r->t[i] = ns > 0 ? ns : 0;
+            r->known[i] = true;
+        }
 }
 
 /* Time in bucket b over time in bucket `from`, at width index w; -1 when no width has both. *guess
@@ -163,8 +192,8 @@ static double ratio_at(const struct raw *r, int32_t w, int32_t b, int32_t from, 
     int32_t low = -1, high = -1;
     double at[2] = {0, 0};
     for (int32_t i = 0; i < r->nw; i++) {
-        const bool *k = &r->known[0][i * r->nb];
-        const double *t = &r->t[0][i * r->nb];
+        const bool *k = &r->known[i * r->nb];
+        const double *t = &r->t[i * r->nb];
         if (!k[b] || !k[from] || t[from] <= 0)
             continue;
         if (i < w) {
@@ -185,8 +214,8 @@ static double ratio_at(const struct raw *r, int32_t w, int32_t b, int32_t from, 
 /* The time of a cell that was not measured. *guess when it is not between measured ones. */
 static double fill(const struct raw *r, int32_t w, int32_t b, bool *guess)
 {
-    const bool *k = &r->known[0][w * r->nb];
-    const double *t = &r->t[0][w * r->nb];
+    const bool *k = &r->known[w * r->nb];
+    const double *t = &r->t[w * r->nb];
     int32_t low = b - 1, high = b + 1;
     while (low >= 0 && !k[low])
         low--;
@@ -206,14 +235,12 @@ static double fill(const struct raw *r, int32_t w, int32_t b, bool *guess)
     return t[from];
 }
 
-static void complete(struct raw *r, const double *delta)
+static void complete(struct raw *r)
 {
     for (int32_t w = 0; w < r->nw; w++)
         for (int32_t b = 0; b < r->nb; b++) {
             int32_t i = w * r->nb + b;
-            r->full[0][i] = r->known[0][i] ? r->t[0][i] : fill(r, w, b, &r->guess[i]);
-            for (int c = DEVICE_OTHER_SHAPE; c < DEVICE_CHANGES; c++)
-                r->full[c][i] = r->known[c][i] ? r->t[c][i] : r->full[0][i] + delta[c];
+            r->full[i] = r->known[i] ? r->t[i] : fill(r, w, b, &r->guess[i]);
         }
 }
 
@@ -234,36 +261,33 @@ static void permute(struct raw *r, uint64_t seed)
     size_t row = (size_t)r->nb * sizeof(double);
     for (int32_t i = r->nw - 1; i > 0; i--) {
         int32_t j = (int32_t)(rng_u64(seed, RNG_TEST, 0, (uint64_t)i) % (uint64_t)i);
-        for (int c = 0; c < DEVICE_CHANGES; c++) {
-            double *a = &r->full[c][i * r->nb], *b = &r->full[c][j * r->nb];
-            memcpy(r->t[c], a, row);
-            memcpy(a, b, row);
-            memcpy(b, r->t[c], row);
-        }
+        double *a = &r->full[i * r->nb], *b = &r->full[j * r->nb];
+        memcpy(r->t, a, row);
+        memcpy(a, b, row);
+        memcpy(b, r->t, row);
     }
 }
 
-static void degrade(struct raw *r, const struct device_options *opt)
+static void degrade(struct raw *r, const struct device_options *opt, struct table_grid *g)
 {
     int32_t n = r->nw * r->nb;
-    double all = mean_of(r->full[0], n, 1);
+    double all = mean_of(r->full, n, 1);
     if (opt->degrade == DEVICE_PERMUTED_WIDTH)
         permute(r, opt->seed);
-    for (int c = 0; c < DEVICE_CHANGES; c++)
-        for (int32_t w = 0; opt->degrade == DEVICE_NO_CONTEXT && w < r->nw; w++) {
-            double mean = mean_of(&r->full[c][w * r->nb], r->nb, 1);
-            for (int32_t b = 0; b < r->nb; b++)
-                r->full[c][w * r->nb + b] = mean;
-        }
-    for (int c = 0; c < DEVICE_CHANGES; c++)
-        for (int32_t b = 0; opt->degrade == DEVICE_NO_WIDTH && b < r->nb; b++) {
-            double mean = mean_of(&r->full[c][b], r->nw, r->nb);
-            for (int32_t w = 0; w < r->nw; w++)
-                r->full[c][w * r->nb + b] = mean;
-        }
-    for (int c = 0; c < DEVICE_CHANGES; c++)
-        for (int32_t i = 0; opt->degrade == DEVICE_CONSTANT_STEP && i < n; i++)
-            r->full[c][i] = all;
+    for (int32_t w = 0; opt->degrade == DEVICE_NO_CONTEXT && w < r->nw; w++) {
+        double mean = mean_of(&r->full[w * r->nb], r->nb, 1);
+        for (int32_t b = 0; b < r->nb; b++)
+            r->full[w * r->nb + b] = mean;
+    }
+    for (int32_t b = 0; opt->degrade == DEVICE_NO_WIDTH && b < r->nb; b++) {
+        double mean = mean_of(&r->full[b], r->nw, r->nb);
+        for (int32_t w = 0; w < r->nw; w++)
+            r->full[w * r->nb + b] = mean;
+    }
+    for (int32_t i = 0; opt->degrade == DEVICE_CONSTANT_STEP && i < n; i++)
+        r->full[i] = all;
+    if (opt->degrade == DEVICE_CONSTANT_STEP)
+        memset(g->change, 0, sizeof g->change);
     for (int32_t i = 0; opt->degrade != DEVICE_AS_MEASURED && i < n; i++)
         r->guess[i] = true; /* another cell's time, or a mean of several */
 }
@@ -382,12 +406,10 @@ static int densify(const struct raw *r, int32_t period, struct arena *arena, str
     struct mix m = {.at = arena_alloc(arena, (size_t)r->nw + 1, sizeof *m.at),
                     .weight = arena_alloc(arena, (size_t)r->nw + 1, sizeof *m.weight)};
     g->unsure = arena_alloc(arena, n * (size_t)r->nb, sizeof *g->unsure);
-    for (int c = 0; c < DEVICE_CHANGES; c++) {
-        g->ns[c] = arena_alloc(arena, n * (size_t)r->nb, sizeof *g->ns[c]);
-        g->slope[c] = arena_alloc(arena, n, sizeof *g->slope[c]);
-        if (!g->ns[c] || !g->slope[c] || !g->unsure || !m.at || !m.weight)
-            return err_set(e, ERR_NOMEM, "out of memory");
-    }
+    g->ns = arena_alloc(arena, n * (size_t)r->nb, sizeof *g->ns);
+    g->slope = arena_alloc(arena, n, sizeof *g->slope);
+    if (!g->ns || !g->slope || !g->unsure || !m.at || !m.weight)
+        return err_set(e, ERR_NOMEM, "out of memory");
     for (int32_t w = g->w_min; w <= g->w_max; w++) {
         bool guess = !mix_for(&m, r, w, period);
         for (int32_t b = 0; b < r->nb; b++) {
@@ -396,15 +418,13 @@ static int densify(const struct raw *r, int32_t period, struct arena *arena, str
             for (int32_t i = 0; i < m.n; i++)
                 *unsure = *unsure || (m.weight[i] != 0 && r->guess[m.at[i] * r->nb + b]);
         }
-        for (int c = 0; c < DEVICE_CHANGES; c++) {
-            double *t = &g->ns[c][(w - g->w_min) * r->nb];
-            for (int32_t b = 0; b < r->nb; b++) {
-                for (int32_t i = 0; i < m.n; i++)
-                    t[b] += m.weight[i] * r->full[c][m.at[i] * r->nb + b];
-                t[b] = t[b] > 0 ? t[b] : 0;
-            }
-            g->slope[c][w - g->w_min] = slope_of(t, r->bucket, r->nb);
+        double *t = &g->ns[(w - g->w_min) * r->nb];
+        for (int32_t b = 0; b < r->nb; b++) {
+            for (int32_t i = 0; i < m.n; i++)
+                t[b] += m.weight[i] * r->full[m.at[i] * r->nb + b];
+            t[b] = t[b] > 0 ? t[b] : 0;
         }
+        g->slope[w - g->w_min] = slope_of(t, r->bucket, r->nb);
     }
     return ERR_OK;
 }
@@ -423,14 +443,14 @@ int table_grid_build(const struct device_table *t, const struct device_options *
     int code = collect(t, opt, what, arena, &r, e);
     if (code)
         return code;
-    double delta[DEVICE_CHANGES];
-    merge_changed(t, &r, delta);
-    complete(&r, delta);
-    if (is_step)
-        degrade(&r, opt);
     memset(g, 0, sizeof *g);
     g->pad = t->pad;
     g->few = t->few;
+    find_changes(t, &r, g);
+    estimate(&r, opt, g);
+    complete(&r);
+    if (is_step)
+        degrade(&r, opt, g);
     g->w_min = r.width[0];
     g->w_max = r.width[r.nw - 1];
     g->n_buckets = r.nb;
@@ -474,8 +494,9 @@ double table_grid_ns(const struct table_grid *g, int32_t width, int32_t bucket,
     assert(width >= 1 && bucket >= 1);
     int32_t w = width < g->w_min ? g->w_min : width > g->w_max ? g->w_max : width;
     int32_t row = (w - g->w_min) * g->n_buckets;
-    double ns = at_bucket(g, &g->ns[changed][row], g->slope[changed][w - g->w_min], &g->unsure[row],
-                          bucket, extrapolated);
+    double ns =
+        at_bucket(g, &g->ns[row], g->slope[w - g->w_min], &g->unsure[row], bucket, extrapolated);
     *extrapolated = *extrapolated || w != width;
-    return w == width || g->flat_width ? ns : ns * width / w;
+    ns = w == width || g->flat_width ? ns : ns * width / w;
+    return ns + g->change[kind_of(width, g->few)][changed];
 }

@@ -1,13 +1,14 @@
 /* A measured table made ready to answer: any width, any context.
  *
- * What was measured is returned exactly. Inside the table:
+ * What was measured of the same shape is returned exactly. Inside the table:
  * - a cell that is missing between measured widths and buckets: linear in the bucket between those
  *   measured at its width; else its width's time in the nearest bucket times the ratio of the two
  *   buckets, interpolated between the widths measured in both; marked extrapolated where such
  *   widths are not on either side, or none is measured in both (then the nearest bucket's time);
- * - no cell for a change of shape: the same shape's, with the table's mean difference of that
- *   change, else of the other change, else the file's `change`; no cell for the same shape: a
- *   changed one's, less that;
+ * - after a change of shape: what that change costs more is one figure for each kind of steps, the
+ *   median over the kind's cells of the difference between medians, because a cell's own is a small
+ *   difference of few samples; where the kind has none, that of all cells, of the other change, or
+ *   the file's `change`. No cell for the same shape: a changed one's, less that;
  * - a width between: linear between the nearest measured widths of the same residue (width modulo
  *   the table's period); where one side has none, a + b floor(w / p) + c (w mod p) by least squares
  *   through the nearest measured widths (five, up to 64 until they determine it); where not even
@@ -64,10 +65,10 @@ struct table_grid {
     int32_t pad, few, w_min, w_max, n_buckets;
     bool flat_width;                    /* degraded: width has no say */
     int32_t bucket[DEVICE_MAX_BUCKETS]; /* rising */
-    /* Of each enum device_change. */
-    double *ns[DEVICE_CHANGES];    /* [(w - w_min) * n_buckets + bucket's index] */
-    double *slope[DEVICE_CHANGES]; /* [w - w_min], ns per bucket */
-    bool *unsure;                  /* [as ns]: counts as extrapolated */
+    double *ns;                         /* [(w - w_min) * n_buckets + bucket's index], same shape */
+    double *slope;                      /* [w - w_min], ns per bucket */
+    double change[2][DEVICE_CHANGES];   /* ns more: steps of few rows, wider ones */
+    bool *unsure;                       /* [as ns]: counts as extrapolated */
 };
 
 /* Memory is the arena's. ERR_SCHEMA when the masks leave nothing, ERR_LIMIT beyond
