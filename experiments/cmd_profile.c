@@ -55,9 +55,9 @@ static double seconds(void)
 static int64_t take_over(struct profiling *p, const struct device_table *t, enum sample_kind kind)
 {
     int64_t rounds = INT64_MAX;
-    int32_t steady = p->plan.steady;
     for (int32_t i = 0; i < t->n_cells; i++) {
         const struct device_cell *c = &t->cell[i];
+        int32_t steady = measure_steady(&p->plan, c->width);
         for (int32_t k = 0; k < c->n; k++) {
             struct sample s = {.kind = (uint8_t)kind,
                                .changed = (uint8_t)c->changed,

@@ -269,6 +269,11 @@ static int tree(struct bench *b, int32_t context)
     return rc ? rc : cut(b, context, false);
 }
 
+int32_t measure_steady(const struct measure_plan *plan, int32_t width)
+{
+    return plan->steady[width > plan->few];
+}
+
 static int step(struct bench *b, int32_t context, int32_t width)
 {
     int rc = forward(b, context, width, 0, SAMPLE_STEP);
@@ -303,7 +308,7 @@ static int steps(struct bench *b, int32_t context)
         int32_t width = p->width[order[i]];
         if (p->few)
             rc = come_from(b, context, width, (order[i] + visit) % 2);
-        for (int32_t k = 0; k < 1 + p->steady && !rc; k++)
+        for (int32_t k = 0; k < 1 + measure_steady(p, width) && !rc; k++)
             rc = step(b, context, width);
     }
     return rc;

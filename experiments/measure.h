@@ -54,10 +54,13 @@ struct measure_plan {
     int32_t chunk;          /* rows of a whole one */
     int32_t pad;            /* the context bucket's size: LLAMA_PAD */
     int32_t few;            /* rows of the widest step of the first kind (hwmodels/device.h) */
-    int32_t steady;         /* steps after the first at each width */
+    int32_t steady[2];      /* steps after the first at each width: of few rows, of more */
     bool by_context;        /* a round visits one context, by turns, instead of all */
     uint64_t seed;
 };
+
+/* Of that many rows. */
+int32_t measure_steady(const struct measure_plan *plan, int32_t width);
 
 /* Runs one round on x, which serves `setup` (roles target and draft, any drafters) and has nothing
  * open, and leaves it so. The order of widths and tails is random by (seed, round). */

@@ -12,12 +12,17 @@ void profile_plan(int32_t max_width, int32_t max_ctx, uint64_t seed, struct meas
     /* Whole blocks of four over a chunk, and each remainder of four; that of three all along. */
     static const int32_t tail[] = {4, 7, 65, 66, 67, 128, 131, 255};
     /* A step of up to four rows takes 0.3 ms more after one of another width, and 0.5 ms after one
-     * of more than four rows (SmolLM2-135M, EPYC; both in micro-benchmarks and in runs). */
+     * of more than four rows (SmolLM2-135M, EPYC; both in micro-benchmarks and in runs). Such steps
+     * come one after another when a policy decodes, and go on becoming faster for some. */
     enum { FEW = 4 };
     /* The head is the same for every row: fewer lengths tell what its outputs add. */
     static const int32_t all[] = {4, 67, 256};
-    *out = (struct measure_plan){
-        .chunk = 256, .pad = 256, .few = FEW, .steady = 2, .prefill_to = max_ctx, .seed = seed};
+    *out = (struct measure_plan){.chunk = 256,
+                                 .pad = 256,
+                                 .few = FEW,
+                                 .steady = {5, 2},
+                                 .prefill_to = max_ctx,
+                                 .seed = seed};
     for (int32_t w = 1; w <= max_width; w += w < PROFILE_EVERY_WIDTH ? 1 : PROFILE_STRIDE)
         out->width[out->n_widths++] = w;
     for (int32_t c = 150; c + max_width <= max_ctx && out->n_contexts < 16; c += 256)
