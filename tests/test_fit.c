@@ -247,17 +247,20 @@ static void forms_keep_within_their_parameters(void)
 
 static void leave_one_out_chooses_the_form(void)
 {
-    struct fit_kernel k = kernel(FIT_PEAK | FIT_BANDWIDTH, false, FIT_OVERLAP, false);
-    struct fit_form form[FIT_MAX_FORMS], chosen[N];
-    struct made m;
-    double predicted[N];
-    make(&m, &k, 1, 0);
-    int32_t n = fit_forms(&m.problem, 4, form);
-    fit_leave_one_out(&m.problem, form, n, predicted, chosen);
-    for (int i = 0; i < N; i++) {
-        CHECK_NEAR(predicted[i] / m.point[i].ns, 1, 1e-6);
-        CHECK_EQ(fit_parameters(&m.problem, &chosen[i]), 2);
-        CHECK_EQ(chosen[i].join, FIT_OVERLAP);
+    static const enum fit_join join[] = {FIT_OVERLAP, FIT_SUM};
+    for (size_t j = 0; j < sizeof join / sizeof *join; j++) {
+        struct fit_kernel k = kernel(FIT_PEAK | FIT_BANDWIDTH, false, join[j], false);
+        struct fit_form form[FIT_MAX_FORMS], chosen[N];
+        struct made m;
+        double predicted[N];
+        make(&m, &k, 1, 0);
+        int32_t n = fit_forms(&m.problem, 4, form);
+        fit_leave_one_out(&m.problem, form, n, predicted, chosen);
+        for (int i = 0; i < N; i++) {
+            CHECK_NEAR(predicted[i] / m.point[i].ns, 1, 1e-6);
+            CHECK_EQ(fit_parameters(&m.problem, &chosen[i]), 2);
+            CHECK_EQ(chosen[i].join, join[j]);
+        }
     }
 }
 

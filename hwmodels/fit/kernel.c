@@ -306,12 +306,14 @@ static void columns(const struct fit_problem *p, const struct fit_form *f, int32
     }
 }
 
-/* Of the parts that hide one another all but the largest are nothing. */
+/* Of the parts that hide one another all but the largest are nothing; in a sum none does. */
 static void hide(const struct fit_problem *p, const struct fit_kernel *now,
                  const struct fit_work *w, double *amount)
 {
     double part[FIT_NUMBERS];
     int from = now->form.join == FIT_FLOOR ? 0 : 1, largest = 2;
+    if (now->form.join == FIT_SUM)
+        return;
     parts_of(p, now, w, part);
     for (int i = 1; i >= from; i--)
         if (part[i] >= part[largest] * (1 - 1e-9)) /* whatever rounding says of equals */
@@ -321,7 +323,7 @@ static void hide(const struct fit_problem *p, const struct fit_kernel *now,
             amount[i] = 0;
 }
 
-/* Each point's row: its work per column; with `binds`, for a join that hides, of what binds. */
+/* Each point's row: its work per column; with `binds`, of what binds at the costs of `now`. */
 static void rows_of(const struct fit_problem *p, const struct fit_kernel *now, bool binds,
                     struct rows *out)
 {
@@ -431,7 +433,7 @@ static double refine(const struct fit_problem *p, int32_t without, int rounds, s
             double u = ratio[i], off = fabs(u - 1);
             weight[i] = u > 0 ? 1 / (u * (off > near ? off : near)) : 1;
         }
-        if (now.form.join != FIT_SUM)
+        if (now.form.join != FIT_SUM) /* else they stay */
             rows_of(p, &now, true, rows);
         if (!fit_once(p, without, rows, weight, &next) ||
             !memcmp(&next.cost, &now.cost, sizeof now.cost))
@@ -576,7 +578,7 @@ static double mean_error(const struct fit_problem *p, const struct fit_form *f, 
     int32_t order[FIT_MAX_POINTS];
     if (!fit_kernel(p, f, -1, all) || p->n - 1 < fit_parameters(p, f))
         return INFINITY;
-    rows_of(p, all, f->join != FIT_SUM, &rows);
+    rows_of(p, all, true, &rows);
     furthest_first(p, all, order);
     for (int32_t i = 0; i < p->n; i++) {
         const struct fit_point *point = &p->point[order[i]];
