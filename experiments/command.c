@@ -176,6 +176,12 @@ static void consider(const char *given, const char *name, const char **best, int
 
 /* ---- help ----------------------------------------------------------------------------------- */
 
+/* How often an option may be given; 0: as often as one likes, if it repeats. */
+static unsigned most_times(const struct option *o)
+{
+    return o->flags >> 8;
+}
+
 /* Words from column `at` on, later lines from `indent` on; a line feed stays one. */
 static void print_wrapped(const char *text, int at, int indent)
 {
@@ -203,8 +209,8 @@ static void print_option(const struct option *o)
     char head[64], text[600], times[32] = " (may be repeated)";
     int at = snprintf(head, sizeof head, "  %s%s%s", o->name, o->value ? " " : "",
                       o->value ? o->value : "");
-    if (o->flags >> 8)
-        snprintf(times, sizeof times, " (up to %u times)", o->flags >> 8);
+    if (most_times(o))
+        snprintf(times, sizeof times, " (up to %u times)", most_times(o));
     snprintf(text, sizeof text, "%s%s%s%s%s", o->help, o->def ? " (default: " : "",
              o->def ? o->def : "", o->def ? ")" : "", o->flags & OPTION_REPEATS ? times : "");
     if (at < COLUMN)
@@ -314,7 +320,7 @@ static int take_option(const struct command *c, int argc, char **argv, int *i, s
     unsigned times = 0;
     for (int k = 0; k < out->n_given; k++)
         times += out->given[k].option == o;
-    if (o->flags >> 8 && times == o->flags >> 8)
+    if (most_times(o) && times == most_times(o))
         return command_usage("option '%s' was given more than %u times, the limit here", o->name,
                              times);
     if (out->n_given == ARGS_MAX)
