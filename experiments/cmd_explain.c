@@ -32,9 +32,9 @@ static int find(const struct args *a, const char *option, const char *where, con
                 char *buf, size_t size, struct err *e)
 {
     const char *what = *out = arg_text(a, option);
-    char relative[512], known[400] = "";
+    char relative[512], known[500] = "";
     struct dirent **file;
-    size_t n = strlen(what), at = 0;
+    size_t n = strlen(what);
     if (strchr(what, '/') || n > 200 ||
         (n > 5 && (!strcmp(what + n - 5, ".yaml") || !strcmp(what + n - 5, ".gguf"))))
         return ERR_OK;
@@ -44,16 +44,14 @@ static int find(const struct args *a, const char *option, const char *where, con
         return ERR_OK;
     int n_files = command_yaml_files(where, buf, size, &file);
     for (int i = 0; i < n_files; i++) {
-        if (at < sizeof known)
-            at += (size_t)snprintf(known + at, sizeof known - at, "%s%.*s", i ? ", " : ": ",
-                                   (int)strlen(file[i]->d_name) - 5, file[i]->d_name);
+        file[i]->d_name[strlen(file[i]->d_name) - strlen(".yaml")] = 0;
+        err_list(known, sizeof known, file[i]->d_name);
         free(file[i]);
     }
     free(file);
     return err_set(e, ERR_USAGE,
-                   "%s is '%s': expected the path of a file, or the name of one in "
-                   "%s%s",
-                   option, what, where, known);
+                   "%s is '%s': expected the path of a file, or the name of one in %s%s%s", option,
+                   what, where, known[0] ? ": " : "", known);
 }
 
 static int read_blocks(const char *text, struct asked *q, struct err *e)

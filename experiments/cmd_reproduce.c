@@ -41,16 +41,15 @@ static int list(enum output_format format)
 /* The entries that a name stands for, in the registry's order. ERR_USAGE when there is none. */
 static int choose(const char *name, const struct reproduction **out, int *n, struct err *e)
 {
-    char names[512] = "";
+    char names[512] = "all";
     *n = 0;
     for (const struct reproduction *const *r = reproduce_registry; *r && *n < MAX_ENTRIES; r++) {
         if (!strcmp(name, "all") ? (*r)->files_only : !strcmp(name, (*r)->name))
             out[(*n)++] = *r;
-        size_t at = strlen(names);
-        snprintf(names + at, sizeof names - at, ", %s", (*r)->name);
+        err_list(names, sizeof names, (*r)->name);
     }
     return *n ? ERR_OK
-              : err_set(e, ERR_USAGE, "nothing to reproduce is called '%s': expected one of all%s",
+              : err_set(e, ERR_USAGE, "nothing to reproduce is called '%s': expected one of %s",
                         name, names);
 }
 

@@ -415,15 +415,13 @@ int arg_word(const struct args *a, const char *option, const char *const *word, 
 {
     const char *text = arg_text(a, option);
     char list[256] = "";
-    size_t at = 0;
     *out = 0;
     for (int i = 0; text && word[i]; i++) {
         if (!strcmp(word[i], text)) {
             *out = i;
             return ERR_OK;
         }
-        if (at < sizeof list)
-            at += (size_t)snprintf(list + at, sizeof list - at, "%s%s", i ? ", " : "", word[i]);
+        err_list(list, sizeof list, word[i]);
     }
     return text ? err_set(e, ERR_USAGE, "%s is '%s': expected one of %s", option, text, list)
                 : ERR_OK;

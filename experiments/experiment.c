@@ -114,11 +114,9 @@ static void read_real_roles(struct reader *r, struct yaml_node *root)
 /* Joins the names of a registry for a message. */
 #define JOIN_NAMES(registry, buf)                                                                  \
     do {                                                                                           \
-        size_t at_ = 0;                                                                            \
         (buf)[0] = 0;                                                                              \
-        for (int i_ = 0; (registry)[i_] && at_ < sizeof(buf); i_++)                                \
-            at_ += (size_t)snprintf((buf) + at_, sizeof(buf) - at_, "%s%s", i_ ? ", " : "",        \
-                                    (registry)[i_]->name);                                         \
+        for (int i_ = 0; (registry)[i_]; i_++)                                                     \
+            err_list(buf, sizeof(buf), (registry)[i_]->name);                                      \
     } while (0)
 
 /* NAME, or {NAME: {PARAM: VALUE}}. */

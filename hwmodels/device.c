@@ -241,10 +241,8 @@ static int no_processor(const struct device *d, const char *role, const char *na
                         struct err *e)
 {
     char known[300] = "";
-    for (int32_t i = 0; i < d->n_processors; i++) {
-        size_t used = strlen(known);
-        snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", d->processor[i].name);
-    }
+    for (int32_t i = 0; i < d->n_processors; i++)
+        err_list(known, sizeof known, d->processor[i].name);
     if (!name)
         return err_set(e, ERR_SCHEMA,
                        "role '%s' has no processor on device '%s': map it, as in '%s=%s' (has: %s)",

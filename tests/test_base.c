@@ -17,6 +17,29 @@ static void err_first_wins_and_formats(void)
     CHECK_EQ(err_set(NULL, ERR_IO, "no record"), ERR_IO);
 }
 
+static void a_list_ends_where_a_name_does_not_fit(void)
+{
+    char list[17] = "";
+    err_list(list, sizeof list, "one");
+    err_list(list, sizeof list, "three");
+    CHECK_STR(list, "one, three");
+    err_list(list, sizeof list, "x"); /* fits, but nothing could follow */
+    CHECK_STR(list, "one, three, ...");
+    err_list(list, sizeof list, "y");
+    CHECK_STR(list, "one, three, ...");
+    char one[6] = "";
+    err_list(one, sizeof one, "longer");
+    CHECK_STR(one, "...");
+    char exact[18] = "one, three";
+    err_list(exact, sizeof exact, "x");
+    err_list(exact, sizeof exact, "y");
+    CHECK_STR(exact, "one, three, ...");
+    char wider[19] = "one, three";
+    err_list(wider, sizeof wider, "x");
+    err_list(wider, sizeof wider, "y");
+    CHECK_STR(wider, "one, three, x, ...");
+}
+
 static void arena_zeroes_aligns_and_grows(void)
 {
     struct arena a;
@@ -85,6 +108,7 @@ static void draws_are_uniform_and_keyed(void)
 
 static const struct unit_test tests[] = {
     {"err_first_wins_and_formats", err_first_wins_and_formats},
+    {"a_list_ends_where_a_name_does_not_fit", a_list_ends_where_a_name_does_not_fit},
     {"arena_zeroes_aligns_and_grows", arena_zeroes_aligns_and_grows},
     {"crc_matches_the_published_check_value", crc_matches_the_published_check_value},
     {"hash_depends_on_every_byte_and_the_length", hash_depends_on_every_byte_and_the_length},

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -54,6 +55,16 @@ void err_more(struct err *e, const char *fmt, ...)
     va_end(ap);
     if (n && want >= 0 && n + (size_t)want + sizeof "; " <= sizeof e->msg)
         snprintf(e->msg + n, sizeof e->msg - n, "; %s", more);
+}
+
+void err_list(char *list, size_t size, const char *name)
+{
+    static const char end[] = ", ...";
+    size_t n = strlen(list);
+    if (n > 2 && !strcmp(list + n - 3, "..."))
+        return;
+    bool fits = n + 2 + strlen(name) + sizeof end <= size; /* and an end after it */
+    snprintf(list + n, size - n, "%s%s", n ? ", " : "", fits ? name : end + 2);
 }
 
 const char *err_system(int number)

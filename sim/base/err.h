@@ -54,6 +54,10 @@ int err_at(struct err *e, int code, const char *file, int line, int col, const c
 /* Adds "; " and more to a message, where there is room: what can be done, where it was. */
 void err_more(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* Adds a name to "a, b", a list for a message, whole or not at all: where one does not fit, "..."
+ * ends the list. `list` is a string in `size` bytes, empty before the first name. */
+void err_list(char *list, size_t size, const char *name);
+
 /* The system's words for an errno, and for what befalls files also what can be done. */
 const char *err_system(int number);
 

@@ -48,9 +48,8 @@ const char *param_expected(const struct param *p, char *buf, size_t size)
 static int unknown(const struct param *spec, const char *name, struct err *e)
 {
     char known[400] = "";
-    size_t at = 0;
-    for (int32_t i = 0, n = param_count(spec); i < n && at < sizeof known; i++)
-        at += (size_t)snprintf(known + at, sizeof known - at, "%s%s", i ? ", " : "", spec[i].name);
+    for (int32_t i = 0, n = param_count(spec); i < n; i++)
+        err_list(known, sizeof known, spec[i].name);
     return err_set(e, ERR_SCHEMA, "unknown parameter '%s': expected %s%s", name,
                    known[0] ? "one of " : "none", known);
 }

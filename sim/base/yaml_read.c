@@ -574,8 +574,7 @@ void yaml_param(struct yaml *y, struct yaml_node *at, const struct param *spec, 
 /* Adds a known key to the list in buf and keeps the one most like `key`. */
 static void weigh(const char *known, const char *key, const char **best, char *buf, size_t size)
 {
-    size_t used = strlen(buf);
-    snprintf(buf + used, size - used, "%s%s", used ? ", " : "", known);
+    err_list(buf, size, known);
     if (similar(known, key) && (!*best || distance(known, key) < distance(*best, key)))
         *best = known;
 }
