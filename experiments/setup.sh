@@ -426,13 +426,13 @@ setup_comparators() # [installed]
         build_comparators flags $comparator_ours -DCMAKE_EXE_LINKER_FLAGS=
         # shellcheck disable=SC2086
         if [ "$(uname -m)" = x86_64 ]; then
-            for kernel in q4_kernel q4_kernel_avx512 attention_kernel; do
+            for kernel in attention_kernel f16_kernel q4_kernel q4_kernel_avx512; do
                 ${CC:-cc} -std=gnu11 -O3 -ffp-contract=off -DTANDEM_LLAMA_WRAPS -I"$real/../.." \
                     -I"$work/src/ggml/include" -c "$real/$kernel.c" \
                     -o "$work/$kernel.o" || die "comparators: $kernel.c does not compile"
             done
             build_comparators products $comparator_ours "-DCMAKE_EXE_LINKER_FLAGS=$(one_line \
-                "$comparator_wraps") $work/q4_kernel.o $work/q4_kernel_avx512.o $work/attention_kernel.o"
+                "$comparator_wraps") $(echo "$work"/*_kernel*.o)"
         fi
         cp "$work/src/LICENSE" "$dest.part"
         mv -T "$dest.part" "$dest"

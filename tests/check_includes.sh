@@ -24,6 +24,7 @@ hwmodels       : sim/base sim/core sim/llm sim/exec/exec.h sim/exec/cost.h |
 hwmodels/fit   : hwmodels sim/base sim/core sim/llm sim/exec/exec.h sim/exec/cost.h | gsl/...
 hwmodels/real  : sim/base sim/llm sim/draft sim/exec/exec.h sim/exec/engine.h | llama.h ggml.h ggml-backend.h ggml-cpu.h gguf.h
 + hwmodels/real/attention_kernel.c : | immintrin.h
++ hwmodels/real/f16_kernel.c : | immintrin.h
 + hwmodels/real/q4_kernel.c : | immintrin.h
 + hwmodels/real/q4_kernel_avx512.c : | immintrin.h
 traces         : sim/base sim/exec/exec.h sim/exec/log.h |

@@ -6,6 +6,7 @@
 
 #include "hwmodels/real/attention_kernel.h"
 #include "hwmodels/real/direct.h"
+#include "hwmodels/real/f16_kernel.h"
 #include "hwmodels/real/llama_engine.h"
 #include "hwmodels/real/q4_kernel.h"
 #include "sim/base/io.h"
@@ -103,15 +104,18 @@ static void our_products_are_the_librarys(void)
         return;
     CHECK(q4_kernel_compare() != Q4_DIFFERS);
     CHECK(attention_kernel_compare() != ATTENTION_DIFFERS);
+    CHECK(f16_kernel_compare() != F16_DIFFERS);
 }
 
-/* Widths from `from` on, `by` apart, against a width of one. */
-static void check_widths(int32_t from, int32_t by)
+/* Widths from `from` on, `by` apart, against a width of one, which `other` computes. */
+static void check_widths(struct engine *other, int32_t from, int32_t by)
 {
+    struct engine *tried = engine;
     const int32_t n = request[1].n;
     const size_t row = (size_t)facts.n_vocab;
     float *want = malloc(32 * row * sizeof *want);
     int32_t chain[32];
+    engine = other;
     CHECK(commit(0, 0, NULL) && forward(0, n, prompt[1], NULL, n));
     chain[0] = choice[n - 1];
     for (int32_t i = 0; i < 32; i++) {
@@ -119,6 +123,11 @@ static void check_widths(int32_t from, int32_t by)
         memcpy(want + (size_t)i * row, llama_engine_logits(engine, 0), row * sizeof *want);
         if (i < 31)
             chain[i + 1] = choice[0];
+    }
+    if (tried != other) {
+        CHECK(commit(0, 0, NULL));
+        engine = tried;
+        CHECK(forward(0, n, prompt[1], NULL, n));
     }
     for (int32_t w = from; w <= 32; w += by) {
         int32_t differ = 0;
@@ -139,7 +148,23 @@ static void check_widths(int32_t from, int32_t by)
 static void chains_are_bit_equal_at_every_width(void)
 {
     if (open_engine())
-        check_widths(2, 1);
+        check_widths(engine, 2, 1);
+}
+
+static void threads_change_no_bit(void)
+{
+    if (!open_engine())
+        return;
+    struct engine *one = engine;
+    struct llama_options o;
+    llama_defaults(&o);
+    o.model = model_path;
+    o.threads = 2;
+    if (CHECK_EQ(llama_engine_create(&o, &engine, NULL), ERR_OK)) {
+        check_widths(one, 1, 7);
+        engine->ops->destroy(engine);
+    }
+    engine = one;
 }
 
 static void chains_are_bit_equal_with_flash_attention(void)
@@ -155,7 +180,7 @@ static void chains_are_bit_equal_with_flash_attention(void)
     CHECK_EQ(llama_engine_create(&o, &engine, NULL), ERR_OK);
     llama_engine_facts(engine, &flash);
     CHECK(strcmp(flash.numerics, facts.numerics) != 0);
-    check_widths(2, 5);
+    check_widths(engine, 2, 5);
     engine->ops->destroy(engine);
     engine = without;
 }
@@ -397,6 +422,7 @@ static void no_number_ends_the_process(void)
 static const struct unit_test tests[] = {
     {"our_products_are_the_librarys", our_products_are_the_librarys},
     {"chains_are_bit_equal_at_every_width", chains_are_bit_equal_at_every_width},
+    {"threads_change_no_bit", threads_change_no_bit},
     {"chains_are_bit_equal_with_flash_attention", chains_are_bit_equal_with_flash_attention},
     {"rejected_rows_leave_the_cache", rejected_rows_leave_the_cache},
     {"a_tree_keeps_its_second_branch", a_tree_keeps_its_second_branch},

@@ -137,7 +137,7 @@ set(TANDEM_LLAMA_FOUND "${llama_dir}" CACHE INTERNAL "llama.cpp build that was f
 message(STATUS "llama.cpp: ${llama_build} (${llama_dir})")
 
 # Whether products of packed Q4_0 weights and attention can be wrapped (q4_kernel.c,
-# attention_kernel.c): a static build that has them.
+# f16_kernel.c, attention_kernel.c): a static build that has them.
 unset(TANDEM_LLAMA_WRAPS CACHE)
 if(llama_kind STREQUAL STATIC AND CMAKE_SYSTEM_NAME STREQUAL Linux AND
         CMAKE_SYSTEM_PROCESSOR STREQUAL x86_64)

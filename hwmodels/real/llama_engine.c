@@ -12,6 +12,7 @@
 #include <llama.h>
 
 #include "hwmodels/real/attention_kernel.h"
+#include "hwmodels/real/f16_kernel.h"
 #include "hwmodels/real/q4_kernel.h"
 #include "sim/base/hash.h"
 #include "sim/base/io.h"
@@ -371,7 +372,8 @@ static int find_facts(struct llama_engine *g, struct err *e)
     llama_model_desc(g->model, f->name, sizeof f->name);
     snprintf(f->version, sizeof f->version, "%.80s%s%s", TANDEM_LLAMA_BUILD,
              q4_kernel_start() ? ", our Q4_0 products" : "",
-             g->options.flash && attention_kernel_start() ? ", our attention" : "");
+             (g->options.flash ? attention_kernel_start() : f16_kernel_start()) ? ", our attention"
+                                                                                : "");
     f->n_vocab = llama_vocab_n_tokens(g->vocab);
     for (int32_t t = 0; t < f->n_vocab && f->n_eos < EXEC_MAX_EOS; t++)
         if (llama_vocab_is_eog(g->vocab, t))

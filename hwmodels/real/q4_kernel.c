@@ -18,6 +18,7 @@
  * both are compared on a made-up matrix: where a bit differs, because a library packs otherwise, or
  * on another CPU, the library's own stay. */
 #include "hwmodels/real/q4_kernel.h"
+#include "hwmodels/real/f16_kernel.h"
 #include "hwmodels/real/q4_kernel_blocks.h"
 
 #ifdef TANDEM_LLAMA_WRAPS
@@ -323,6 +324,8 @@ static _Thread_local struct {
 bool __wrap_ggml_cpu_extra_compute_forward(struct ggml_compute_params *params,
                                            struct ggml_tensor *op)
 {
+    if (f16_kernel_compute(params, op))
+        return true;
     bool matrix = op->op == GGML_OP_MUL_MAT && op->ne[2] == 1 && op->ne[3] == 1;
     left.op = matrix && op->ne[1] % TILE > 1 ? op : NULL;
     left.rows = (int)(op->ne[1] % TILE);
