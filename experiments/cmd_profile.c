@@ -76,6 +76,8 @@ static int64_t take_over(struct profiling *p, const struct device_table *t, enum
 static bool covers(const struct profiling *p, const struct device *d)
 {
     const struct device_table *t = &d->processor[0].step;
+    if (t->few != p->plan.few) /* its cells' kinds are others */
+        return false;
     for (int32_t c = 0; c < p->plan.n_contexts; c++)
         for (int32_t w = 0; w < p->plan.n_widths; w++) {
             int32_t width = p->plan.width[w];
@@ -95,9 +97,11 @@ static int resume(struct profiling *p, int64_t *rounds, struct err *e)
     *rounds = 0;
     if (access(p->path, F_OK))
         return ERR_OK;
-    if (device_load(p->path, NULL, 0, &p->arena, &old, &why))
-        return err_at(e, ERR_USAGE, p->path, 0, 0,
-                      "is there and is no device file, so it is not replaced: name another file");
+    if (device_load(p->path, NULL, 0, &p->arena, &old, &why)) {
+        err_at(e, ERR_USAGE, why.file, why.line, why.col, "%s", why.msg);
+        err_more(e, "it is not replaced: correct it, or name another file");
+        return ERR_USAGE;
+    }
     if (strcmp(old.numerics_id, p->session.numerics))
         return err_at(
             e, ERR_USAGE, p->path, 0, 0,

@@ -423,6 +423,17 @@ ok 'a width was not measured after steps of both kinds' awk '$3 { after[$1 " " $
     END { for (w = 1; w <= 6; w++) if (!(w " 1" in after && w " 2" in after)) exit 1 }' third.cells
 t 0 $p --rounds 2 --widths 6 --roles 'target=cpu:0 draft=cpu:0'
 ok 'other roles went on with the same table' grep -q 'target: "cpu:0"' toy.yaml
+# cells of other kinds are not gone on with; what is wrong with a file is said
+sed 's/few: 4/few: 8/' first.yaml >toy.yaml
+t 0 $p --rounds 2 --widths 4
+out 'toy.yaml: 2 rounds, '
+ok 'kinds of another table were kept' grep -q 'few: 4' toy.yaml
+sed 's/changed: 2/changed: 3/' first.yaml >toy.yaml
+cp toy.yaml wrong.yaml
+t 2 $p --rounds 2 --widths 4
+err "toy.yaml:$(grep -n -m 1 'changed: 3' toy.yaml | cut -d : -f 1):20: "
+err 'it is not replaced: correct it, or name another file'
+ok 'a wrong file was altered' cmp -s toy.yaml wrong.yaml
 t 0 profile --engine toy --ctx 256 --rounds 2 --widths 2 --noisy
 ok 'the default file is not there' [ -e out/device.yaml ]
 

@@ -310,6 +310,7 @@ static const struct {
     {OK_TOP "note: \xc3(\n", "t.yaml:3:7: byte 0xc3 is not UTF-8: save the file as UTF-8"},
     {OK_TOP "note: \xc3\xa9 \xed\xa0\x80\n",
      "t.yaml:3:9: byte 0xed is not UTF-8: save the file as UTF-8"},
+    {OK_TOP "note: ab\x01\n", "t.yaml:3:9: byte 0x01 is a control character, no text: remove it"},
     {OK_TOP "note: [1, 2\n", "t.yaml:4:1: malformed YAML: while parsing a flow sequence, did "
                              "not find expected ',' or ']': correct the text here"},
     {OK_TOP "\tnote: 1\n",

@@ -256,7 +256,8 @@ static size_t utf8_length(const unsigned char *p, size_t n)
     return len;
 }
 
-static int check_utf8(struct builder *b, const unsigned char *p, size_t n)
+/* libyaml refuses control characters too, but does not say where. */
+static int check_text(struct builder *b, const unsigned char *p, size_t n)
 {
     yaml_mark_t mark = {0, 0, 0};
     for (size_t i = 0, len; i < n; i += len) {
@@ -264,6 +265,9 @@ static int check_utf8(struct builder *b, const unsigned char *p, size_t n)
         if (!len)
             return fail_mark(b, mark, ERR_PARSE, "byte 0x%02x is not UTF-8: save the file as UTF-8",
                              p[i]);
+        if (p[i] == 0x7f || (p[i] < ' ' && p[i] != '\t' && p[i] != '\n' && p[i] != '\r'))
+            return fail_mark(b, mark, ERR_PARSE,
+                             "byte 0x%02x is a control character, no text: remove it", p[i]);
         mark.column++;
         if (p[i] == '\n') {
             mark.line++;
@@ -294,7 +298,7 @@ int yaml_parse(struct yaml *y, const char *name, const void *bytes, size_t n, st
     const yaml_mark_t top = {0, 0, 0};
     if (n > YAML_MAX_BYTES)
         return fail_mark(&b, top, ERR_LIMIT, "larger than %d MiB", YAML_MAX_BYTES >> 20);
-    if (check_utf8(&b, bytes, n) || build(&b, bytes, n))
+    if (check_text(&b, bytes, n) || build(&b, bytes, n))
         return y->code;
     if (!b.root)
         return fail_mark(&b, top, ERR_PARSE, "the file is empty: expected 'key: value' lines");
@@ -447,7 +451,7 @@ int yaml_set(struct yaml *y, const char *prefix, const char *text)
         return set_fail(y, file, "expected a path that begins with '%s.'", prefix);
 
     struct builder b = {.y = y, .file = file, .set = true};
-    if (check_utf8(&b, (const unsigned char *)value, strlen(value)) ||
+    if (check_text(&b, (const unsigned char *)value, strlen(value)) ||
         build(&b, value, strlen(value)))
         return y->code;
     struct yaml_node *at = follow(y, file, path + skip);
