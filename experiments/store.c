@@ -155,6 +155,7 @@ static const char *const migration[STORE_VERSION] = {
 
 int store_failed(struct sqlite3 *db, const char *path, const char *what, struct err *e)
 {
+    static const char room[] = "make room on the disk, or name a file on another";
     static const struct {
         int rc, code;
         const char *remedy;
@@ -164,15 +165,23 @@ int store_failed(struct sqlite3 *db, const char *path, const char *what, struct 
         {SQLITE_CORRUPT, ERR_CORRUPT, "name another file"},
         {SQLITE_CANTOPEN, ERR_IO, "name a file in a folder that is there and can be written"},
         {SQLITE_READONLY, ERR_IO, "make the file and its folder writable, or name another file"},
-        {SQLITE_IOERR, ERR_IO, "make room on the disk, or name a file on another"},
-        {SQLITE_FULL, ERR_IO, "make room on the disk, or name a file on another"},
+        {SQLITE_FULL, ERR_IO, room},
+        {SQLITE_IOERR_WRITE, ERR_IO, room},
+        {SQLITE_IOERR_FSYNC, ERR_IO, room},
+        {SQLITE_IOERR_SHMSIZE, ERR_IO, room},
+        {SQLITE_IOERR_SHMMAP, ERR_IO, room},
+        {SQLITE_IOERR, ERR_IO, "name a file elsewhere"},
         {SQLITE_BUSY, ERR_IO, "another process writes into it: wait for its end"},
     };
+    int primary = sqlite3_errcode(db) & 0xff, extended = sqlite3_extended_errcode(db);
+    bool of_system = primary == SQLITE_IOERR || primary == SQLITE_CANTOPEN;
+    int number = of_system ? sqlite3_system_errno(db) : 0;
     size_t i = 0, n = sizeof known / sizeof *known;
-    while (i < n && known[i].rc != sqlite3_errcode(db))
+    while (i < n && known[i].rc != extended && known[i].rc != primary)
         i++;
-    err_at(e, i < n ? known[i].code : ERR_IO, path, 0, 0, "%s%s%s", what ? what : "",
-           what ? ": " : "", sqlite3_errmsg(db));
+    err_at(e, i < n ? known[i].code : ERR_IO, path, 0, 0, "%s%s%s%s%s", what ? what : "",
+           what ? ": " : "", sqlite3_errmsg(db), number ? ": " : "",
+           number ? strerror(number) : "");
     if (i < n && known[i].remedy)
         err_more(e, "%s", known[i].remedy);
     return i < n ? known[i].code : ERR_IO;

@@ -1,10 +1,13 @@
 /* The store: what is written is there, whole or not at all, whatever happens. */
 #include "experiments/store.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -274,6 +277,7 @@ static void foreign_files(void)
                                "0123456789012345678901234567890123456789012345678901234567890123";
     CHECK_EQ(io_write_file(fresh(path, sizeof path), text, sizeof text, &e), ERR_OK);
     CHECK_EQ(store_open(path, &s, &e), ERR_CORRUPT);
+    CHECK_HAS(e.msg, "not a database; name another file");
     CHECK_STR(e.file, path);
     e = (struct err){0};
     CHECK_EQ(sqlite3_open(fresh(path, sizeof path), &db), SQLITE_OK);
@@ -290,6 +294,75 @@ static void foreign_files(void)
     e = (struct err){0};
     CHECK_EQ(store_open("/no/such/folder/x.sqlite", &s, &e), ERR_IO);
     CHECK_HAS(e.msg, "cannot create: No such file or directory");
+    fresh(path, sizeof path);
+}
+
+/* What can be done depends on what failed. */
+static void a_failure_has_its_remedy(void)
+{
+    static const char big[] = "INSERT INTO experiment SELECT NULL, 'n', 'c', hex(zeroblob(200000)),"
+                              " 1, 's', 'h', 'w'";
+    static const char small[] = "INSERT INTO experiment VALUES (NULL, 'n', 'c', '', 1, 's', 'h',"
+                                " 'w')";
+    char path[256], side[300];
+    struct store *s, *other;
+    struct rlimit was, least;
+    struct err e = {0};
+    CHECK_EQ(store_open(fresh(path, sizeof path), &s, &e), ERR_OK);
+    CHECK_EQ(store_exec(s, &e, "PRAGMA max_page_count = 2", ""), ERR_OK);
+    CHECK_EQ(store_exec(s, &e, big, ""), ERR_IO);
+    CHECK_HAS(e.msg, "is full; make room on the disk");
+    CHECK_EQ(store_exec(s, NULL, "PRAGMA max_page_count = 100000", ""), ERR_OK);
+
+    e = (struct err){0};
+    getrlimit(RLIMIT_FSIZE, &was);
+    least = (struct rlimit){100000, was.rlim_max};
+    signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &least);
+    int rc = store_exec(s, &e, big, "");
+    setrlimit(RLIMIT_FSIZE, &was);
+    signal(SIGXFSZ, SIG_DFL);
+    CHECK_EQ(rc, ERR_IO);
+    CHECK_HAS(e.msg, "disk I/O error");
+    CHECK_HAS(e.msg, "make room on the disk");
+
+    e = (struct err){0};
+    CHECK_EQ(store_exec(s, &e, "PRAGMA query_only = 1", ""), ERR_OK);
+    CHECK_EQ(store_exec(s, &e, small, ""), ERR_IO);
+    CHECK_HAS(e.msg, "make the file and its folder writable");
+    CHECK_EQ(store_exec(s, NULL, "PRAGMA query_only = 0", ""), ERR_OK);
+
+    e = (struct err){0};
+    CHECK_EQ(store_open(path, &other, &e), ERR_OK);
+    CHECK_EQ(store_exec(s, &e, "PRAGMA busy_timeout = 0", ""), ERR_OK);
+    CHECK_EQ(store_exec(other, &e, "BEGIN IMMEDIATE", ""), ERR_OK);
+    CHECK_EQ(store_exec(s, &e, small, ""), ERR_IO);
+    CHECK_HAS(e.msg, "locked; another process writes into it");
+    store_close(other);
+    CHECK_EQ(store_exec(s, NULL, small, ""), ERR_OK);
+    store_close(s);
+
+    e = (struct err){0};
+    int fd = open(path, O_WRONLY);
+    for (off_t page = 4096; page < 8 * 4096; page += 4096) /* behind the schema */
+        CHECK_EQ(pwrite(fd, "no page of a tree", 17, page), 17);
+    close(fd);
+    CHECK_EQ(store_open(path, &s, &e), ERR_OK);
+    CHECK_EQ(store_exec(s, &e, small, ""), ERR_CORRUPT);
+    CHECK_HAS(e.msg, "malformed; name another file");
+    store_close(s);
+
+    static const char *const in_the_way[][2] = {
+        {"-journal", "Is a directory; name a file in a folder"},
+        {"-wal", "Is a directory; name a file elsewhere"}};
+    for (size_t i = 0; i < sizeof in_the_way / sizeof *in_the_way; i++) {
+        e = (struct err){0};
+        snprintf(side, sizeof side, "%s%s", fresh(path, sizeof path), in_the_way[i][0]);
+        CHECK_EQ(mkdir(side, 0700), 0);
+        CHECK_EQ(store_open(path, &s, &e), ERR_IO);
+        CHECK_HAS(e.msg, in_the_way[i][1]);
+        CHECK_EQ(rmdir(side), 0);
+    }
     fresh(path, sizeof path);
 }
 
@@ -343,6 +416,7 @@ static const struct unit_test tests[] = {{"round_trip", round_trip},
                                          {"all_or_nothing", all_or_nothing},
                                          {"killed", killed},
                                          {"foreign_files", foreign_files},
+                                         {"a_failure_has_its_remedy", a_failure_has_its_remedy},
                                          {"two_at_once", two_at_once},
                                          {"values", values},
                                          {NULL, NULL}};
