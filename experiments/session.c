@@ -281,21 +281,6 @@ int32_t session_tokenize(const struct session *s, const char *text, size_t n, in
     return toy_words(s, text, n, token, cap);
 }
 
-const char *session_text(const struct session *s, const int32_t *token, int32_t n, char *buf,
-                         size_t size)
-{
-#ifdef TANDEM_REAL
-    if (!strcmp(s->executor, "real"))
-        return llama_engine_text(s->engine, token, n, buf, size);
-#endif
-    (void)s;
-    size_t at = 0;
-    buf[0] = 0;
-    for (int32_t i = 0; i < n && at < size; i++)
-        at += (size_t)snprintf(buf + at, size - at, "%s%d", i ? " " : "", token[i]);
-    return buf;
-}
-
 const char *session_default_model(char *buf, size_t size)
 {
     const char *model = getenv("TANDEM_MODEL"), *deps = getenv("TANDEM_DEPS");

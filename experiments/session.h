@@ -68,12 +68,10 @@ void session_setup(const struct session *s, struct run_setup *setup);
 int session_exec(const struct session *s, const struct run_setup *setup, struct exec **out,
                  struct err *e);
 
-/* Tokens of a prompt and text of tokens, as the engine has them. The toy hashes words. Returns the
- * number of tokens, or -1 when there are more than cap. */
+/* Tokens of a prompt, as the engine has them. The toy hashes words. Returns their number, or -1 when
+ * there are more than cap. */
 int32_t session_tokenize(const struct session *s, const char *text, size_t n, int32_t *token,
                          int32_t cap);
-const char *session_text(const struct session *s, const int32_t *token, int32_t n, char *buf,
-                         size_t size);
 
 /* Where the set-up puts the model: TANDEM_MODEL, or the pure Q4_0 file in TANDEM_DEPS or the
  * default of it. Returns buf; the file may not exist. */

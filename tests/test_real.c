@@ -291,10 +291,6 @@ static void lossless_policies_give_the_same_text(void)
         CHECK(verifies < tokens);
         arena_fini(&other);
     }
-    char buf[600];
-    for (int32_t r = 0; r < PROMPTS; r++)
-        printf("%s\n", llama_engine_text(engine, alone.request[r].output, alone.request[r].n_output,
-                                         buf, sizeof buf));
     arena_fini(&arena);
 }
 

@@ -514,21 +514,6 @@ int32_t llama_engine_tokenize(const struct engine *g, const char *text, size_t n
     return got < 0 ? -1 : got;
 }
 
-const char *llama_engine_text(const struct engine *g, const int32_t *token, int32_t n, char *buf,
-                              size_t size)
-{
-    size_t at = 0;
-    for (int32_t i = 0; i < n && at + 1 < size; i++) {
-        int32_t room = (int32_t)(size - 1 - at);
-        int32_t got = llama_token_to_piece(of(g)->vocab, token[i], buf + at, room, 0, false);
-        if (got < 0)
-            break;
-        at += (size_t)got;
-    }
-    buf[at] = 0;
-    return buf;
-}
-
 const float *llama_engine_logits(const struct engine *g, int32_t row)
 {
     assert(row < of(g)->last_rows);

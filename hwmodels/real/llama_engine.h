@@ -46,10 +46,6 @@ void llama_engine_facts(const struct engine *g, struct llama_facts *out);
 int32_t llama_engine_tokenize(const struct engine *g, const char *text, size_t n, int32_t *token,
                               int32_t cap);
 
-/* The text of tokens, special ones left out; cut at size - 1 bytes. Returns buf. */
-const char *llama_engine_text(const struct engine *g, const int32_t *token, int32_t n, char *buf,
-                              size_t size);
-
 /* The logits of the last FORWARD's row i, [n_vocab]; for probes. Valid until the next job. */
 const float *llama_engine_logits(const struct engine *g, int32_t row);
 
