@@ -1,13 +1,9 @@
 #include "hwmodels/belief.h"
 
-#include <assert.h>
 #include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "sim/base/hash.h"
-#include "sim/base/io.h"
 #include "sim/base/yaml.h"
 
 /* ---- from a device -------------------------------------------------------------------------- */
@@ -184,43 +180,4 @@ int belief_load(const char *path, struct arena *arena, struct belief *out, struc
     struct yaml y;
     yaml_load(&y, path, arena, e);
     return read_belief(&y, out);
-}
-
-static void put_ints(FILE *f, const char *before, const int32_t *v, int32_t n)
-{
-    fprintf(f, "%s: [", before);
-    for (int32_t i = 0; i < n; i++)
-        fprintf(f, "%s%" PRId32, i ? ", " : "", v[i]);
-    fputs("]\n", f);
-}
-
-static void put_times(FILE *f, const char *before, const int64_t *v, int32_t n)
-{
-    fprintf(f, "%s[", before);
-    for (int32_t i = 0; i < n; i++)
-        fprintf(f, "%s%" PRId64, i ? ", " : "", v[i]);
-    fputs("]\n", f);
-}
-
-int belief_save(const struct belief *b, const char *source, const char *path, struct err *e)
-{
-    struct io_out o;
-    char quoted[1024];
-    int code = io_out_open(&o, path, e);
-    if (code)
-        return code;
-    fprintf(o.file, "schema: " BELIEF_SCHEMA "\nsource: %s\nunit: ns\n",
-            yaml_quote(source, quoted, sizeof quoted));
-    put_ints(o.file, "widths", b->width, b->n_widths);
-    put_ints(o.file, "contexts", b->context, b->n_contexts);
-    fputs("step:\n", o.file);
-    for (int32_t w = 0; w < b->n_widths; w++)
-        put_times(o.file, "  - ", b->step_ns[w], b->n_contexts);
-    if (b->n_blocks) {
-        put_times(o.file, "load: ", b->load_ns, b->n_blocks);
-        fputs("blocks:\n", o.file);
-    }
-    for (int32_t g = 0; b->n_blocks && g < EXEC_MAX_GRAPHS; g++)
-        put_times(o.file, "  - ", b->block_ns[g], b->n_blocks);
-    return io_out_close(&o, true, e);
 }

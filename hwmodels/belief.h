@@ -24,11 +24,12 @@ int device_belief(const struct device *d, int32_t processor, const struct device
 
 /* Reads a belief file: `schema`, `source`, `unit` (ns or us), `widths`, `contexts`, `step` (a list
  * of times by context for each width), and optionally `load` (a time per block) and `blocks` (a
- * list of times by block for each graph). The arena is for reading only. */
+ * list of times by block for each graph). The arena is for reading only. ERR_LIMIT for more than a
+ * belief holds; the errors of sim/base/yaml.h. */
 int belief_load(const char *path, struct arena *arena, struct belief *out, struct err *e);
+
+/* The same from n bytes; `name` stands for the file in messages. */
 int belief_parse(const char *name, const void *bytes, size_t n, struct arena *arena,
                  struct belief *out, struct err *e);
-
-int belief_save(const struct belief *b, const char *source, const char *path, struct err *e);
 
 #endif
