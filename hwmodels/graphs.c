@@ -1,7 +1,6 @@
 #include "hwmodels/graphs.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "hwmodels/explain.h"
@@ -212,60 +211,5 @@ int graphs_spec(const struct device *d, const struct graphs *g, struct blocks_sp
     out->pj_per_byte = or_none(d->platform.bus.pj_per_byte.value);
     out->thermal = d->platform.thermal;
     out->max_ctx = d->max_ctx;
-    return ERR_OK;
-}
-
-int64_t graphs_resident(const struct graphs *g, bool resident[GRAPHS_MAX][GRAPHS_MAX_BLOCKS])
-{
-    int64_t sum = 0;
-    for (int32_t b = 0; b < g->n_blocks; b++) {
-        int32_t copies = 0;
-        for (int32_t i = 0; i < g->n_graphs; i++)
-            if (resident[i][b]) {
-                copies++;
-                sum += g->own_bytes[i];
-            }
-        sum += g->weight_bytes[b] * (g->shared_weights ? copies > 0 : copies);
-    }
-    return sum;
-}
-
-/* "width 256: blocks 0 1 2; width 32: block 3" */
-static void list(const struct graphs *g, bool resident[GRAPHS_MAX][GRAPHS_MAX_BLOCKS], char *buf,
-                 size_t size)
-{
-    size_t at = 0;
-    *buf = 0;
-    for (int32_t i = 0; i < g->n_graphs && at < size; i++) {
-        int32_t n = 0;
-        for (int32_t b = 0; b < g->n_blocks && at < size; b++)
-            if (resident[i][b]) {
-                if (!n++)
-                    at += (size_t)snprintf(buf + at, size - at, "%swidth %" PRId32 ": blocks",
-                                           at ? "; " : "", g->width[i]);
-                if (at < size)
-                    at += (size_t)snprintf(buf + at, size - at, " %" PRId32, b);
-            }
-    }
-}
-
-int graphs_fit(const struct platform *p, const struct graphs *g,
-               bool resident[GRAPHS_MAX][GRAPHS_MAX_BLOCKS], int64_t other_bytes, struct err *e)
-{
-    char what[400];
-    int64_t bytes = graphs_resident(g, resident);
-    int64_t space = p->memory.npu_space_bytes.value, dram = p->memory.dram_bytes.value;
-    list(g, resident, what, sizeof what);
-    if (space >= 0 && bytes > space)
-        return err_set(e, ERR_LIMIT,
-                       "graphs of %.2f GB do not fit the NPU's address space of %.2f GB; resident: "
-                       "%s: share weights, free blocks or take a smaller model",
-                       (double)bytes / 1e9, (double)space / 1e9, what);
-    if (dram >= 0 && (other_bytes > dram || bytes > dram - other_bytes))
-        return err_set(
-            e, ERR_LIMIT,
-            "graphs of %.2f GB and %.2f GB besides do not fit %.2f GB of memory; resident: "
-            "%s: share weights, free blocks or take a smaller model",
-            (double)bytes / 1e9, (double)other_bytes / 1e9, (double)dram / 1e9, what);
     return ERR_OK;
 }

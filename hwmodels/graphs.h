@@ -60,13 +60,4 @@ void graphs_load(const struct platform *p, int64_t read_bytes, int64_t bytes_per
 int graphs_spec(const struct device *d, const struct graphs *g, struct blocks_spec *out,
                 struct err *e);
 
-/* Resident bytes of the pairs where resident[graph][block]. */
-int64_t graphs_resident(const struct graphs *g, bool resident[GRAPHS_MAX][GRAPHS_MAX_BLOCKS]);
-
-/* Whether these and `other_bytes` (KV cache, activations) fit the device's memory, and the graphs
- * alone an NPU's address space; what is not known does not bind. ERR_LIMIT with the list of what is
- * resident. */
-int graphs_fit(const struct platform *p, const struct graphs *g,
-               bool resident[GRAPHS_MAX][GRAPHS_MAX_BLOCKS], int64_t other_bytes, struct err *e);
-
 #endif

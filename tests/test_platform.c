@@ -188,7 +188,6 @@ static void blocks_hold_all_weights_once(void)
     struct model_desc m;
     struct graphs g;
     struct model_type w8;
-    bool here[GRAPHS_MAX][GRAPHS_MAX_BLOCKS] = {{false}};
     init_graphs(&m, false, &g);
     model_type_find("W8", &w8, NULL);
     CHECK_EQ(g.first_layer[1], 10);
@@ -198,60 +197,10 @@ static void blocks_hold_all_weights_once(void)
     CHECK_EQ(g.weight_bytes[0] + g.weight_bytes[1] + g.weight_bytes[2], all);
     CHECK_EQ(g.weight_bytes[0],
              10 * model_layer_bytes(&m, &w8)); /* tied: the table is the head's */
-    CHECK_EQ(graphs_resident(&g, here), 0);
-    for (int b = 0; b < 3; b++)
-        here[0][b] = here[1][b] = true;
-    CHECK_EQ(graphs_resident(&g, here), 2 * all + 3 * 1010);
-    g.shared_weights = true;
-    CHECK_EQ(graphs_resident(&g, here), all + 3 * 1010);
-    here[1][0] = false;
-    here[0][2] = here[1][2] = false;
-    CHECK_EQ(graphs_resident(&g, here), all - g.weight_bytes[2] + 2 * 1000 + 10);
     CHECK_EQ(model_load("hwmodels/models/tinyllama-1.1b.yaml", &m, NULL), ERR_OK);
     CHECK_EQ(graphs_init(&m, &w8, 2, &(int32_t){9}, 1, false, &g, NULL), ERR_OK);
     CHECK_EQ(g.weight_bytes[0], 11 * model_layer_bytes(&m, &w8) + 32000 * 2048); /* a table each */
     CHECK_EQ(g.weight_bytes[1] - g.weight_bytes[0], 2048 * 4);
-}
-
-static void what_does_not_fit_is_listed(void)
-{
-    struct model_desc m;
-    struct graphs g;
-    struct platform p;
-    struct err e = {0};
-    bool here[GRAPHS_MAX][GRAPHS_MAX_BLOCKS] = {{true, true, true}, {false, true}};
-    init_graphs(&m, false, &g);
-    platform_init(&p);
-    CHECK_EQ(graphs_fit(&p, &g, here, INT64_MAX, &e), ERR_OK); /* no limit is known */
-    int64_t bytes = graphs_resident(&g, here);
-    p.memory.npu_space_bytes.value = bytes;
-    p.memory.dram_bytes.value = bytes + 5;
-    CHECK_EQ(graphs_fit(&p, &g, here, 5, &e), ERR_OK);
-    CHECK_EQ(graphs_fit(&p, &g, here, 6, &e), ERR_LIMIT);
-    CHECK_HAS(e.msg, "memory; resident: width 256: blocks 0 1 2; width 32: blocks 1");
-    e = (struct err){0};
-    p.memory.npu_space_bytes.value = bytes - 1;
-    CHECK_EQ(graphs_fit(&p, &g, here, 0, &e), ERR_LIMIT);
-    CHECK_HAS(e.msg, "address space");
-}
-
-/* A 1.5B model in 8 bits, both graphs with their own weights: beyond an 8 Gen 2's 2 GiB.
- * Scaling-TTC: nor does any model of 3B in 4 bits with two sets of weights. */
-static void an_address_space_bounds_residency(void)
-{
-    struct arena a;
-    struct device d;
-    struct model_desc m;
-    struct graphs g;
-    struct err e = {0};
-    bool here[GRAPHS_MAX][GRAPHS_MAX_BLOCKS] = {{true, true, true}, {true, true, true}};
-    arena_init(&a);
-    load("hwmodels/devices/redmi-k60-pro.yaml", NULL, &a, &d);
-    init_graphs(&m, false, &g);
-    CHECK_EQ(graphs_fit(&d.platform, &g, here, 0, &e), ERR_LIMIT);
-    g.shared_weights = true;
-    CHECK_EQ(graphs_fit(&d.platform, &g, here, 0, &e), ERR_OK);
-    arena_fini(&a);
 }
 
 static void loads_and_passes_have_times(void)
@@ -450,8 +399,6 @@ static const struct unit_test tests[] = {
     {"rates_are_those_of_the_fluid_bus", rates_are_those_of_the_fluid_bus},
     {"storage_between_two_sizes_is_linear", storage_between_two_sizes_is_linear},
     {"blocks_hold_all_weights_once", blocks_hold_all_weights_once},
-    {"what_does_not_fit_is_listed", what_does_not_fit_is_listed},
-    {"an_address_space_bounds_residency", an_address_space_bounds_residency},
     {"loads_and_passes_have_times", loads_and_passes_have_times},
     {"graphs_become_a_cost_model", graphs_become_a_cost_model},
     {"graphs_that_cannot_be_are_refused", graphs_that_cannot_be_are_refused},
