@@ -1,7 +1,6 @@
 #include "sim/llm/model.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 
 int model_check(const struct model_desc *m, struct err *e)
 {
@@ -30,16 +29,4 @@ int model_check(const struct model_desc *m, struct err *e)
         return err_set(e, ERR_RANGE, "the model's heads, %d, are no multiple of its kv_heads, %d",
                        m->heads, m->kv_heads);
     return ERR_OK;
-}
-
-const char *model_format(const struct model_desc *m, char *buf, size_t size)
-{
-    snprintf(buf, size,
-             "%s: %s, %s, %d layers, d_model %d, d_ff %d, %d heads (%d KV) of %d, vocabulary %d%s, "
-             "context %d, %.1f M parameters, %.1f MB of weights, %.1f KiB of KV per token",
-             m->name[0] ? m->name : "unnamed", m->architecture, m->quantisation, m->layers,
-             m->d_model, m->d_ff, m->heads, m->kv_heads, m->head_dim, m->vocabulary,
-             m->tied_embeddings ? " (tied)" : "", m->context, (double)m->parameters / 1e6,
-             (double)m->weight_bytes / 1e6, (double)m->kv_f16_bytes / 1024);
-    return buf;
 }

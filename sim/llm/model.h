@@ -71,7 +71,4 @@ int model_type_find(const char *name, struct model_type *out, struct err *e);
 /* Bytes of n elements, whole blocks. */
 int64_t model_type_bytes(const struct model_type *t, int64_t n);
 
-/* Writes "SmolLM2 135M: llama, 30 layers, ... " (one line) to buf; returns buf. */
-const char *model_format(const struct model_desc *m, char *buf, size_t size);
-
 #endif
