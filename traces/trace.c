@@ -28,7 +28,6 @@ struct trace {
     const float *logit;
     const struct trace_entry *entry;
     const char *text;
-    struct id_entry *by_id;
     /* [n_tokens] At the place of a request's first token plus n_true: the first counterfactual of
      * the request after as many true tokens, or after more. */
     int32_t *after;
@@ -225,20 +224,22 @@ static int by_id(const void *a, const void *b)
     return order ? order : (x->request > y->request) - (x->request < y->request);
 }
 
-static int index_ids(struct trace *t, struct err *e)
+static int check_ids(const struct trace *t, struct err *e)
 {
+    int code = ERR_OK;
     size_t n = (size_t)t->h->n_requests;
-    t->by_id = malloc(n * sizeof *t->by_id);
-    if (!t->by_id)
+    struct id_entry *id = malloc(n * sizeof *id);
+    if (!id)
         return err_at(e, ERR_NOMEM, t->name, 0, 0, "out of memory");
     for (size_t i = 0; i < n; i++)
-        t->by_id[i] = (struct id_entry){t->text + t->record[i].id, (int32_t)i};
-    qsort(t->by_id, n, sizeof *t->by_id, by_id);
-    for (size_t i = 1; i < n; i++)
-        if (!strcmp(t->by_id[i - 1].id, t->by_id[i].id))
-            return CORRUPT(t, e, "offset %zu: the id of request %d comes twice",
-                           offset_of(t, &t->record[t->by_id[i].request]), t->by_id[i].request);
-    return ERR_OK;
+        id[i] = (struct id_entry){t->text + t->record[i].id, (int32_t)i};
+    qsort(id, n, sizeof *id, by_id);
+    for (size_t i = 1; i < n && !code; i++)
+        if (!strcmp(id[i - 1].id, id[i].id))
+            code = CORRUPT(t, e, "offset %zu: the id of request %d comes twice",
+                           offset_of(t, &t->record[id[i].request]), id[i].request);
+    free(id);
+    return code;
 }
 
 static int index_choices(struct trace *t, struct err *e)
@@ -269,7 +270,7 @@ static int check(struct trace *t, struct err *e)
     if (!code)
         code = check_top(t, e);
     if (!code)
-        code = index_ids(t, e);
+        code = check_ids(t, e);
     if (!code)
         code = index_choices(t, e);
     if (code == ERR_CORRUPT)
@@ -341,7 +342,6 @@ void trace_close(struct trace *t)
         return;
     io_unmap(&t->map);
     free(t->copy);
-    free(t->by_id);
     free(t->after);
     free(t);
 }
@@ -371,22 +371,6 @@ struct trace_request trace_request(const struct trace *t, int32_t request)
                                   .max_tokens = r->max_tokens,
                                   .split = r->split,
                                   .n_counterfactuals = r->n_choices};
-}
-
-int32_t trace_find(const struct trace *t, const char *id)
-{
-    int32_t low = 0, high = t->info.n_requests;
-    while (low < high) {
-        int32_t mid = low + (high - low) / 2;
-        int order = strcmp(id, t->by_id[mid].id);
-        if (order == 0)
-            return t->by_id[mid].request;
-        if (order < 0)
-            high = mid;
-        else
-            low = mid + 1;
-    }
-    return -1;
 }
 
 /* Where the recorded texts that leave the continuation after n_true tokens begin. */

@@ -73,9 +73,6 @@ const struct trace_info *trace_info(const struct trace *t);
 /* `request` is in [0, n_requests). */
 struct trace_request trace_request(const struct trace *t, int32_t request);
 
-/* The request with this id, or -1. */
-int32_t trace_find(const struct trace *t, const char *id);
-
 /* As struct truth_path. */
 struct trace_path {
     uint64_t chain;
