@@ -265,11 +265,6 @@ int64_t store_last_id(const struct store *s)
     return sqlite3_last_insert_rowid(s->db);
 }
 
-struct sqlite3 *store_handle(struct store *s)
-{
-    return s->db;
-}
-
 /* ---- opening -------------------------------------------------------------------------------- */
 
 /* Within one transaction, so that two processes that open a new file do not both build it. */

@@ -55,9 +55,6 @@ int store_get(struct store *s, struct err *e, int64_t none, int64_t *out, const 
 
 int64_t store_last_id(const struct store *s);
 
-/* For tables of a command's own; experiments/ only. The store's until store_close. */
-struct sqlite3 *store_handle(struct store *s);
-
 /* A sink of the runner that stores to `path`, which it opens, and makes, when the first run is
  * about to start; `path` must outlive it. struct program's open_store. */
 int store_sink(const char *path, struct run_sink *out, struct err *e);
