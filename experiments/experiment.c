@@ -614,7 +614,7 @@ static void put_arrivals(FILE *f, const struct experiment *x)
                     i + 1 == x->n_arrivals ? "]\n" : "");
 }
 
-void experiment_print(const struct experiment *x, FILE *f)
+static void print(const struct experiment *x, FILE *f)
 {
     fprintf(f, "schema: %s\n", EXPERIMENT_SCHEMA);
     put(f, "name", x->name);
@@ -666,7 +666,7 @@ const char *experiment_text(const struct experiment *x, struct arena *arena)
     FILE *f = open_memstream(&text, &n);
     if (!f)
         return NULL;
-    experiment_print(x, f);
+    print(x, f);
     if (!fclose(f))
         kept = arena_strdup(arena, text);
     free(text);

@@ -89,10 +89,8 @@ int experiment_parse(const char *name, const void *bytes, size_t n, const char *
  * the truth; returns how many those are. */
 int32_t experiment_drop_truth(struct experiment *x);
 
-/* Writes the experiment with every default and every --set resolved, as an experiment file. */
-void experiment_print(const struct experiment *x, FILE *f);
-
-/* The same as a string in the arena; NULL without memory. */
+/* The experiment with every default and every --set resolved, as the text of an experiment file, in
+ * the arena; NULL without memory. */
 const char *experiment_text(const struct experiment *x, struct arena *arena);
 
 /* "lookup ngram=3 branches=1" of each, joined by "; "; "" for none. Returns buf. */

@@ -175,9 +175,9 @@ static int allocate(struct bench *b, size_t mem_bytes, int32_t max_nodes, struct
                : err_set(e, ERR_NOMEM, "out of memory for the bench of drafter %s", b->type->name);
 }
 
-int draft_bench_one(const struct drafter_type *type, const int64_t *param,
-                    const struct draft_bench_config *config, struct draft_bench_row *row,
-                    struct err *e)
+static int bench_one(const struct drafter_type *type, const int64_t *param,
+                     const struct draft_bench_config *config, struct draft_bench_row *row,
+                     struct err *e)
 {
     struct bench b = {.type = type, .param = param, .config = config};
     int32_t max_nodes = 1;
@@ -222,7 +222,7 @@ int draft_bench_all(const struct draft_bench_config *config, int32_t max,
         if (type->flags & DRAFTER_NEEDS_TRUTH)
             continue;
         param_defaults(type->params, param);
-        int rc = draft_bench_one(type, param, config, &row[*n], e);
+        int rc = bench_one(type, param, config, &row[*n], e);
         if (rc)
             return rc;
         ++*n;

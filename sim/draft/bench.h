@@ -43,11 +43,6 @@ struct draft_bench_row {
  * vocabulary, 64 MB evicted. */
 struct draft_bench_config draft_bench_default(void);
 
-/* Measures one drafter with the given parameters. ERR_NOMEM. */
-int draft_bench_one(const struct drafter_type *type, const int64_t *param,
-                    const struct draft_bench_config *config, struct draft_bench_row *row,
-                    struct err *e);
-
 /* Every entry of draft_registry that needs no truth, with default parameters; the first `max` of
  * them. Returns their number in *n. ERR_NOMEM. */
 int draft_bench_all(const struct draft_bench_config *config, int32_t max,
