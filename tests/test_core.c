@@ -62,7 +62,7 @@ static void ties_leave_by_kind_then_by_push(void)
     static const uint64_t want[] = {6, 2, 1, 4, 3, 7, 0, 5};
     /* Alone, where the queue is sorted; then with 60 later ones behind, where it is a heap. */
     for (int behind = 0; behind <= 60; behind += 60) {
-        evq_clear(&q);
+        CHECK_EQ(evq_init(&q, &a, 100), ERR_OK);
         for (int i = 0; i < behind; i++)
             CHECK(evq_push(&q, CLOCK_MAX_NS, 2, 1000));
         for (uint64_t i = 0; i < 8; i++)

@@ -16,13 +16,6 @@ int evq_init(struct evq *q, struct arena *a, uint32_t capacity)
     return q->at ? ERR_OK : ERR_NOMEM;
 }
 
-void evq_clear(struct evq *q)
-{
-    q->count = 0;
-    q->sequence = 0;
-    q->heap = false;
-}
-
 /* Places e at hole i or above it, whichever keeps the heap. */
 static void sift_up(struct evq *q, uint32_t i, struct evq_event e)
 {

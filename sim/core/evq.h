@@ -37,9 +37,6 @@ struct evq {
 /* Room for `capacity` (at least 1) pending events, owned by the arena. ERR_OK or ERR_NOMEM. */
 int evq_init(struct evq *q, struct arena *a, uint32_t capacity);
 
-/* Forgets every pending event and starts the sequence again. */
-void evq_clear(struct evq *q);
-
 /* The total order. */
 static inline bool evq_before(const struct evq_event *a, const struct evq_event *b)
 {
