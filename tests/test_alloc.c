@@ -213,7 +213,7 @@ static void every_allocation(int (*read)(struct arena *a, struct err *e), const 
         /* A read that did without what failed, or one that names the wrong error. */
         bool good = failed ? rc == ERR_NOMEM && e.code == rc && e.msg[0] : rc == ERR_OK;
         if (!good && !broken++)
-            printf("  %s, allocation %ld of at least %ld: %s: '%s'\n", what, k, asked, err_name(rc),
+            printf("  %s, allocation %ld of at least %ld: %s: '%s'\n", what, k, asked, err_text(rc),
                    e.msg);
         if (!failed)
             break;

@@ -874,7 +874,7 @@ static void faults_on_threads_end(void)
             if (cases[i].plan.drop)
                 CHECK_HAS(p->e.msg, "dropped by the fault plan; request ");
             if (!CHECK(cases[i].may_work ? worked : named))
-                printf("  %s, case %zu: %s %s\n", policy[a]->name, i, err_name(rc), p->e.msg);
+                printf("  %s, case %zu: %s %s\n", policy[a]->name, i, err_text(rc), p->e.msg);
             play_destroy(plain);
             play_destroy(p);
         }

@@ -6,10 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static const struct {
-    const char *name, *text;
-} table[] = {
-#define X(name, text) {#name, text},
+static const char *const table[] = {
+#define X(name, text) text,
     ERR_TABLE(X)
 #undef X
 };
@@ -87,14 +85,9 @@ const char *err_system(int number)
     }
 }
 
-const char *err_name(int code)
-{
-    return code >= 0 && code < ERR_COUNT ? table[code].name : "?";
-}
-
 const char *err_text(int code)
 {
-    return code >= 0 && code < ERR_COUNT ? table[code].text : "?";
+    return code >= 0 && code < ERR_COUNT ? table[code] : "?";
 }
 
 const char *err_format(const struct err *e, char *buf, size_t size)

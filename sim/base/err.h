@@ -61,8 +61,7 @@ void err_list(char *list, size_t size, const char *name);
 /* The system's words for an errno, and for what befalls files also what can be done. */
 const char *err_system(int number);
 
-/* "SCHEMA" and "input does not match its schema"; both "?" for a number that is no code. */
-const char *err_name(int code);
+/* "input does not match its schema"; "?" for a number that is no code. */
 const char *err_text(int code);
 
 /* Writes "file:line:col: msg" (parts that are absent are left out) to buf; returns buf. */
