@@ -94,7 +94,7 @@ struct bench_model {
     struct device device;
     struct belief belief;                   /* of its step table */
     int32_t n_tasks, n_prompts, n_left_out; /* left out: they repeat themselves */
-    int32_t n_candidates, next_candidate;
+    int32_t n_candidates;
     struct bench_prompt *candidate; /* held-out prompts, tasks by turns */
     const char *task[BENCH_MAX_TASKS];
     struct bench_prompt prompt[BENCH_MAX_PROMPTS];

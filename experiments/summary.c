@@ -9,7 +9,7 @@
 struct sums {
     double *ttft, *tpot, *e2e; /* of each request that has one */
     int32_t n_ttft, n_tpot, n_e2e;
-    int64_t after_first, verify, drafted, accepted, end_ns, energy_tokens;
+    int64_t after_first, verify, drafted, accepted, end_ns;
     struct energy energy;
 };
 

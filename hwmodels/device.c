@@ -134,27 +134,18 @@ static double serial(const int64_t *x, int32_t n)
 static int finish_cell(struct arena *arena, struct device_cell *c)
 {
     int64_t *sorted = arena_alloc(arena, (size_t)c->n, sizeof *sorted);
-    int64_t *off = malloc((size_t)c->n * sizeof *off);
-    if (!sorted || !off) {
-        free(off);
+    if (!sorted)
         return ERR_NOMEM;
-    }
     memcpy(sorted, c->sample_ns, (size_t)c->n * sizeof *sorted);
     qsort(sorted, (size_t)c->n, sizeof *sorted, by_value);
-    int64_t m = median(sorted, c->n);
-    for (int32_t i = 0; i < c->n; i++)
-        off[i] = sorted[i] < m ? m - sorted[i] : sorted[i] - m;
-    qsort(off, (size_t)c->n, sizeof *off, by_value);
     c->sorted_ns = sorted;
     c->stats = (struct device_stats){
         .n = c->n,
         .min_ns = sorted[0],
-        .median_ns = m,
+        .median_ns = median(sorted, c->n),
         .p90_ns = sorted[(int32_t)(((int64_t)c->n * 9 + 9) / 10) - 1],
-        .mad_ns = median(off, c->n),
         .serial = serial(c->sample_ns, c->n),
     };
-    free(off);
     return ERR_OK;
 }
 

@@ -31,13 +31,12 @@ enum {
 /* A time in a table: 1 ns .. 1000 s. */
 #define DEVICE_MAX_SAMPLE_NS INT64_C(1000000000000)
 
-/* What n samples say, in ns. p90 is the smallest sample with at least 90 % of them at or below it;
- * mad is the median absolute deviation from the median (medians of an even number: the mean of the
- * middle two, rounded down); serial is the lag-1 autocorrelation in the order of measuring, 0 with
- * fewer than 3 samples or none that differ. */
+/* What n samples say, in ns. The median of an even number is the mean of the middle two, rounded
+ * down; p90 is the smallest sample with at least 90 % of them at or below it; serial is the lag-1
+ * autocorrelation in the order of measuring, 0 with fewer than 3 samples or none that differ. */
 struct device_stats {
     int32_t n;
-    int64_t min_ns, median_ns, p90_ns, mad_ns;
+    int64_t min_ns, median_ns, p90_ns;
     double serial;
 };
 

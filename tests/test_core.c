@@ -874,7 +874,6 @@ static void bench_fills_its_result(void)
     struct core_bench b;
     CHECK_EQ(core_bench_run(&b, 2, 1), ERR_OK);
     CHECK_EQ(b.repetitions, 2);
-    CHECK(b.seconds > 0);
     const struct bench_stat *s[] = {&b.events_per_s, &b.shared_completions_per_s,
                                     &b.queue[0].ns_per_event, &b.queue[3].ns_per_event};
     for (int i = 0; i < 4; i++)

@@ -145,12 +145,11 @@ static void statistics_of_a_cell(void)
     CHECK_EQ(t->n_cells, 2);
     CHECK_EQ(t->cell[0].changed, DEVICE_SAME_SHAPE);
     const struct device_stats *s = &device_cell(t, 3, 2, true)->stats;
-    /* sorted 5 10 20 30 31 33 40 50 60 1000; off 32: 27 22 12 2 1 1 8 18 28 968 */
+    /* sorted 5 10 20 30 31 33 40 50 60 1000 */
     CHECK_EQ(s->n, 10);
     CHECK_EQ(s->min_ns, 5);
     CHECK_EQ(s->median_ns, 32);
     CHECK_EQ(s->p90_ns, 60);
-    CHECK_EQ(s->mad_ns, 15);
     CHECK_EQ(device_cell(t, 3, 2, true)->sample_ns[1], 50);
     CHECK_EQ(device_cell(t, 3, 2, false)->stats.p90_ns, 50);
     CHECK_NEAR(device_cell(t, 3, 2, false)->stats.serial, 0, 0);

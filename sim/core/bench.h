@@ -22,7 +22,6 @@ struct core_bench {
         struct bench_stat ns_per_event;
     } queue[CORE_BENCH_QUEUES]; /* 4, 16, 64, 1,024 */
     int repetitions;
-    double seconds; /* that all of it took */
 };
 
 /* Each measurement is repeated `repetitions` times (at least 1) for about `ms` milliseconds, after
