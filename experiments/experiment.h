@@ -5,7 +5,6 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
 
 #include "hwmodels/phone.h"
 #include "hwmodels/table.h"
