@@ -275,6 +275,11 @@ static int put_operators(struct output *o, const struct device *d, const struct 
     return ERR_OK;
 }
 
+/* What a device of whole steps cannot answer. */
+static const char *const of_operators[] = {"--model",   "--attended", "--blocks",    "--head-rows",
+                                           "--backend", "--datatype", "--attention", "--layout",
+                                           "--phase",   "--sleeping", NULL};
+
 static int explain(struct output *o, const struct device *d, const struct args *a,
                    const struct asked *q, struct err *e)
 {
@@ -282,6 +287,10 @@ static int explain(struct output *o, const struct device *d, const struct args *
     const char *file;
     struct model_desc m;
     if (!d->operators) {
+        for (int i = 0; of_operators[i]; i++)
+            if (arg_given(a, of_operators[i]))
+                return err_set(e, ERR_USAGE, "device '%s' has whole steps of %s: remove '%s'",
+                               d->name, d->model, of_operators[i]);
         const char *name = arg_text(a, "--processor");
         int32_t p = name ? device_find(d, name) : 0;
         if (p < 0)
@@ -388,12 +397,10 @@ const struct command command_explain = {
     .options = options,
     .details =
         "Equal operators of several layers are one row: us is one layer's time. A device of whole\n"
-        "steps has no operators: its tables' times are printed. What has no source is unknown, "
-        "and\n"
-        "so is a sum with such a part. Layouts: one graph; mllm, where attention runs between "
-        "graphs\n"
-        "on the --attention processor, each crossing costing the device's sync time; mllm-pairs, "
-        "two\n"
-        "chunks of that at a time, the second behind the first.",
+        "steps has no operators: its tables' times are printed, of its own model. What has no\n"
+        "source is unknown, and so is a sum with such a part. Layouts: one graph; mllm, where\n"
+        "attention runs between graphs on the --attention processor, each crossing costing the\n"
+        "device's sync time; mllm-pairs, two chunks of that at a time, the second behind the\n"
+        "first.",
     .examples = examples,
     .run = run};

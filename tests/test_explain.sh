@@ -28,6 +28,12 @@ has '"limit": "unknown"'
 has 'at least '
 t 0 explain --device hwmodels/devices/example-2core.yaml --width 8 --context 150
 has '17000.000  measured'
+for option in '--model llama-3.2-3b' '--blocks 0..1' '--head-rows 1' '--attended 9' '--backend cpu' '--datatype q4' \
+    '--attention cpu' '--layout mllm' '--phase prefill' --sleeping; do
+    # shellcheck disable=SC2086 # an option and its value
+    t 2 explain --device example-2core --width 8 $option
+    says "device 'example-2core' has whole steps of SmolLM2-135M-Instruct.Q4_0.gguf: remove '${option%% *}'"
+done
 t 0 explain --device hwmodels/devices/example-2core.yaml --width 9 --context 9000
 has extrapolated
 
