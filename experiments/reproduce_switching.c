@@ -73,11 +73,11 @@ struct sweep {
 
 /* ---- the file ------------------------------------------------------------------------------- */
 
-static void read_list(struct yaml *y, struct yaml_node *at, const char *key, int64_t min,
-                      int64_t max, struct list *out)
+static void read_list(struct yaml *y, struct yaml_node *at, const char *key, int64_t max,
+                      struct list *out)
 {
     struct yaml_node *node = yaml_list(y, at, key);
-    const int64_t *v = yaml_ints(y, node, NULL, min, max, &out->n);
+    const int64_t *v = yaml_ints(y, node, NULL, 1, max, &out->n);
     if (!y->code && (out->n < 1 || out->n > MAX_LIST))
         yaml_fail(y, node, ERR_LIMIT, "expected 1 to %d values", MAX_LIST);
     for (int32_t i = 0; i < out->n && !y->code; i++)
@@ -134,9 +134,9 @@ static void read_grid(struct yaml *y, const char *key, struct sweep *w, bool use
 {
     struct list loads = {0}, blocks = {0}, prompts = {0};
     struct yaml_node *at = yaml_map(y, y->root, key);
-    read_list(y, at, "loads", 1, 100000, &loads);
-    read_list(y, at, "blocks", 1, OPTIMAL_MAX_BLOCKS, &blocks);
-    read_list(y, at, "prompts", 1, SWITCHING_MAX_PROMPT, &prompts);
+    read_list(y, at, "loads", 100000, &loads);
+    read_list(y, at, "blocks", OPTIMAL_MAX_BLOCKS, &blocks);
+    read_list(y, at, "prompts", SWITCHING_MAX_PROMPT, &prompts);
     if (!use)
         return;
     w->loads = loads;
@@ -161,14 +161,14 @@ static int read_file(struct sweep *w, struct err *e)
     read_grid(&y, "grid", w, !w->c->brief);
     read_grid(&y, "brief", w, w->c->brief);
     struct yaml_node *at = yaml_map(&y, y.root, "beliefs");
-    read_list(&y, at, "errors", 1, 99, &w->errors);
+    read_list(&y, at, "errors", 99, &w->errors);
     w->belief_blocks = read_int(&y, at, "blocks", OPTIMAL_MAX_BLOCKS);
     w->seeds = read_int(&y, at, "seeds", 1000);
     at = yaml_map(&y, y.root, "map");
     w->map_prompt = read_int(&y, at, "prompt", SWITCHING_MAX_PROMPT);
     w->map_output = read_int(&y, at, "output", SWITCHING_MAX_OUTPUT - 1);
     w->map_blocks = read_int(&y, at, "blocks", OPTIMAL_MAX_BLOCKS);
-    read_list(&y, at, "budgets", 1, 1000000, &w->budgets);
+    read_list(&y, at, "budgets", 1000000, &w->budgets);
     return yaml_done(&y);
 }
 

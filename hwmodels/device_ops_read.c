@@ -97,17 +97,17 @@ static void read_edges(struct yaml *y, struct yaml_node *list, struct platform *
 }
 
 static struct ranged read_permille(struct yaml *y, struct yaml_node *at, const char *key,
-                                   int64_t min, int64_t max)
+                                   int64_t max)
 {
     struct ranged r = RANGED_UNKNOWN;
     struct yaml_node *node = yaml_get(y, at, key);
     if (!node || node->type != YAML_MAP) {
-        r.value = r.low = r.high = yaml_int_or(y, at, key, min, max, -1);
+        r.value = r.low = r.high = yaml_int_or(y, at, key, 1, max, -1);
         return r;
     }
-    r.value = yaml_int_or(y, node, "value", min, max, -1);
-    r.low = yaml_int_or(y, node, "low", min, max, r.value);
-    r.high = yaml_int_or(y, node, "high", min, max, r.value);
+    r.value = yaml_int_or(y, node, "value", 1, max, -1);
+    r.low = yaml_int_or(y, node, "low", 1, max, r.value);
+    r.high = yaml_int_or(y, node, "high", 1, max, r.value);
     r.source = yaml_own_source(y, node);
     if (!y->code && (r.value < 0 ? r.low > r.high : r.low > r.value || r.value > r.high))
         yaml_fail(y, node, ERR_RANGE, "expected low <= value <= high");
@@ -121,7 +121,7 @@ static void read_thermal(struct yaml *y, struct yaml_node *at, struct platform_t
     t->ambient_mc = device_read_ranged(y, at, "ambient", UNIT_MC);
     t->hot_mc = device_read_ranged(y, at, "hot", UNIT_MC);
     t->cool_mc = device_read_ranged(y, at, "cool", UNIT_MC);
-    t->slow_permille = read_permille(y, at, "slow_permille", 1, 1000);
+    t->slow_permille = read_permille(y, at, "slow_permille", 1000);
     t->source = yaml_own_source(y, at);
     if (!y->code && (t->ambient_mc.value < -1 || t->hot_mc.value < -1 || t->cool_mc.value < -1))
         yaml_fail(y, at, ERR_RANGE, "expected temperatures of 0 C or more");
@@ -201,7 +201,7 @@ static void read_kernel(struct yaml *y, struct yaml_node *at, const struct platf
     k->flops_per_s = device_read_ranged(y, at, "peak", UNIT_FLOP_PER_S);
     k->bytes_per_s = device_read_ranged(y, at, "bandwidth", UNIT_BYTES_PER_S);
     k->copy_bytes_per_s = device_read_ranged(y, at, "copy", UNIT_BYTES_PER_S);
-    k->order_permille = read_permille(y, at, "order_permille", 1, 1000000);
+    k->order_permille = read_permille(y, at, "order_permille", 1000000);
     k->source = yaml_own_source(y, at);
     const char *path = yaml_str_or(y, at, "path", NULL);
     k->path = path && !y->code ? platform_path(bus, path) : -1;

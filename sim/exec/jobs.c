@@ -10,10 +10,10 @@ const char *job_kind_name(uint8_t kind)
     return kind < sizeof kind_name / sizeof *kind_name ? kind_name[kind] : "?";
 }
 
-static int bad(int code, const struct job *job, const char *field, int64_t value,
-               const char *expected, struct err *e)
+static int bad(const struct job *job, const char *field, int64_t value, const char *expected,
+               struct err *e)
 {
-    return err_set(e, code, "job %lld (%s): %s is %lld, expected %s", (long long)job->id,
+    return err_set(e, ERR_POLICY, "job %lld (%s): %s is %lld, expected %s", (long long)job->id,
                    job_kind_name(job->kind), field, (long long)value, expected);
 }
 
@@ -68,7 +68,7 @@ static int check_want(const struct exec_caps *caps, const struct job *job, bool 
     if (rc || f->want == WANT_NONE)
         return rc;
     if (!head)
-        return bad(ERR_POLICY, job, "want", f->want,
+        return bad(job, "want", f->want,
                    "0: outputs come from the last block's own head or from a HEAD job", e);
     rc = range(ERR_POLICY, job, "want_from", f->want_from, 0, f->n - 1, e);
     if (rc || f->want != WANT_TOPK)
@@ -90,7 +90,7 @@ static int check_rows(const struct exec_caps *caps, const struct job *job, struc
     if (!rc)
         rc = size_in(job, "pos", f->pos, 0, caps->max_ctx, e);
     if (!rc && !f->token)
-        rc = bad(ERR_POLICY, job, "token", 0, "an array of n tokens", e);
+        rc = bad(job, "token", 0, "an array of n tokens", e);
     return rc;
 }
 
@@ -139,7 +139,7 @@ static int check_shown(const struct exec_caps *caps, const struct job *job, stru
     const struct job_draft *d = &job->draft;
     int rc = size_in(job, "n_rows", d->n_rows, 0, caps->max_rows, e);
     if (!rc && d->n_rows > 0 && (!d->row_token || !d->row_choice))
-        rc = bad(ERR_POLICY, job, "row_token or row_choice", 0, "arrays of n_rows", e);
+        rc = bad(job, "row_token or row_choice", 0, "arrays of n_rows", e);
     for (int32_t i = 0; !rc && d->row_parent && i < d->n_rows; i++)
         rc = range(ERR_POLICY, job, "a shown row's parent", d->row_parent[i], -1, i - 1, e);
     return rc;
@@ -156,7 +156,7 @@ static int check_draft(const struct exec_caps *caps, int32_t n_drafters, const s
     if (job->kind == JOB_DRAFT) {
         rc = size_in(job, "n", job->draft.n, 0, caps->max_ctx, e);
         if (!rc && job->draft.n > 0 && !job->draft.token)
-            rc = bad(ERR_POLICY, job, "token", 0, "an array of n tokens", e);
+            rc = bad(job, "token", 0, "an array of n tokens", e);
         if (!rc)
             rc = size_in(job, "max_nodes", job->draft.max_nodes, 0, caps->max_rows, e);
         return rc ? rc : check_shown(caps, job, e);
@@ -170,7 +170,7 @@ static int check_draft(const struct exec_caps *caps, int32_t n_drafters, const s
     if (!rc)
         rc = size_in(job, "pos", c->pos, 0, caps->max_ctx, e);
     if (!rc && (!c->top || !c->logit))
-        rc = bad(ERR_POLICY, job, "top or logit", 0, "arrays of n * k", e);
+        rc = bad(job, "top or logit", 0, "arrays of n * k", e);
     return rc;
 }
 
@@ -204,7 +204,7 @@ static int check_copy(const struct exec_caps *caps, const struct job *job, struc
     if (!rc)
         rc = range(ERR_POLICY, job, "seq_to", job->copy.seq_to, 0, caps->max_seqs - 1, e);
     if (!rc && job->copy.seq_from == job->copy.seq_to)
-        rc = bad(ERR_POLICY, job, "seq_to", job->copy.seq_to, "another sequence than seq_from", e);
+        rc = bad(job, "seq_to", job->copy.seq_to, "another sequence than seq_from", e);
     return rc ? rc : size_in(job, "n", job->copy.n, 0, caps->max_ctx, e);
 }
 
@@ -236,7 +236,7 @@ int job_check(const struct exec_caps *caps, int32_t n_roles, int32_t n_drafters,
     case JOB_COPY:
         return check_copy(caps, job, e);
     default:
-        return bad(ERR_POLICY, job, "kind", job->kind, "a kind of exec.h", e);
+        return bad(job, "kind", job->kind, "a kind of exec.h", e);
     }
 }
 

@@ -192,14 +192,14 @@ static int get_features(const char *name, struct log_head *h, struct err *e)
     return ERR_OK;
 }
 
-static int get_hex(const char *name, const struct log_head *h, const char *key, size_t digits,
-                   uint64_t *out, struct err *e)
+static int get_hex(const char *name, const struct log_head *h, const char *key, uint64_t *out,
+                   struct err *e)
 {
     const struct log_line *l = log_head_find(h, key);
-    if (hex_number(l->value, digits, out))
+    if (hex_number(l->value, 16, out))
         return ERR_OK;
-    return err_at(e, ERR_SCHEMA, name, l->line, 0, "%s is '%.60s': expected %zu hexadecimal digits",
-                  key, l->value, digits);
+    return err_at(e, ERR_SCHEMA, name, l->line, 0, "%s is '%.60s': expected 16 hexadecimal digits",
+                  key, l->value);
 }
 
 static int get_text(const char *name, const struct log_head *h, const char *key, char *to,
@@ -240,8 +240,8 @@ static int get_numbers(const char *name, struct log_head *h, struct err *e)
     if (!rc)
         rc = get_features(name, h, e);
     if (!rc)
-        rc = get_hex(name, h, "seed", 16, &s->seed, e);
-    return rc ? rc : get_hex(name, h, "belief", 16, &h->belief_hash, e);
+        rc = get_hex(name, h, "seed", &s->seed, e);
+    return rc ? rc : get_hex(name, h, "belief", &h->belief_hash, e);
 }
 
 static int get_texts(const char *name, struct log_head *h, struct err *e)
