@@ -319,7 +319,8 @@ static int take_general(struct gguf *g, struct text key, const struct value *v)
     return ERR_OK;
 }
 
-/* No description needs it; llama.cpp ends the process where it is no such number. */
+/* No description needs it, but this reader's verdict is what stands before llama.cpp (check_file of
+ * hwmodels/real/llama_engine.c), which ends the process where it is no such number. */
 static int check_epsilon(struct gguf *g, struct text key, struct text rest, const struct value *v)
 {
     float x;
