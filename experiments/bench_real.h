@@ -122,9 +122,11 @@ void bench_real_close(struct bench_real *b);
 /* What Tandem's own contenders run. */
 extern const char *const bench_specs[];
 
+/* Since bench_real_measure began. */
 double bench_seconds(const struct bench_real *b);
 void bench_progress(const struct bench_real *b, const struct bench_model *m, const char *what);
 
+/* What a run of `spec` on the model is made of. The errors of spec_parse. */
 int bench_set_up(const struct bench_model *m, const char *spec, struct run_setup *setup,
                  struct err *e);
 struct request bench_request(const struct bench_prompt *p, int32_t max_tokens);
@@ -137,7 +139,8 @@ int bench_run_own(struct bench_real *b, struct bench_model *m, struct bench_prom
 /* Whether a prompt with its text is worth timing: neither degenerate nor at its end at once. */
 bool bench_fits(const struct bench_prompt *p);
 
-/* Runs a comparator for as many tokens as the prompt's text has. */
+/* Runs a comparator for as many tokens as the prompt's text has. ERR_MISMATCH where it cut the
+ * prompt into other tokens; the errors of comparator_run. */
 int bench_run_comparator(struct bench_real *b, struct bench_model *m, const struct comparator *c,
                          const struct bench_prompt *p, struct bench_run *run, struct err *e);
 
@@ -191,6 +194,7 @@ struct bench_ratio {
 int bench_ratio(const struct bench_real *b, enum bench_set set, struct bench_ratio *out,
                 struct err *e);
 
+/* Writes the table or the JSON object. ERR_NOMEM, ERR_IO. */
 int bench_real_print(const struct bench_real *b, bool json, FILE *out, struct err *e);
 
 #endif

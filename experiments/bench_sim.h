@@ -24,7 +24,8 @@ struct sim_bench_row {
     bool same;            /* actions and times are those without a memo */
 };
 
-/* Rows for parametric acceptance, then of drafters: from a memo, executed. */
+/* Rows for parametric acceptance, then of drafters: from a memo, executed; *n of them. Each is
+ * measured `repetitions` >= 1 times. ERR_IO where the device or the trace is not there. */
 int sim_bench_run(struct sim_bench_row row[SIM_BENCH_ROWS], int32_t *n, int32_t repetitions,
                   struct err *e);
 

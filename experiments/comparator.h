@@ -50,7 +50,8 @@ struct comparator_times {
 /* Reads what a program printed. ERR_PARSE names the line that is missing. */
 int comparator_parse(const char *text, struct comparator_times *out, struct err *e);
 
-/* Starts it and waits. ERR_DEVICE with its last words when it failed. */
+/* Starts it and waits. ERR_DEVICE with its last words when it failed, ERR_IO where it cannot be
+ * started; the errors of comparator_parse. */
 int comparator_run(const struct comparator *c, const struct comparator_task *task,
                    struct comparator_times *out, struct err *e);
 
@@ -58,7 +59,8 @@ int comparator_run(const struct comparator *c, const struct comparator_task *tas
  * token of llama-lookup comes with the prompt, that of the other one with the first step. */
 double comparator_ns(const struct comparator_times *t, enum comparator_tool tool, int32_t n);
 
-/* Runs `setup.sh VERB [ARGUMENT]` and writes the path that it prints. */
+/* Runs `setup.sh VERB [ARGUMENT]` and writes the path that it prints. ERR_IO when it fails; its own
+ * messages are on stderr then. */
 int comparator_setup(const char *verb, const char *argument, char *path, size_t size,
                      struct err *e);
 

@@ -50,7 +50,8 @@ struct points {
 };
 
 /* Reads the file, and of every step the model's description and its operators: matrix products and
- * attention, a prompt in chunks of the group's. Memory is the arena's. */
+ * attention, a prompt in chunks of the group's. Memory is the arena's. The errors of
+ * sim/base/yaml.h and of model_load. */
 int points_load(const char *path, struct arena *arena, struct points *out, struct err *e);
 
 /* Largest over smallest value, less 1, in percent. */

@@ -29,7 +29,8 @@ struct replayed {
 };
 
 /* Runs the requests map[0, n) one after another, which is a sequence where drafters have a history.
- * `spec` is as in `tandem observe --drafts`: POLICY:PARAM=VALUE,...+DRAFTER:PARAM=VALUE,... */
+ * `spec` is as in `tandem observe --drafts`: POLICY:PARAM=VALUE,...+DRAFTER:PARAM=VALUE,... `out`
+ * has room for n. The errors of spec_parse and driver_run. */
 int replay_trace(const struct trace *t, const char *spec, const int32_t *map, int32_t n,
                  struct replayed *out, struct err *e);
 

@@ -22,6 +22,7 @@ void role_map_default(struct role_map *m);
 /* ERR_USAGE with the roles that there are when no policy has this one. */
 int role_check(const char *role, struct err *e);
 
+/* ERR_USAGE names the item that is wrong, or named twice. */
 int role_map_parse(const char *text, struct role_map *out, struct err *e);
 const char *role_map_format(const struct role_map *m, char *buf, size_t size);
 
@@ -45,7 +46,8 @@ struct session {
 };
 
 /* Loads a GGUF model on llama.cpp with the map's target device and room for max_ctx tokens.
- * ERR_UNSUPPORTED in a build without llama.cpp. */
+ * ERR_UNSUPPORTED in a build without llama.cpp; the errors of llama_engine_create. session_close is
+ * the caller's after success. */
 int session_open_model(const char *path, const struct role_map *roles, int32_t max_ctx,
                        struct session *out, struct err *e);
 
@@ -64,12 +66,13 @@ void session_close(struct session *s);
 /* Fills what a run_setup says about the target: vocabulary, end tokens, model, roles, versions. */
 void session_setup(const struct session *s, struct run_setup *setup);
 
-/* An executor for one run of `setup`, which must live as long. */
+/* An executor for one run of `setup`, which must live as long. ERR_USAGE for a role's device that
+ * is not there; the errors of threads_create. */
 int session_exec(const struct session *s, const struct run_setup *setup, struct exec **out,
                  struct err *e);
 
-/* Tokens of a prompt, as the engine has them. The toy hashes words. Returns their number, or -1 when
- * there are more than cap. */
+/* Tokens of a prompt, as the engine has them. The toy hashes words. Returns their number, or -1
+ * when there are more than cap. */
 int32_t session_tokenize(const struct session *s, const char *text, size_t n, int32_t *token,
                          int32_t cap);
 

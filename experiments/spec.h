@@ -8,7 +8,8 @@
 
 #include "sim/exec/driver.h"
 
-/* Fills policy, parameters and drafter 0 of *setup; leaves the rest alone. */
+/* Fills policy, parameters and drafter 0 of *setup; leaves the rest alone. ERR_USAGE for a name
+ * that there is not; the errors of param_set. */
 int spec_parse(const char *text, struct run_setup *setup, struct err *e);
 
 /* The whole of it, every parameter named; returns buf. */

@@ -25,7 +25,7 @@ void store_close(struct store *s);
 int store_check_path(const char *path, struct err *e);
 
 /* ERR_IO, ERR_NOMEM or ERR_CORRUPT with SQLite's words for its last error, `what` before them (may
- * be NULL), and what can be done. */
+ * be NULL), the system's where it was asked, and what can be done. */
 int store_failed(struct sqlite3 *db, const char *path, const char *what, struct err *e);
 
 struct store_experiment {
@@ -46,13 +46,15 @@ int store_add_run(struct store *s, int64_t experiment, const struct run_report *
                   const struct run_outcome *run, int64_t *run_id, struct err *e);
 
 /* One statement with its parameters: a letter in `types` for each '?': i int64_t, d double, t
- * const char * (NULL is null), n null (no argument). Rows are dropped. */
+ * const char * (NULL is null), n null (no argument). Rows are dropped. The errors of store_failed,
+ * here and below. */
 int store_exec(struct store *s, struct err *e, const char *sql, const char *types, ...);
 
 /* The first column of the first row as a number; `none` when there is no row. */
 int store_get(struct store *s, struct err *e, int64_t none, int64_t *out, const char *sql,
               const char *types, ...);
 
+/* Key of the row that was added last. */
 int64_t store_last_id(const struct store *s);
 
 /* A sink of the runner that stores to `path`, which it opens, and makes, when the first run is

@@ -42,7 +42,8 @@ struct switching_outcome {
     int64_t wait_ns[2], first_ns[2], last_ns[2];
 };
 
-/* Runs it, and checks that the schedule keeps to the rules of spans.h. `arena` is reset. */
+/* Runs it, and checks that the schedule keeps to the rules of spans.h. `arena` is reset. The errors
+ * of spec_parse, driver_run and spans_check. */
 int switching_run(const struct switching_model *m, const struct switching_case *c,
                   struct arena *arena, struct switching_outcome *out, struct err *e);
 

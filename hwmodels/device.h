@@ -148,6 +148,7 @@ struct device {
  * memory is in `arena`. Errors name file:line:column, the value, what was expected, the remedy. */
 int device_load(const char *path, const char *const *set, int32_t n_set, struct arena *arena,
                 struct device *out, struct err *e);
+/* The same from n bytes; `name` stands for the file in messages. */
 int device_parse(const char *name, const void *bytes, size_t n, const char *const *set,
                  int32_t n_set, struct arena *arena, struct device *out, struct err *e);
 

@@ -26,7 +26,9 @@ struct llama_options {
 
 void llama_defaults(struct llama_options *o);
 
-/* ERR_DEVICE when llama.cpp refuses; the message has its own last words. */
+/* ERR_DEVICE when llama.cpp refuses; the message has its own last words. Before it is asked:
+ * ERR_IO, ERR_CORRUPT with the offset, ERR_RANGE for a file, ERR_USAGE for a device that is not
+ * there. */
 int llama_engine_create(const struct llama_options *o, struct engine **out, struct err *e);
 
 /* What a run needs to know of a model. */
@@ -57,7 +59,8 @@ struct llama_device {
 /* Fills at most cap entries; returns how many devices there are. */
 int32_t llama_devices(struct llama_device *out, int32_t cap);
 
-/* Requantises a GGUF to pure Q4_0 by llama.cpp's own call. Writes to `out`.part and renames. */
+/* Requantises a GGUF to pure Q4_0 by llama.cpp's own call. Writes to `out`.part and renames.
+ * ERR_IO, ERR_CORRUPT, ERR_DEVICE. */
 int llama_quantize(const char *in, const char *out, int32_t threads, struct err *e);
 
 #endif

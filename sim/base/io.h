@@ -24,6 +24,7 @@ struct io_map {
     size_t n;
 };
 
+/* ERR_IO. The caller ends it with io_unmap. */
 int io_map_file(const char *path, struct io_map *out, struct err *e);
 void io_unmap(struct io_map *m);
 
@@ -34,14 +35,13 @@ void io_unmap(struct io_map *m);
  * here first. */
 int io_out_paths(const char *path, char **target, char **part, struct err *e);
 
-/* A file being written as `part`. */
+/* A file being written as `part`; its own until io_out_close. */
 struct io_out {
     FILE *file; /* write here */
     char *path, *part;
 };
 
 /* ERR_IO as io_out_paths, and when the part cannot be made. */
-
 int io_out_open(struct io_out *o, const char *path, struct err *e);
 
 /* With `keep`: flushes, waits for the disk and renames to the path, so that readers see the old

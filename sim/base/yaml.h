@@ -63,10 +63,12 @@ struct yaml {
 };
 
 /* Parses `n` bytes; `name` is the file's name in messages. The root must be a mapping. What the
- * tree points to lives in `arena`; *y must outlive no one. Returns y->code. */
+ * tree points to lives in `arena`; after an error getters give nodes of *y, which is not to be
+ * copied. ERR_PARSE, ERR_SCHEMA, ERR_LIMIT, ERR_NOMEM. Returns y->code. */
 int yaml_parse(struct yaml *y, const char *name, const void *bytes, size_t n, struct arena *arena,
                struct err *e);
 
+/* The same from a file: ERR_IO besides. */
 int yaml_load(struct yaml *y, const char *path, struct arena *arena, struct err *e);
 
 /* Puts a value in the place of another: "bus.dram=80 GB/s". The path is keys joined by dots; an

@@ -80,8 +80,8 @@ struct cost_ops {
 
     void (*host)(const struct cost_model *m, struct cost_host *out);
 
-    /* Processors, and the one that plays `role`. Jobs of roles on one processor exclude each
-     * other. */
+    /* The number of processors, *out being the model's own array of them; and the index of the one
+     * that plays `role`. Jobs of roles on one processor exclude each other. */
     int32_t (*processors)(const struct cost_model *m, const struct cost_processor **out);
     int32_t (*processor_of)(const struct cost_model *m, int32_t role);
 

@@ -16,8 +16,8 @@ struct log_bytes {
 };
 
 void log_bytes_fini(struct log_bytes *b);
-void log_put_u(struct log_bytes *b, uint64_t v);
-void log_put_s(struct log_bytes *b, int64_t v);
+void log_put_u(struct log_bytes *b, uint64_t v);   /* LEB128 */
+void log_put_s(struct log_bytes *b, int64_t v);    /* the same, zigzag-coded */
 void log_put_u64(struct log_bytes *b, uint64_t v); /* eight bytes, lowest first */
 void log_put_belief(struct log_bytes *b, const struct belief *belief);
 void log_put_event(struct log_bytes *b, const struct event *ev, int64_t due_ns, int64_t base_ns);

@@ -38,6 +38,7 @@ struct pool {
     struct watch watch;
 };
 
+/* Records for caps.max_jobs jobs, the arena's. ERR_NOMEM. */
 int pool_init(struct pool *p, struct arena *arena, const struct exec_caps *caps, struct err *e);
 
 /* Copies a job that passed job_check to the end of its role's queue. A wait for a job that is no
@@ -79,6 +80,7 @@ void pool_end(struct pool *p, struct job_record *r);
  * in flight. The caller ends it. */
 bool pool_withdraw(struct pool *p, struct job_record *r);
 
+/* The job in flight of this id; NULL. */
 struct job_record *pool_find(const struct pool *p, int64_t id);
 
 /* Takes an ended job out of flight: its DONE is delivered, so waits for it are met. The record and

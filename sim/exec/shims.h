@@ -25,7 +25,7 @@ int record_finish(struct exec *x, struct err *e);
  * offset. DRAFT and CALIBRATE jobs are run again by the drafters of `setup` (the log's own set-up,
  * log_setup, or one that is to be tested against the log; it must outlive x) and what they give is
  * compared, but for those that need the truth, which a log does not hold. ERR_MISMATCH when
- * the set-up has other limits or another vocabulary than the log. */
+ * the set-up has other limits or another vocabulary than the log; the errors of log_open. */
 int replay_create(const char *path, const struct run_setup *setup, struct exec **out,
                   struct err *e);
 
@@ -33,7 +33,8 @@ int replay_create(const char *path, const struct run_setup *setup, struct exec *
  * after a driver_run that ended well: only then every action was compared. */
 int replay_finish(struct exec *x, struct err *e);
 
-/* The requests that the log holds, for driver_run; arrays live in `arena`. */
+/* The requests that the log holds, for driver_run; arrays live in `arena`. The errors of log_open
+ * and log_next; ERR_CORRUPT for requests that no run could have. */
 int replay_requests(const char *path, struct arena *arena, struct request **out, int32_t *n,
                     struct err *e);
 

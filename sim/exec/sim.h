@@ -18,7 +18,8 @@
 
 enum { SIM_MAX_PROCESSORS = 8 };
 
-/* Neither is owned; both must outlive the executor. */
+/* Neither is owned; both, and `setup`, must outlive the executor. ERR_LIMIT when what is resident
+ * from the start exceeds the device's memory; ERR_NOMEM. */
 int sim_create(const struct cost_model *cost, struct truth *truth, const struct run_setup *setup,
                struct exec **out, struct err *e);
 

@@ -35,6 +35,7 @@ struct sim_text {
     struct truth_path *path;   /* [max_rows], scratch: of rows that are wrong */
 };
 
+/* Memory is the arena's; the truth is kept. ERR_NOMEM. */
 int sim_text_init(struct sim_text *t, struct arena *arena, struct truth *truth,
                   const struct exec_caps *caps, int32_t max_requests);
 

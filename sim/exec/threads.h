@@ -29,7 +29,9 @@ struct threads_options {
                          message names who waits for whom; EXEC_NEVER: wait for ever */
 };
 
-/* Does not own `engine`, which must outlive it and must serve one executor at a time. */
+/* Does not own `engine`, which must outlive it and must serve one executor at a time; `setup` must
+ * outlive it, too. ERR_LIMIT for more roles than EXEC_MAX_ROLES, ERR_DEVICE when a worker cannot be
+ * started or pinned, ERR_NOMEM. */
 int threads_create(struct engine *engine, const struct run_setup *setup,
                    const struct threads_options *options, struct exec **out, struct err *e);
 

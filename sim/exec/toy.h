@@ -35,6 +35,7 @@ struct toy_options {
 /* Reasonable values: 6 blocks, 64 tokens, order 3, graphs 256 and 32 wide, tens of microseconds. */
 void toy_defaults(struct toy_options *o);
 
+/* ERR_RANGE names the option; ERR_NOMEM. */
 int toy_create(const struct toy_options *o, struct engine **out, struct err *e);
 
 /* The token that the toy says after `text`: for tests, and for a truth that matches it. */
