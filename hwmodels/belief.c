@@ -79,7 +79,7 @@ int device_belief(const struct device *d, int32_t processor, const struct device
             uint64_t key = (uint64_t)out->width[w] << 32 | (uint32_t)bucket[c];
             double u = 2 * rng_unit(rng_u64(how->seed, RNG_BELIEF, 0, key)) - 1;
             bool beyond = false;
-            double ns = table_grid_ns(&g, out->width[w], bucket[c], false, &beyond);
+            double ns = table_grid_ns(&g, out->width[w], bucket[c], DEVICE_SAME_SHAPE, &beyond);
             ns = ns * scale * (1 + how->noise_pct / 100 * u);
             out->step_ns[w][c] = ns < 4e18 ? (int64_t)(ns + 0.5) : INT64_MAX / 2;
         }

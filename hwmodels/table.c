@@ -288,6 +288,9 @@ static void degrade(struct raw *r, const struct device_options *opt, struct tabl
         r->full[i] = all;
     if (opt->degrade == DEVICE_CONSTANT_STEP)
         memset(g->change, 0, sizeof g->change);
+    bool blind = opt->degrade == DEVICE_NO_WIDTH || opt->degrade == DEVICE_PERMUTED_WIDTH;
+    for (int c = 0; c < DEVICE_CHANGES && blind; c++) /* a kind is a width's, too */
+        g->change[0][c] = g->change[1][c] = (g->change[0][c] + g->change[1][c]) / 2;
     for (int32_t i = 0; opt->degrade != DEVICE_AS_MEASURED && i < n; i++)
         r->guess[i] = true; /* another cell's time, or a mean of several */
 }

@@ -338,7 +338,7 @@ static void a_load_that_does_not_fit_says_what_is_resident(void)
     struct err e = {0};
     CHECK(!bench_init(&b, &s, &e));
     CHECK_EQ(e.code, ERR_LIMIT);
-    CHECK_HAS(e.msg, "before any LOAD, memory is exceeded: base 400 MB");
+    CHECK_HAS(e.msg, "before any LOAD: 400 of 399 MB of memory; resident: base 400 MB");
     arena_fini(&b.arena);
 }
 

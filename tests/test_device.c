@@ -361,6 +361,15 @@ static void steps_of_few_rows_are_a_kind_of_their_own(void)
         CHECK_EQ(m->ops->job(m, &j, &before, NULL, &c, NULL), ERR_OK);
         CHECK_EQ(c.alone_ns - c.sample_ns, t[i].ns);
     }
+    /* a kind is a width's: without widths there is none */
+    m = cost_of(&d, &(struct device_options){.degrade = DEVICE_NO_WIDTH}, &a);
+    for (int32_t w = 1; w <= 8; w += 7) {
+        struct cost c;
+        struct job j = forward(0, w, w, w);
+        CHECK_EQ(m->ops->job(m, &j, &(struct engine_state){.width = 9 - w}, NULL, &c, NULL),
+                 ERR_OK);
+        CHECK_EQ(c.alone_ns - c.sample_ns, (1000 + 2000 + 8000) / 3 + 1 + 60);
+    }
     arena_fini(&a);
 }
 

@@ -310,7 +310,7 @@ static int check_crc(const char *name, const char *bytes, size_t n, struct log_h
     if (want != h->crc)
         return err_at(e, ERR_CORRUPT, name, 0, 0,
                       "bytes 0 to %zu: the header says CRC-32 %08" PRIx64
-                      ", its lines give %08" PRIx32 ": the file is damaged",
+                      ", its lines give %08" PRIx32 ": the file is damaged; record the run again",
                       n, want, h->crc);
     return ERR_OK;
 }

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "sim/core/clock.h"
@@ -131,6 +132,20 @@ static bool count_memory(struct sim *s, struct cost_memory *out)
            (!out->address_bytes || out->mapped_bytes <= out->address_bytes);
 }
 
+/* "729 of 700 MB of memory; resident: ..."; returns buf. */
+static const char *exceeded(const struct sim *s, const struct cost_memory *m, char *buf,
+                            size_t size)
+{
+    char text[EXEC_MAX_WHY];
+    bool space = m->limit_bytes && m->used_bytes > m->limit_bytes;
+    snprintf(buf, size, "%" PRId64 " of %" PRId64 " MB of %s; resident: %s",
+             (space ? m->used_bytes : m->mapped_bytes) / 1000000,
+             (space ? m->limit_bytes : m->address_bytes) / 1000000,
+             space ? "memory" : "address space",
+             s->cost->ops->memory_text(s->cost, &s->resident, text, sizeof text));
+    return buf;
+}
+
 static void use_memory(struct sim *s, int64_t bytes)
 {
     s->resident_bytes = bytes;
@@ -161,12 +176,7 @@ static void load_block(struct sim *s, struct job_record *r)
         return;
     }
     *resident = false;
-    bool space = m.limit_bytes && m.used_bytes > m.limit_bytes;
-    pool_fail(r, DONE_NO_MEMORY, "%" PRId64 " of %" PRId64 " MB of %s; resident: %s",
-              (space ? m.used_bytes : m.mapped_bytes) / 1000000,
-              (space ? m.limit_bytes : m.address_bytes) / 1000000,
-              space ? "memory" : "address space",
-              s->cost->ops->memory_text(s->cost, &s->resident, text, sizeof text));
+    pool_fail(r, DONE_NO_MEMORY, "%s", exceeded(s, &m, text, sizeof text));
 }
 
 static void free_block(struct sim *s, struct job_record *r)
@@ -690,8 +700,7 @@ int sim_create(const struct cost_model *cost, struct truth *truth, const struct 
     struct cost_memory m;
     if (!rc && !count_memory(s, &m)) {
         char text[EXEC_MAX_WHY];
-        rc = err_set(e, ERR_LIMIT, "before any LOAD, memory is exceeded: %s",
-                     cost->ops->memory_text(cost, &s->resident, text, sizeof text));
+        rc = err_set(e, ERR_LIMIT, "before any LOAD: %s", exceeded(s, &m, text, sizeof text));
     }
     if (rc) {
         sim_destroy(&s->exec);
