@@ -140,7 +140,7 @@ static int by_value(const void *a, const void *b)
 
 /* The median of what a change costs more, over the cells of one kind, or of both (-1), by their
  * medians: -1 where none was measured both ways. Scratch: r->full. */
-static double change_of(const struct raw *r, int32_t few, int kind, enum device_change change)
+static double change_of(const struct raw *r, int32_t few, int kind, int change)
 {
     int32_t n = 0;
     for (int32_t i = 0; i < r->nw * r->nb; i++) {
@@ -160,7 +160,7 @@ static void find_changes(const struct device_table *t, const struct raw *r, stru
     for (int kind = 0; kind < 2; kind++) {
         g->change[kind][DEVICE_SAME_SHAPE] = 0;
         for (int c = DEVICE_OTHER_SHAPE; c < DEVICE_CHANGES; c++) {
-            enum device_change other = DEVICE_OTHER_SHAPE + DEVICE_OTHER_KIND - c;
+            int other = DEVICE_OTHER_SHAPE + DEVICE_OTHER_KIND - c;
             double ns = change_of(r, t->few, kind, c);
             ns = ns >= 0 ? ns : change_of(r, t->few, -1, c);
             ns = ns >= 0 ? ns : change_of(r, t->few, kind, other);
