@@ -118,9 +118,8 @@ AVX2 static float half(uint16_t h)
     return _cvtsh_ss(h);
 }
 
-/* `rows` rows, at most three, `bs` floats apart in s. */
-AVX2 static INLINE void few(int rows, int n, float *s, size_t bs, const struct weights *w,
-                            const struct row1 *y, int nc)
+AVX2 static INLINE void few_rows(int rows, int n, float *s, size_t bs, const struct weights *w,
+                                 const struct row1 *y, int nc)
 {
     struct {
         float d;
@@ -153,22 +152,10 @@ AVX2 static INLINE void few(int rows, int n, float *s, size_t bs, const struct w
     }
 }
 
-AVX2 static void one(int n, float *s, size_t bs, const struct weights *w, const struct row1 *y,
-                     int nc)
+AVX2 static void few(int rows, int n, float *s, size_t bs, const struct weights *w,
+                     const struct row1 *y, int nc)
 {
-    few(1, n, s, bs, w, y, nc);
-}
-
-AVX2 static void two(int n, float *s, size_t bs, const struct weights *w, const struct row1 *y,
-                     int nc)
-{
-    few(2, n, s, bs, w, y, nc);
-}
-
-AVX2 static void three(int n, float *s, size_t bs, const struct weights *w, const struct row1 *y,
-                       int nc)
-{
-    few(3, n, s, bs, w, y, nc);
+    BY_ROWS(rows, few_rows, n, s, bs, w, y, nc);
 }
 
 AVX2 static void scale_rows(const struct rows4 *y, int n, struct scales *out)
@@ -232,7 +219,7 @@ static bool fits(void)
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); /* and so F16C */
 }
 
-static const struct q4_products avx2 = {fits, {one, two, three}, gemm};
+static const struct q4_products avx2 = {fits, few, gemm};
 
 /* ---- whether to ----------------------------------------------------------------------------- */
 
@@ -280,9 +267,9 @@ static enum q4_kernel compare(const struct q4_products *p)
     for (int r = 0; r < TILE - 1; r++)
         __real_ggml_gemv_q4_0_8x8_q8_0(N, theirs + r * TRY_COLUMNS, TRY_COLUMNS, w,
                                        y1 + r * TRY_BLOCKS, 1, TRY_COLUMNS);
-    for (size_t rows = 1; rows < TILE; rows++) {
-        p->few[rows - 1](N, ours, TRY_COLUMNS, w, y1, TRY_COLUMNS);
-        equal = equal && !memcmp(ours, theirs, rows * TRY_COLUMNS * sizeof *ours);
+    for (int rows = 1; rows < TILE; rows++) {
+        p->few(rows, N, ours, TRY_COLUMNS, w, y1, TRY_COLUMNS);
+        equal = equal && !memcmp(ours, theirs, (size_t)rows * TRY_COLUMNS * sizeof *ours);
     }
     return equal ? Q4_EQUAL : Q4_DIFFERS;
 }
@@ -349,13 +336,13 @@ static void one_row(int n, float *s, const void *vx, const void *vy, int nc)
         left.done--;
     } else if (left.op && first_left(s)) {
         size_t bs = left.op->nb[1] / sizeof *s;
-        use->few[left.rows - 1](n, s, bs, vx, vy, nc);
+        use->few(left.rows, n, s, bs, vx, vy, nc);
         left.done = left.rows - 1;
         left.s = s;
         left.x = vx;
         left.y = vy;
     } else {
-        use->few[0](n, s, 0, vx, vy, nc);
+        use->few(1, n, s, 0, vx, vy, nc);
         return;
     }
     left.s += left.op->nb[1] / sizeof *s;

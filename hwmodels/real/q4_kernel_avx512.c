@@ -129,8 +129,8 @@ AVX512 static INLINE void scale_row(uint16_t d, const int8_t *q, size_t turn, in
                         _mm256_set1_epi32(8 * sum));
 }
 
-AVX512 static INLINE void few(int rows, int n, float *s, size_t bs, const struct weights *w,
-                              const struct row1 *y, int nc)
+AVX512 static INLINE void few_rows(int rows, int n, float *s, size_t bs, const struct weights *w,
+                                   const struct row1 *y, int nc)
 {
     struct pair scale[MAX_BLOCKS * 2];
     int nb = n / BLOCK;
@@ -140,22 +140,10 @@ AVX512 static INLINE void few(int rows, int n, float *s, size_t bs, const struct
     columns(rows, nb, s, bs, w, nc, y->q, sizeof *y, (size_t)nb * sizeof *y, 8, scale);
 }
 
-AVX512 static void one(int n, float *s, size_t bs, const struct weights *w, const struct row1 *y,
-                       int nc)
+AVX512 static void few(int rows, int n, float *s, size_t bs, const struct weights *w,
+                       const struct row1 *y, int nc)
 {
-    few(1, n, s, bs, w, y, nc);
-}
-
-AVX512 static void two(int n, float *s, size_t bs, const struct weights *w, const struct row1 *y,
-                       int nc)
-{
-    few(2, n, s, bs, w, y, nc);
-}
-
-AVX512 static void three(int n, float *s, size_t bs, const struct weights *w, const struct row1 *y,
-                         int nc)
-{
-    few(3, n, s, bs, w, y, nc);
+    BY_ROWS(rows, few_rows, n, s, bs, w, y, nc);
 }
 
 AVX512 static void gemm(int n, float *s, size_t bs, const struct weights *w, const struct rows4 *y,
@@ -178,7 +166,7 @@ static bool fits(void)
            __builtin_cpu_supports("avx512vnni");
 }
 
-const struct q4_products q4_avx512 = {fits, {one, two, three}, gemm};
+const struct q4_products q4_avx512 = {fits, few, gemm};
 #else
 enum { Q4_AVX512_ABSENT };
 #endif

@@ -34,13 +34,17 @@ static inline void fetch_ahead(const struct weights *w)
     __builtin_prefetch((const void *)(at + 64));
 }
 
+/* f with a constant for `rows`, 1 to 3, by which the compiler unrolls it. */
+#define BY_ROWS(rows, f, ...)                                                                      \
+    ((rows) == 1 ? f(1, __VA_ARGS__) : (rows) == 2 ? f(2, __VA_ARGS__) : f(3, __VA_ARGS__))
+
 /* Products of `n` weights a column (whole blocks, at most MAX_BLOCKS) and nc columns (by eights);
  * rows of s are bs floats apart. */
 struct q4_products {
     bool (*fits)(void); /* whether this CPU has the instructions */
-    /* [rows - 1]: one, two or three rows, row after row */
-    void (*few[TILE - 1])(int n, float *s, size_t bs, const struct weights *w, const struct row1 *y,
-                          int nc);
+    /* `rows` rows, 1 to 3, one after the other in y */
+    void (*few)(int rows, int n, float *s, size_t bs, const struct weights *w, const struct row1 *y,
+                int nc);
     /* nr rows, by fours */
     void (*gemm)(int n, float *s, size_t bs, const struct weights *w, const struct rows4 *y, int nr,
                  int nc);
