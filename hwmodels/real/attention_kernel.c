@@ -17,8 +17,8 @@
 #include "hwmodels/real/attention_kernel.h"
 
 #ifdef TANDEM_LLAMA_WRAPS
-#include <ggml-cpu.h>
-#include <ggml.h>
+#include "hwmodels/real/try_kernel.h"
+
 #include <immintrin.h>
 #include <math.h>
 #include <pthread.h>
@@ -231,23 +231,6 @@ enum { TRY_HEADS = 6, TRY_SHARED = 2 };
 static bool use;
 static _Thread_local bool trying, take_ours;
 
-static float draw(uint32_t *state)
-{
-    *state = *state * 1664525u + 1013904223u;
-    return (float)(int32_t)(*state >> 8) / (float)(1 << 22) - 2;
-}
-
-static void fill(struct ggml_tensor *t, uint32_t *state)
-{
-    for (int64_t i = 0; i < ggml_nelements(t); i++) {
-        float x = draw(state);
-        if (t->type == GGML_TYPE_F32)
-            ((float *)t->data)[i] = x;
-        else
-            ((ggml_fp16_t *)t->data)[i] = ggml_fp32_to_fp16(x);
-    }
-}
-
 /* Rows at the end of a cache of n tokens: both ways, the same bits? */
 static enum attention_kernel try(int rows, int n)
 {
@@ -260,25 +243,19 @@ static enum attention_kernel try(int rows, int n)
     struct ggml_tensor *k = ggml_new_tensor_3d(c, GGML_TYPE_F16, WIDE, n, TRY_SHARED);
     struct ggml_tensor *v = ggml_new_tensor_3d(c, GGML_TYPE_F16, WIDE, n, TRY_SHARED);
     struct ggml_tensor *mask = ggml_new_tensor_2d(c, GGML_TYPE_F16, n, rows);
-    fill(q, &state);
-    fill(k, &state);
-    fill(v, &state);
+    try_fill(q, &state);
+    try_fill(k, &state);
+    try_fill(v, &state);
     for (int r = 0; r < rows; r++)
         for (int t = 0; t < n; t++)
             ((ggml_fp16_t *)mask->data)[r * n + t] =
                 ggml_fp32_to_fp16(t < n - rows + r - 7 ? 0 : -INFINITY);
     struct ggml_tensor *x = ggml_flash_attn_ext(c, q, k, v, mask, 0.125F, 0, 0);
     struct ggml_tensor *y = ggml_flash_attn_ext(c, q, k, v, mask, 0.125F, 0, 0);
-    struct ggml_cgraph *first = ggml_new_graph(c), *second = ggml_new_graph(c);
-    ggml_build_forward_expand(first, x);
-    ggml_build_forward_expand(second, y);
-    take_ours = false;
-    bool done = ggml_graph_compute_with_ctx(c, first, 1) == GGML_STATUS_SUCCESS;
-    take_ours = true;
-    done = done && ggml_graph_compute_with_ctx(c, second, 1) == GGML_STATUS_SUCCESS;
-    bool equal = done && !memcmp(x->data, y->data, ggml_nbytes(x));
-    ggml_free(c);
-    return !done ? ATTENTION_ABSENT : equal ? ATTENTION_EQUAL : ATTENTION_DIFFERS;
+    bool equal;
+    if (!try_both(c, x, y, &take_ours, &equal))
+        return ATTENTION_ABSENT;
+    return equal ? ATTENTION_EQUAL : ATTENTION_DIFFERS;
 }
 
 enum attention_kernel attention_kernel_compare(void)

@@ -20,8 +20,8 @@
 #include "hwmodels/real/f16_kernel.h"
 
 #ifdef TANDEM_LLAMA_WRAPS
-#include <ggml-cpu.h>
-#include <ggml.h>
+#include "hwmodels/real/try_kernel.h"
+
 #include <immintrin.h>
 #include <pthread.h>
 #include <stddef.h>
@@ -67,12 +67,13 @@ AVX512 static INLINE __m512 load(const float *from)
     return x;
 }
 
-/* Keys and values come from memory, after a layer's weights, and a head's keys are scattered. */
-static INLINE void fetch(const char *from, size_t stride, size_t rows, size_t bytes)
+/* Keys and values come from memory, after a layer's weights, and a head's keys are scattered. An
+ * address, since the last ones lie beyond the tensor. */
+static INLINE void fetch(uintptr_t from, size_t stride, size_t rows, size_t bytes)
 {
     for (size_t i = 0; i < rows; i++)
         for (size_t k = 0; k < bytes; k += 64)
-            __builtin_prefetch(from + i * stride + k);
+            __builtin_prefetch((const void *)(from + i * stride + k));
 }
 
 AVX512 static INLINE void round_row(const char *from, int n, float *to)
@@ -210,7 +211,7 @@ AVX512 static void scores(const struct ggml_tensor *key, const struct rows *x, i
     }
     for (int64_t t = from; t < to; t += LANES) {
         if (first_time)
-            fetch(at + (size_t)(t + AHEAD) * stride, stride, LANES, stride);
+            fetch((uintptr_t)at + (size_t)(t + AHEAD) * stride, stride, LANES, stride);
         turn_keys(at + (size_t)t * stride, stride, keys);
         for (int i = 0; i < n; i += FEW)
             if (n - i >= 3)
@@ -286,7 +287,7 @@ AVX512 static void sums(const struct ggml_tensor *value, const struct rows *x, i
     int cells = (int)value->ne[0];
     size_t stride = (size_t)cells + PAST; /* no power of two: rows in other lines of the cache */
     const char *at = (const char *)value->data + (size_t)x->head * value->nb[2];
-    fetch(at + (size_t)from * value->nb[1], value->nb[1], LANES, 2 * (size_t)cells);
+    fetch((uintptr_t)at + (size_t)from * value->nb[1], value->nb[1], LANES, 2 * (size_t)cells);
     for (int i = 0; i < n; i++)
         round_row(row_from(x, first + i), cells, weights + (size_t)i * stride);
     for (int64_t d = from; d < to; d += LANES) {
@@ -301,7 +302,7 @@ AVX512 static void sums(const struct ggml_tensor *value, const struct rows *x, i
             for (int k = 0; k < LANES; k += 2) {
                 const float *v = values + (size_t)k * stride;
                 if (i == 0)
-                    fetch(at + (size_t)(d + LANES + k) * value->nb[1], value->nb[1], 2,
+                    fetch((uintptr_t)at + (size_t)(d + LANES + k) * value->nb[1], value->nb[1], 2,
                           2 * (size_t)cells);
                 if (n - i >= 3)
                     meet(3, v, w, cells, stride, y, k);
@@ -355,18 +356,6 @@ enum { TRY_HEADS = 4, TRY_SHARED = 2 };
 static bool use;
 static _Thread_local bool trying, take_ours;
 
-static void fill(struct ggml_tensor *t, uint32_t *state)
-{
-    for (int64_t i = 0; i < ggml_nelements(t); i++) {
-        *state = *state * 1664525u + 1013904223u;
-        float x = (float)(int32_t)(*state >> 8) / (float)(1 << 22) - 2;
-        if (t->type == GGML_TYPE_F32)
-            ((float *)t->data)[i] = x;
-        else
-            ((ggml_fp16_t *)t->data)[i] = ggml_fp32_to_fp16(x);
-    }
-}
-
 /* `n` positions, `columns` of them in each head, `rows` rows of each, heads side by side as in a
  * cache: both ways, the same bits? */
 static enum f16_kernel try(int n, int columns, int rows)
@@ -378,21 +367,15 @@ static enum f16_kernel try(int n, int columns, int rows)
         return F16_ABSENT;
     struct ggml_tensor *a = ggml_new_tensor_3d(c, GGML_TYPE_F16, n, TRY_SHARED, columns);
     struct ggml_tensor *b = ggml_new_tensor_3d(c, GGML_TYPE_F32, n, TRY_HEADS, rows);
-    fill(a, &state);
-    fill(b, &state);
+    try_fill(a, &state);
+    try_fill(b, &state);
     a = ggml_permute(c, a, 0, 2, 1, 3);
     b = ggml_permute(c, b, 0, 2, 1, 3);
     struct ggml_tensor *x = ggml_mul_mat(c, a, b), *y = ggml_mul_mat(c, a, b);
-    struct ggml_cgraph *first = ggml_new_graph(c), *second = ggml_new_graph(c);
-    ggml_build_forward_expand(first, x);
-    ggml_build_forward_expand(second, y);
-    take_ours = false;
-    bool done = ggml_graph_compute_with_ctx(c, first, 1) == GGML_STATUS_SUCCESS;
-    take_ours = true;
-    done = done && ggml_graph_compute_with_ctx(c, second, 1) == GGML_STATUS_SUCCESS;
-    bool equal = done && !memcmp(x->data, y->data, ggml_nbytes(x));
-    ggml_free(c);
-    return !done ? F16_ABSENT : equal ? F16_EQUAL : F16_DIFFERS;
+    bool equal;
+    if (!try_both(c, x, y, &take_ours, &equal))
+        return F16_ABSENT;
+    return equal ? F16_EQUAL : F16_DIFFERS;
 }
 
 enum f16_kernel f16_kernel_compare(void)
