@@ -276,7 +276,23 @@ verify_fetched()
 # ---- llama.cpp ----
 
 # What the compiler makes of "this machine": its predefined macros, or none where it cannot say.
-isa_macros() { ${CC:-cc} -march=native -dM -E -x c /dev/null 2>/dev/null | sort || true; }
+isa_macros()
+{
+    # shellcheck disable=SC2086 # one word per flag
+    ${CC:-cc} ${CFLAGS-} -march=native -dM -E -x c /dev/null 2>/dev/null | sort || true
+}
+
+# llama.cpp's products with AMX are left out. GCC removes most of the tiles' configuration as dead
+# stores (its intrinsic for `ldtilecfg` names eight of the 64 bytes as read), so that the first
+# prompt ends in an illegal instruction; and they replace the products that tandem takes over.
+leave_out_amx()
+{
+    if isa_macros | grep -q '^#define __AMX_'; then
+        CFLAGS="${CFLAGS-} -mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
+        CXXFLAGS="${CXXFLAGS-} -mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
+        export CFLAGS CXXFLAGS
+    fi
+}
 
 isa_names()
 {
@@ -360,6 +376,7 @@ build_llama() # KEY ARCHIVE...
 setup_llama()
 {
     lock
+    leave_out_amx
     # shellcheck disable=SC2086 # the record's fields are words
     set -- $archive_llama
     key=$(llama_build_text "$@" | sha256sum | cut -c 1-16)
@@ -402,6 +419,7 @@ setup_comparators() # [installed]
 {
     wanted=${1-}
     lock
+    leave_out_amx
     # shellcheck disable=SC2086
     set -- $archive_llama
     real=$(dirname "$0")/../hwmodels/real
