@@ -76,6 +76,10 @@ comparator_ours='-DGGML_LLAMAFILE=OFF -DGGML_OPENMP=OFF'
 comparator_wraps='-Wl,--wrap=ggml_gemv_q4_0_8x8_q8_0 -Wl,--wrap=ggml_gemm_q4_0_8x8_q8_0
     -Wl,--wrap=ggml_cpu_extra_compute_forward -Wl,--wrap=ggml_compute_forward_flash_attn_ext'
 comparator_programs='llama-lookup llama-speculative-simple'
+# stock has the products with AMX, made to work: leave_out_amx says what ails them
+comparator_amx='cmake_language(DEFER CALL set_source_files_properties
+    ggml/src/ggml-cpu/amx/mmq.cpp DIRECTORY ggml/src
+    PROPERTIES COMPILE_OPTIONS "-fno-tree-dse;-fno-dse")'
 
 say() { printf '%s\n' "setup: $*" >&2; }
 
@@ -402,7 +406,9 @@ build_comparators()
     say "comparators: $variant"
     # shellcheck disable=SC2086 # one word per flag
     quietly "$work/configure.log" cmake -S "$work/src" -B "$work/build" -G Ninja \
-        $comparator_flags "$@" || die "comparators: cmake failed"
+        $comparator_flags "-DCMAKE_C_FLAGS=${CFLAGS-}" "-DCMAKE_CXX_FLAGS=${CXXFLAGS-}" \
+        "-DCMAKE_PROJECT_llama.cpp_INCLUDE=$work/amx.cmake" "$@" ||
+        die "comparators: cmake failed"
     # shellcheck disable=SC2086
     quietly "$work/build.log" cmake --build "$work/build" -j "$jobs" \
         --target $comparator_programs llama-convert-llama2c-to-ggml ||
@@ -419,13 +425,12 @@ setup_comparators() # [installed]
 {
     wanted=${1-}
     lock
-    leave_out_amx
     # shellcheck disable=SC2086
     set -- $archive_llama
     real=$(dirname "$0")/../hwmodels/real
     key=$({
         llama_build_text "$@"
-        one_line "$comparator_flags $comparator_ours $comparator_wraps"
+        one_line "$comparator_flags $comparator_ours $comparator_wraps $comparator_amx"
         cat "$real"/*_kernel*.[ch]
     } | sha256sum | cut -c 1-16)
     work=$deps/build-comparators-$key
@@ -439,7 +444,9 @@ setup_comparators() # [installed]
         unpack_llama "$work" "$@"
         say "building llama.cpp's programs with $jobs jobs (about ten minutes on two cores)"
         rm -rf "$dest.part"
+        printf '%s\n' "$comparator_amx" >"$work/amx.cmake"
         build_comparators stock -DGGML_LLAMAFILE=ON -DGGML_OPENMP=ON -DCMAKE_EXE_LINKER_FLAGS=
+        leave_out_amx
         # shellcheck disable=SC2086
         build_comparators flags $comparator_ours -DCMAKE_EXE_LINKER_FLAGS=
         # shellcheck disable=SC2086
