@@ -203,14 +203,21 @@ static void put_errors(struct json_writer *w, const struct val_report *r)
     put_error(w, "left_out_bucket_error_pct", &r->left_out_bucket);
 }
 
+/* A tau is a number wherever pairs were compared: 0 where none of them is resolved. */
+static void put_order(struct json_writer *w, const char *tau_key, double tau, const char *pairs_key,
+                      double pairs)
+{
+    json_double(w, tau_key, isnan(tau) && !isnan(pairs) ? 0 : tau);
+    json_double(w, pairs_key, pairs);
+}
+
 static void put_blind(struct json_writer *w, const struct validation *v, const struct val_report *r)
 {
     const struct val_blind_report *b = &r->blind;
     put_error(w, "blind_error_pct", &b->error);
     put_error(w, "blind_error_mean_pct", &b->mean);
     put_error(w, "blind_error_p90_pct", &b->p90);
-    json_double(w, "blind_tau", b->tau);
-    json_double(w, "blind_resolved_pairs", b->resolved_pairs);
+    put_order(w, "blind_tau", b->tau, "blind_resolved_pairs", b->resolved_pairs);
     json_double(w, "blind_regret_pct", b->regret_pct);
     json_int(w, "blind_requests", b->requests);
     json_string(w, "blind_why_not", b->why_not ? b->why_not : "");
@@ -277,8 +284,7 @@ static int print_json(const struct validation *v, const struct val_report *r, FI
     json_int(&w, "repetitions", r->repetitions);
     json_int(&w, "calibration_rounds", v->n_rounds / v->plan.n_contexts);
     put_errors(&w, r);
-    json_double(&w, "kendall_tau", r->tau);
-    json_double(&w, "resolved_pairs", r->resolved_pairs);
+    put_order(&w, "kendall_tau", r->tau, "resolved_pairs", r->resolved_pairs);
     json_double(&w, "regret_pct", r->regret_pct);
     put_blind(&w, v, r);
     json_object(&w, "controls");

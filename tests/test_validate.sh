@@ -28,13 +28,11 @@ def need(condition, what):
     if not condition:
         wrong.append(what)
 
-# Null is for what was not there to be measured: no step after the first token, no pair of policies
-# that the repetitions tell apart.
-MAY_BE_NULL = {'tpot_error_pct', 'kendall_tau', 'resolved_pairs'}
+# Null is for what was not there to be measured: no token after the first of any prompt.
+one_token = d['by_policy'][0]['tokens_per_verification'] is None
 
 def number(x, key):
-    return isinstance(x, (int, float)) and not isinstance(x, bool) or \
-        x is None and key in MAY_BE_NULL
+    return x is None if key == 'tpot_error_pct' and one_token else type(x) in (int, float)
 
 kinds = {'engine': str, 'device': str, 'model': str, 'prompts': int, 'policies': list,
          'repetitions': int, 'controls': dict, 'replay_equal': bool, 'extrapolated': int,
@@ -64,8 +62,8 @@ for key, stats in (('blind_error_mean_pct', ('mean',)), ('blind_error_p90_pct', 
     need(abs(x['max'] - max(map(abs, signed))) < 1e-6, f'{key}: {x}, not the rows\' largest')
     need(abs(x['bias'] - sum(signed) / n) < 1e-6, f'{key}: {x}: bias')
 for key in ('blind_tau', 'blind_resolved_pairs', 'blind_regret_pct'):
-    need(key in d and (d[key] is None or type(d[key]) in (int, float)), f'{key} is {d.get(key)!r}')
-need((d.get('blind_regret_pct') is None) == bool(why_not), 'a regret without a prediction')
+    there = type(d.get(key)) in (int, float)
+    need(key in d and there == (not why_not), f'{key} is {d.get(key)!r}')
 tasks = len({row['task'] for row in blind})
 for i, name in enumerate(d['policies']):  # prompts are spread evenly
     mean = sum(row['measured_mean_ns'] for row in blind if row['policy'] == name)
@@ -74,6 +72,9 @@ for i, name in enumerate(d['policies']):  # prompts are spread evenly
          f'{name}: the tasks\' means are not those of what was measured')
 for key in ('kendall_tau', 'resolved_pairs', 'regret_pct', 'tokens_equal'):
     need(key in d and number(d[key], key), f'{key} is {d.get(key)!r}')
+need(d.get('divergence') is not None, 'divergence is null')
+need(d.get('resolved_pairs') or d.get('kendall_tau') == 0, 'a tau of no pair')
+need(d.get('blind_resolved_pairs') or not d.get('blind_tau'), 'a blind tau of no pair')
 need(d.get('tokens_equal') == 1, 'tokens_equal is not 1')
 need(d.get('replay_equal') is True, 'replay_equal is not true')
 need(d.get('verdict') in ('passed', 'failed', 'inconclusive'), 'no such verdict')
@@ -91,7 +92,7 @@ for key in ('predicted_ns', 'vs_autoregressive'):
     need(type(oracle.get(key)) in (int, float), f'oracle_ceiling.{key} is {oracle.get(key)!r}')
 need(oracle and abs(alone / oracle['predicted_ns'] / oracle['vs_autoregressive'] - 1) < 1e-6,
      f'{oracle}, alone {alone}')
-if d['by_policy'][0]['tokens_per_verification'] is None:  # one token each: nothing is drafted
+if one_token:  # nothing is drafted
     need(oracle.get('tokens_per_verification', 0) is None, f'{oracle}: steps that there were not')
 else:
     need(oracle and oracle['predicted_ns'] < alone and oracle['tokens_per_verification'] > 1,
@@ -210,6 +211,22 @@ err 'foreign.sqlite: is a database of something else or of another version'
 ok 'a foreign database was altered' cmp -s foreign.sqlite before.sqlite
 t 1 $v --store experiments/quickstart.yaml
 err 'experiments/quickstart.yaml: file is not a database'
+
+# Repetitions that differ by more than policies ever do: no pair is told apart.
+python3 -c "import shutil, sqlite3
+shutil.copy('out/validate.sqlite', 'apart.sqlite')
+d = sqlite3.connect('apart.sqlite')
+d.execute('UPDATE run SET last_ns = last_ns + 1000000000000 * repetition')
+d.commit()"
+t 0 $v --resume --store apart.sqlite --format json
+report out.txt 4 2
+out '"kendall_tau": 0,'
+out '"resolved_pairs": 0,'
+out '"blind_tau": 0,'
+out '"blind_resolved_pairs": 0,'
+out 'tau below 0.95'
+t 0 $v --resume --store apart.sqlite
+out 'order: tau-b - over 0 % of pairs resolved'
 
 # ---- a device of one's own
 t 0 $v --device out/device.yaml --store frozen.sqlite
