@@ -402,6 +402,7 @@ static void judge(struct val_report *r)
     for (int32_t i = 0; i < VAL_CONTROLS; i++)
         passes = passes || !r->control[i].missed;
     bool high = r->floor_median_pct > 3 || r->floor_p90_pct > 10;
+    bool no_tpot = isnan(r->noise.tpot.p90); /* then the controls miss, whatever they are */
     add_why(r, r->noise.e2e.median > 2 || r->noise.e2e.p90 > 5, "end-to-end error above 2 / 5 %");
     add_why(r, r->noise.ttft.p90 > 5, "TTFT error P90 above 5 %");
     add_why(r, r->noise.tpot.p90 > 5, "TPOT error P90 above 5 %");
@@ -414,10 +415,11 @@ static void judge(struct val_report *r)
     add_why(r, r->tokens_equal < 1, "a lossless policy changed a text");
     add_why(r, !r->replay_equal, "a replay differs");
     r->verdict = r->why[0] ? "failed" : "passed";
-    if (passes || high) {
+    if (passes || high || no_tpot) {
         r->verdict = "inconclusive";
         add_why(r, passes, "a negative control passes");
         add_why(r, high, "the repetition floor is above 3 / 10 %");
+        add_why(r, no_tpot, "no prompt has a second token, so no time per token");
     }
 }
 

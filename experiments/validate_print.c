@@ -10,11 +10,21 @@ static const char *const part_name[PARTS] = {"prefill", "step", "sampling",
 
 /* ---- table ---------------------------------------------------------------------------------- */
 
+/* "-": what was not there to be measured, an order of no resolved pair, a time per token of one. */
+static const char *or_none(double x, int decimals, char buf[16])
+{
+    if (isnan(x))
+        return "-";
+    snprintf(buf, 16, "%.*f", decimals, x);
+    return buf;
+}
+
 static void row(FILE *f, const char *name, const struct val_reading *x)
 {
-    fprintf(f, "  %-24s %6.2f %6.2f %6.2f %+6.2f   %6.2f %6.2f   %6.2f %6.2f\n", name,
-            x->e2e.median, x->e2e.p90, x->e2e.max, x->e2e.bias, x->ttft.median, x->ttft.p90,
-            x->tpot.median, x->tpot.p90);
+    char median[16], p90[16];
+    fprintf(f, "  %-24s %6.2f %6.2f %6.2f %+6.2f   %6.2f %6.2f   %6s %6s\n", name, x->e2e.median,
+            x->e2e.p90, x->e2e.max, x->e2e.bias, x->ttft.median, x->ttft.p90,
+            or_none(x->tpot.median, 2, median), or_none(x->tpot.p90, 2, p90));
 }
 
 static void print_policies(const struct validation *v, const struct val_report *r, FILE *f)
@@ -24,15 +34,16 @@ static void print_policies(const struct validation *v, const struct val_report *
     fprintf(f, "  %-16s %12s %12s %8s %10s %9s %8s\n", "policy", "predicted ms", "measured ms",
             "error %", "|error| %", "tokens/v", "speed-up");
     double base = r->by_policy[0].measured_ns;
+    char tokens[16];
     for (int32_t i = 0; i < r->policies; i++) {
         double a = r->by_policy[i].predicted_ns, b = r->by_policy[i].measured_ns;
-        fprintf(f, "  %-16s %12.1f %12.1f %+8.2f %10.2f %9.2f %7.2fx%s\n", v->policy[i].label,
+        fprintf(f, "  %-16s %12.1f %12.1f %+8.2f %10.2f %9s %7.2fx%s\n", v->policy[i].label,
                 a / 1e6, b / 1e6, 100 * (a / b - 1), r->by_policy[i].error_median_pct,
-                r->by_policy[i].tokens_per_verify, base / b,
+                or_none(r->by_policy[i].tokens_per_verify, 2, tokens), base / b,
                 v->policy[i].lossless ? "" : " (not lossless)");
     }
-    fprintf(f, "  %-16s %12.1f %12s %8s %10s %9.2f %7.2fx (simulated)\n", "oracle",
-            r->oracle.ns / 1e6, "-", "-", "-", r->oracle.tokens_per_verify,
+    fprintf(f, "  %-16s %12.1f %12s %8s %10s %9s %7.2fx (simulated)\n", "oracle",
+            r->oracle.ns / 1e6, "-", "-", "-", or_none(r->oracle.tokens_per_verify, 2, tokens),
             r->oracle.alone_ns / r->oracle.ns);
 }
 
@@ -55,13 +66,6 @@ static void print_changes(const struct validation *v, const struct val_report *r
     }
 }
 
-/* A tau of no resolved pair is none. */
-static const char *tau_text(double tau, char *buf, size_t size)
-{
-    snprintf(buf, size, isnan(tau) ? "-" : "%.3f", tau);
-    return buf;
-}
-
 static void print_left_out(const char *what, const struct error_pct *x, FILE *f)
 {
     if (isnan(x->median))
@@ -81,14 +85,14 @@ static void print_acceptance(const struct val_report *r, FILE *f)
     fprintf(f, "\nacceptance, end to end           median    P90    max   bias    tau  regret\n");
     fprintf(f, "  %-28s %8.2f %6.2f %6.2f %+6.2f %6s %7.2f\n", "replayed, each request",
             r->noise.e2e.median, r->noise.e2e.p90, r->noise.e2e.max, r->noise.e2e.bias,
-            tau_text(r->tau, tau, sizeof tau), r->regret_pct);
+            or_none(r->tau, 3, tau), r->regret_pct);
     if (b->why_not)
         fprintf(f, "  %-28s not made: %s\n", "blind", b->why_not);
     for (int32_t i = 0; i < 3 && !b->why_not; i++) {
         fprintf(f, "  %-28s %8.2f %6.2f %6.2f %+6.2f", name[i], x[i]->median, x[i]->p90, x[i]->max,
                 x[i]->bias);
         if (i == 0)
-            fprintf(f, " %6s %7.2f", tau_text(b->tau, tau, sizeof tau), b->regret_pct);
+            fprintf(f, " %6s %7.2f", or_none(b->tau, 3, tau), b->regret_pct);
         fprintf(f, "\n");
     }
     if (!b->why_not)
@@ -125,13 +129,13 @@ static void print_table(const struct validation *v, const struct val_report *r, 
         fprintf(f, "  %-22s %-7s median %.2f %%, P90 %.2f %%, tau %s, regret %.2f %%\n",
                 r->control[i].name, r->control[i].missed ? "missed" : "PASSED",
                 r->control[i].reading.e2e.median, r->control[i].reading.e2e.p90,
-                tau_text(r->control[i].tau, tau, sizeof tau), r->control[i].regret_pct);
+                or_none(r->control[i].tau, 3, tau), r->control[i].regret_pct);
     print_left_out("\nleft out of the step table: widths", &r->left_out_width, f);
     print_left_out(", context buckets", &r->left_out_bucket, f);
     fputc('\n', f);
     print_changes(v, r, f);
     fprintf(f, "order: tau-b %s over %.0f %% of pairs resolved; regret %.2f %%\n",
-            tau_text(r->tau, tau, sizeof tau), 100 * r->resolved_pairs, r->regret_pct);
+            or_none(r->tau, 3, tau), 100 * r->resolved_pairs, r->regret_pct);
     fprintf(f,
             "texts equal %.3f, replay %s, simulated actions equal %.3f, extrapolated jobs "
             "%" PRId64 " of %" PRId64 "\n",

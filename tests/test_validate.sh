@@ -261,8 +261,11 @@ echo '{"id": "a", "task": "x", "prompt": "one two", "max_tokens": 1}' >one.jsonl
 t 0 $v --workload one.jsonl --store one.sqlite --format json
 report out.txt 1 2
 out '"blind_why_not": "the workload has no calibration split'
+out '"verdict": "inconclusive"'
+out 'no prompt has a second token, so no time per token'
 t 0 $v --workload one.jsonl --store one.sqlite --resume
 out 'blind                        not made: the workload has no calibration split'
+ok 'a number is none' [ "$(grep -c -w nan out.txt)" = 0 ]
 
 t 2 $v --quick
 err '--quick'
