@@ -1,4 +1,5 @@
 /* tandem log: a recorded run as text, as rows, as a picture's data. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "experiments/command.h"
@@ -24,13 +25,26 @@ static int perfetto(const char *log, const char *path, struct err *e)
     return rc;
 }
 
+/* The exports find out what a log lacks where it lacks it: what they wrote is printed when they are
+ * through, so that a damaged log prints nothing. */
 static int print(const char *log, bool csv, int32_t max_items, struct err *e)
 {
     struct log_reader *r;
+    char *text = NULL;
+    size_t n = 0;
     int rc = log_open(log, &r, e);
     if (rc)
         return rc;
-    rc = csv ? export_csv(r, stdout, e) : export_text(r, stdout, max_items, e);
+    FILE *f = open_memstream(&text, &n);
+    if (!f)
+        rc = err_set(e, ERR_NOMEM, "out of memory to print a log");
+    else
+        rc = csv ? export_csv(r, f, e) : export_text(r, f, max_items, e);
+    if (f && fclose(f) && !rc)
+        rc = err_set(e, ERR_NOMEM, "out of memory to print a log");
+    if (!rc)
+        fwrite(text, 1, n, stdout);
+    free(text);
     log_close_reader(r);
     return rc;
 }
@@ -81,6 +95,8 @@ const struct command command_log = {
     .min_args = 1,
     .max_args = 1,
     .options = options,
-    .details = "`run --log DIR` records; `run --on replay:FILE` plays back.",
+    .details =
+        "`run --log DIR` records; `run --on replay:FILE` plays back. Of a log that was cut off or\n"
+        "damaged nothing is printed or written: the error says where.",
     .examples = examples,
     .run = run};

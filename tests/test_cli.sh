@@ -497,8 +497,21 @@ tracks deep/trace.json 'cpu:0' '"ph": "C", "name": "bus"'
 t 0 run $q --log deep/sim --set roles=null
 t 0 log deep/sim/04-*.log --perfetto deep/trace.json
 tracks deep/trace.json 'cpu:0' '"ph": "C", "name": "bus"'
-t 1 log cut.log
-err '; record the run again'
+# Of a log that is not whole nothing is printed, and the picture that was there stays.
+{ head -c 2000 "$log" && printf x && tail -c +2002 "$log"; } >damaged.log
+cp deep/trace.json before.json
+for bad in cut damaged; do
+    for form in text csv; do
+        t 1 log $bad.log --format $form
+        err "$bad.log: record "
+        err '; record the run again'
+        silent_out
+    done
+    t 1 log $bad.log --perfetto deep/trace.json --format csv
+    silent_out
+    absent deep/trace.json.part
+    ok "tandem $last: altered the picture" cmp -s deep/trace.json before.json
+done
 t 2 log "$log" --format xml
 err 'expected one of text, csv'
 
