@@ -91,6 +91,55 @@ static int read_numbers(const struct args *a, struct asked *q, struct err *e)
 
 /* ---- devices with tables -------------------------------------------------------------------- */
 
+/* A row of whole steps; of 0 rows: of any number. `kb` may be NAN. */
+static void put_whole(struct output *o, const char *what, const char *processor, int64_t rows,
+                      double kb, double ns, const char *limit, const char *marks,
+                      const char *source)
+{
+    output_text(o, what);
+    output_text(o, processor);
+    output_number(o, "%g", NAN, "all");
+    output_number(o, "%.0f", rows ? (double)rows : NAN, "");
+    for (int i = 0; i < 3; i++)
+        output_number(o, "%g", NAN, "");
+    output_number(o, "%.1f", kb, "");
+    output_number(o, "%.3f", ns / 1e3, "");
+    output_text(o, limit);
+    for (int i = 0; i < 5; i++)
+        output_number(o, "%g", NAN, "");
+    output_text(o, marks);
+    output_text(o, source);
+    output_end(o);
+}
+
+/* What a step takes more after one of another shape: a figure for each kind of steps. */
+static void put_changes(struct output *o, const struct table_grid *g, const char *what,
+                        const char *processor, const char *source)
+{
+    static const char *const after[] = {"", "another shape", "the other kind"};
+    static const struct {
+        const char *limit, *why;
+    } rests_on[] = {[TABLE_CHANGE_NONE] = {"assumed", "says nothing of it: none"},
+                    [TABLE_CHANGE_STATED] = {"stated", "`change`"},
+                    [TABLE_CHANGE_MEASURED] = {"measured", "median of its cells"},
+                    [TABLE_CHANGE_OTHER_ROWS] = {"measured", "median of the other kind's cells"},
+                    [TABLE_CHANGE_OTHER_CHANGE] = {"measured", "median after the other change"}};
+    for (int kind = g->few ? 0 : 1; kind < 2; kind++)
+        for (int c = DEVICE_OTHER_SHAPE; c < (g->few ? DEVICE_CHANGES : DEVICE_OTHER_KIND); c++) {
+            char rows[40] = "", name[120], why[300], cells[20] = "";
+            if (g->few)
+                snprintf(rows, sizeof rows, " of %s %" PRId32 " rows", kind ? "more than" : "up to",
+                         g->few);
+            snprintf(name, sizeof name, "%s%s: more after %s", what, rows, after[c]);
+            if (g->change_cells[kind][c])
+                snprintf(cells, sizeof cells, ", %" PRId32, g->change_cells[kind][c]);
+            snprintf(why, sizeof why, "%.200s: %s%s", source, rests_on[g->change_from[kind][c]].why,
+                     cells);
+            put_whole(o, name, processor, 0, NAN, g->change[kind][c],
+                      rests_on[g->change_from[kind][c]].limit, "", why);
+        }
+}
+
 static int put_table(struct output *o, const struct device *d, const struct device_processor *p,
                      const struct device_table *t, const char *what, const struct asked *q,
                      struct err *e)
@@ -106,26 +155,12 @@ static int put_table(struct output *o, const struct device *d, const struct devi
     int32_t width = (int32_t)q->width;
     double ns = table_grid_ns(&grid, width, device_bucket((int32_t)q->context, width, grid.pad),
                               false, &guess);
-    output_text(o, what);
-    output_text(o, p->name);
-    output_number(o, "%g", NAN, "all");
-    output_int(o, q->width);
-    output_number(o, "%g", NAN, "");
-    output_number(o, "%g", NAN, "");
-    output_number(o, "%g", NAN, "");
-    output_number(o, "%.1f",
-                  t->fixed_bytes < 0
-                      ? NAN
-                      : (double)(t->fixed_bytes + t->per_token_bytes * (q->context + q->width)) /
-                            1e3,
-                  "");
-    output_number(o, "%.3f", ns / 1e3, "");
-    output_text(o, "measured");
-    for (int i = 0; i < 5; i++)
-        output_number(o, "%g", NAN, "");
-    output_text(o, guess ? "extrapolated" : "");
-    output_text(o, t->source ? t->source : p->source ? p->source : d->source ? d->source : "");
-    output_end(o);
+    double kb = t->fixed_bytes < 0
+                    ? NAN
+                    : (double)(t->fixed_bytes + t->per_token_bytes * (q->context + q->width)) / 1e3;
+    const char *source = t->source ? t->source : p->source ? p->source : d->source ? d->source : "";
+    put_whole(o, what, p->name, q->width, kb, ns, "measured", guess ? "extrapolated" : "", source);
+    put_changes(o, &grid, what, p->name, source);
     return ERR_OK;
 }
 
@@ -397,10 +432,11 @@ const struct command command_explain = {
     .options = options,
     .details =
         "Equal operators of several layers are one row: us is one layer's time. A device of whole\n"
-        "steps has no operators: its tables' times are printed, of its own model. What has no\n"
-        "source is unknown, and so is a sum with such a part. Layouts: one graph; mllm, where\n"
-        "attention runs between graphs on the --attention processor, each crossing costing the\n"
-        "device's sync time; mllm-pairs, two chunks of that at a time, the second behind the\n"
-        "first.",
+        "steps has no operators: its tables' times are printed, of its own model, and what steps\n"
+        "take more after one of another shape. What has no source is unknown, and so is a sum "
+        "with\n"
+        "such a part. Layouts: one graph; mllm, where attention runs between graphs on the\n"
+        "--attention processor, each crossing costing the device's sync time; mllm-pairs, two\n"
+        "chunks of that at a time, the second behind the first.",
     .examples = examples,
     .run = run};

@@ -139,8 +139,8 @@ static int by_value(const void *a, const void *b)
 }
 
 /* The median of what a change costs more, over the cells of one kind, or of both (-1), by their
- * medians: -1 where none was measured both ways. Scratch: r->full. */
-static double change_of(const struct raw *r, int32_t few, int kind, int change)
+ * medians: -1 where none was measured both ways. *out_n is how many were. Scratch: r->full. */
+static double change_of(const struct raw *r, int32_t few, int kind, int change, int32_t *out_n)
 {
     int32_t n = 0;
     for (int32_t i = 0; i < r->nw * r->nb; i++) {
@@ -148,6 +148,7 @@ static double change_of(const struct raw *r, int32_t few, int kind, int change)
         if (a && b && (kind < 0 || kind_of(a->width, few) == kind))
             r->full[n++] = (double)(b->stats.median_ns - a->stats.median_ns);
     }
+    *out_n = n;
     if (!n)
         return -1;
     qsort(r->full, (size_t)n, sizeof *r->full, by_value);
@@ -155,18 +156,35 @@ static double change_of(const struct raw *r, int32_t few, int kind, int change)
     return median > 0 ? median : 0;
 }
 
+static void find_change(const struct device_table *t, const struct raw *r, int kind, int change,
+                        struct table_grid *g)
+{
+    int other = DEVICE_OTHER_SHAPE + DEVICE_OTHER_KIND - change;
+    const struct {
+        int kind, change;
+        enum table_change_from from;
+    } next[] = {{kind, change, TABLE_CHANGE_MEASURED},
+                {-1, change, TABLE_CHANGE_OTHER_ROWS},
+                {kind, other, TABLE_CHANGE_OTHER_CHANGE},
+                {-1, other, TABLE_CHANGE_OTHER_CHANGE}};
+    for (size_t i = 0; i < sizeof next / sizeof *next; i++) {
+        double ns =
+            change_of(r, t->few, next[i].kind, next[i].change, &g->change_cells[kind][change]);
+        g->change[kind][change] = ns;
+        g->change_from[kind][change] = next[i].from;
+        if (ns >= 0)
+            return;
+    }
+    g->change[kind][change] = t->change_ns > 0 ? (double)t->change_ns : 0;
+    g->change_from[kind][change] = t->change_ns >= 0 ? TABLE_CHANGE_STATED : TABLE_CHANGE_NONE;
+}
+
 static void find_changes(const struct device_table *t, const struct raw *r, struct table_grid *g)
 {
     for (int kind = 0; kind < 2; kind++) {
         g->change[kind][DEVICE_SAME_SHAPE] = 0;
-        for (int c = DEVICE_OTHER_SHAPE; c < DEVICE_CHANGES; c++) {
-            int other = DEVICE_OTHER_SHAPE + DEVICE_OTHER_KIND - c;
-            double ns = change_of(r, t->few, kind, c);
-            ns = ns >= 0 ? ns : change_of(r, t->few, -1, c);
-            ns = ns >= 0 ? ns : change_of(r, t->few, kind, other);
-            ns = ns >= 0 ? ns : change_of(r, t->few, -1, other);
-            g->change[kind][c] = ns >= 0 ? ns : t->change_ns > 0 ? (double)t->change_ns : 0;
-        }
+        for (int c = DEVICE_OTHER_SHAPE; c < DEVICE_CHANGES; c++)
+            find_change(t, r, kind, c, g);
     }
 }
 

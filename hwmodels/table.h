@@ -60,6 +60,15 @@ double device_expected_minimum(const int64_t *sorted, int32_t n, int32_t draws);
 
 double device_estimate(const struct device_cell *c, const struct device_options *opt);
 
+/* What a figure for a change of shape rests on. */
+enum table_change_from {
+    TABLE_CHANGE_NONE,        /* nothing says so: it is 0 */
+    TABLE_CHANGE_STATED,      /* the file's `change` */
+    TABLE_CHANGE_MEASURED,    /* cells of its kind, measured both ways */
+    TABLE_CHANGE_OTHER_ROWS,  /* its kind has none: those of the other kind */
+    TABLE_CHANGE_OTHER_CHANGE /* neither has: those measured after the other change */
+};
+
 /* Knots at every width from w_min to w_max and every measured bucket. */
 struct table_grid {
     int32_t pad, few, w_min, w_max, n_buckets;
@@ -68,7 +77,9 @@ struct table_grid {
     double *ns;                         /* [(w - w_min) * n_buckets + bucket's index], same shape */
     double *slope;                      /* [w - w_min], ns per bucket */
     double change[2][DEVICE_CHANGES];   /* ns more: steps of few rows, wider ones */
-    bool *unsure;                       /* [as ns]: counts as extrapolated */
+    enum table_change_from change_from[2][DEVICE_CHANGES];
+    int32_t change_cells[2][DEVICE_CHANGES]; /* that a figure is the median of */
+    bool *unsure;                            /* [as ns]: counts as extrapolated */
 };
 
 /* Memory is the arena's. ERR_SCHEMA when the masks leave nothing, ERR_LIMIT beyond

@@ -28,6 +28,28 @@ has '"limit": "unknown"'
 has 'at least '
 t 0 explain --device hwmodels/devices/example-2core.yaml --width 8 --context 150
 has '17000.000  measured'
+has '650.000  stated'
+t 0 explain --device example-2core --format csv --set device.processors.cpu:0.step.change='700 us'
+has 'step: more after another shape,cpu:0,all,,,,,,700.000,stated,'
+has 'prefill: more after another shape,cpu:0,all,,,,,,0.000,assumed,'
+# what was measured both ways, by kinds of steps, and what stands for a kind that has none
+sed '/^        - {width: 8, bucket: 3, samples: \[21100\]}/a\
+        - {width: 1, bucket: 1, changed: 1, samples: [5410]}\
+        - {width: 1, bucket: 3, changed: 1, samples: [7530]}\
+        - {width: 8, bucket: 1, changed: 1, samples: [17100]}' hwmodels/devices/example-2core.yaml >both.yaml
+few=device.processors.cpu:0.step.axes.few
+t 0 explain --device both.yaml --format csv
+has 'step: more after another shape,cpu:0,all,,,,,,30.000,measured,'
+has ' VM: median of its cells, 3"'
+t 0 explain --device both.yaml --format csv --set $few=4
+has 'step of up to 4 rows: more after another shape,cpu:0,all,,,,,,20.000,measured,'
+has ' VM: median of its cells, 2"'
+has 'step of more than 4 rows: more after another shape,cpu:0,all,,,,,,100.000,measured,'
+has 'step of more than 4 rows: more after the other kind,cpu:0,all,,,,,,100.000,measured,'
+has ' VM: median after the other change, 1"'
+t 0 explain --device both.yaml --format csv --set $few=64
+has 'step of more than 64 rows: more after another shape,cpu:0,all,,,,,,30.000,measured,'
+has " VM: median of the other kind's cells, 3\""
 for option in '--model llama-3.2-3b' '--blocks 0..1' '--head-rows 1' '--attended 9' '--backend cpu' '--datatype q4' \
     '--attention cpu' '--layout mllm' '--phase prefill' --sleeping; do
     # shellcheck disable=SC2086 # an option and its value
