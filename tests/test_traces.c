@@ -220,23 +220,32 @@ static void spec_bench_is_imported(void)
         const char *text;
         int code;
         const char *msg;
+        int col; /* 0: not looked at */
     } bad[] = {
-        {"{\"category\":\"c\",\"turns\":[\"t\"]}", ERR_SCHEMA, "lacks 'question_id'"},
-        {"{\"question_id\":1,\"turns\":[\"t\"]}", ERR_SCHEMA, "lacks 'category'"},
-        {"{\"question_id\":1,\"category\":\"c\"}", ERR_SCHEMA, "lacks 'turns'"},
-        {"{\"question_id\":1.5}", ERR_SCHEMA, "'question_id' is neither"},
-        {"{\"question_id\":1,\"question_id\":2}", ERR_SCHEMA, "comes twice"},
-        {"{\"turns\":[]}", ERR_SCHEMA, "the first of 'turns' is ']'"},
-        {"{\"turns\":\"t\"}", ERR_SCHEMA, "'turns' is the string \"t\": expected an array"},
-        {"3", ERR_SCHEMA, "the line is 3: expected an object"},
+        {"{\"category\":\"c\",\"turns\":[\"t\"]}", ERR_SCHEMA, "lacks 'question_id'", 0},
+        {"{\"question_id\":1,\"turns\":[\"t\"]}", ERR_SCHEMA, "lacks 'category'", 0},
+        {"{\"question_id\":1,\"category\":\"c\"}", ERR_SCHEMA, "lacks 'turns'", 0},
+        {"{\"question_id\":1.5}", ERR_SCHEMA,
+         "'question_id' is 1.5: expected a whole number, or a string", 16},
+        {"{\"question_id\":1,\"question_id\":2}", ERR_SCHEMA, "comes twice", 0},
+        {"{\"turns\": []}", ERR_SCHEMA,
+         "'turns' is [], without a text: expected at least one string, of which the first becomes "
+         "the prompt; put it in, or remove the line",
+         11},
+        {"{\"turns\": [[\"t\"]]}", ERR_SCHEMA,
+         "the first of 'turns' is an array: expected a string", 12},
+        {"{\"turns\": [\"a\\u0000b\"]}", ERR_SCHEMA, "expected a string without U+0000", 12},
+        {"{\"turns\":\"t\"}", ERR_SCHEMA, "'turns' is the string \"t\": expected an array", 0},
+        {"3", ERR_SCHEMA, "the line is 3: expected an object", 0},
         {"{\"question_id\":1,\"category\":\"c\",\"turns\":[\"t\"]}\n"
          "{\"question_id\":1,\"category\":\"c\",\"turns\":[\"t\"]}",
-         ERR_SCHEMA, "the id '1' comes twice"},
+         ERR_SCHEMA, "the id '1' comes twice", 0},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         CHECK_EQ(import(&o, "q.jsonl", bad[i].text, strlen(bad[i].text), &w, &e), bad[i].code);
         CHECK_HAS(e.msg, bad[i].msg);
-        CHECK(e.line == (i == 8 ? 2 : 1));
+        CHECK(e.line == (i + 1 == sizeof bad / sizeof bad[0] ? 2 : 1));
+        CHECK(!bad[i].col || e.col == bad[i].col);
         workload_fini(&w);
     }
 }

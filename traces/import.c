@@ -50,8 +50,7 @@ static int read_id(struct json_reader *r, struct found *f, struct err *e)
         t.n = (size_t)snprintf(digits, sizeof digits, "%lld", (long long)t.i);
         t.text = digits;
     } else if (t.type != JSON_STRING || strlen(t.text) != t.n) {
-        return err_at(e, ERR_SCHEMA, r->name, t.line, t.col,
-                      "'question_id' is neither a whole number nor a text");
+        return json_wrong(r, &t, "'question_id'", "a whole number, or a string without U+0000", e);
     }
     f->line = t.line;
     f->col = t.col;
@@ -60,11 +59,17 @@ static int read_id(struct json_reader *r, struct found *f, struct err *e)
 
 static int read_turns(struct json_reader *r, struct found *f, struct err *e)
 {
-    struct json_token t;
+    struct json_token list, t;
     int depth = r->depth;
-    int code = json_expect(r, JSON_ARRAY, "'turns'", &t, e);
+    int code = json_expect(r, JSON_ARRAY, "'turns'", &list, e);
     if (!code)
-        code = json_expect(r, JSON_STRING, "the first of 'turns'", &t, e);
+        code = json_next(r, &t, e);
+    if (!code && t.type == JSON_ARRAY_END)
+        return err_at(e, ERR_SCHEMA, r->name, list.line, list.col,
+                      "'turns' is [], without a text: expected at least one string, of which the "
+                      "first becomes the prompt; put it in, or remove the line");
+    if (!code && (t.type != JSON_STRING || strlen(t.text) != t.n))
+        return json_wrong(r, &t, "the first of 'turns'", "a string without U+0000", e);
     if (!code)
         code = keep(r, &t, &f->prompt, e);
     while (!code && r->depth > depth) {

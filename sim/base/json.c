@@ -392,8 +392,8 @@ static const char *shown(const char *s, size_t n, char buf[SHOWN])
     return buf;
 }
 
-static int wrong_type(const struct json_reader *r, enum json_type type, const char *what,
-                      const struct json_token *t, struct err *e)
+int json_wrong(const struct json_reader *r, const struct json_token *t, const char *what,
+               const char *expected, struct err *e)
 {
     char text[SHOWN], value[SHOWN + 16];
     if (t->type == JSON_STRING)
@@ -405,7 +405,7 @@ static int wrong_type(const struct json_reader *r, enum json_type type, const ch
     else
         snprintf(value, sizeof value, "%s", type_name(t->type));
     return err_at(e, ERR_SCHEMA, r->name, t->line, t->col, "%s is %s: expected %s", what, value,
-                  type_name(type));
+                  expected);
 }
 
 int json_expect(struct json_reader *r, enum json_type type, const char *what, struct json_token *t,
@@ -415,7 +415,7 @@ int json_expect(struct json_reader *r, enum json_type type, const char *what, st
     if (code)
         return code;
     if (t->type != type && !(type == JSON_DOUBLE && t->type == JSON_INT))
-        return wrong_type(r, type, what, t, e);
+        return json_wrong(r, t, what, type_name(type), e);
     if (t->text && strlen(t->text) != t->n)
         return err_at(e, ERR_SCHEMA, r->name, t->line, t->col,
                       "%s holds the character U+0000, which has no meaning here: remove it", what);

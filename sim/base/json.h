@@ -73,6 +73,10 @@ int json_next(struct json_reader *r, struct json_token *t, struct err *e);
 int json_expect(struct json_reader *r, enum json_type type, const char *what, struct json_token *t,
                 struct err *e);
 
+/* ERR_SCHEMA at the token that json_next gave last: "what is VALUE: expected EXPECTED". */
+int json_wrong(const struct json_reader *r, const struct json_token *t, const char *what,
+               const char *expected, struct err *e);
+
 /* Skips one whole value; `t` gets its first token. */
 int json_skip(struct json_reader *r, struct json_token *t, struct err *e);
 
