@@ -185,7 +185,9 @@ setup_packages()
 
 lock()
 {
-    mkdir -p "$deps/archives" "$deps/models"
+    why=$( (mkdir -p "$deps/archives" "$deps/models" && : >>"$deps/lock") 2>&1) ||
+        die "$deps: cannot keep downloads and builds there (${why##*: }): set TANDEM_DEPS to a" \
+            "folder that can be written"
     exec 9>"$deps/lock"
     flock -n 9 || {
         say "waiting for another set-up that works in $deps"

@@ -605,6 +605,18 @@ err 'full.json: cannot write: File too large'
 absent full.json
 absent full.json.part
 
+# ---- the set-up, where downloads cannot be kept: below a file, and below what takes no folder
+mkdir -p locked/lock
+for deps in "$PWD/bad.yaml" "$PWD/bad.yaml/x" "$PWD/locked" /dev/null/x; do
+    TANDEM_DEPS=$deps sh experiments/setup.sh llama >out 2>err && got=0 || got=$?
+    last="(setup.sh llama with TANDEM_DEPS=$deps)"
+    ok "$last: exit $got, expected 1" [ "$got" = 1 ]
+    err "setup: error: $deps: cannot keep downloads and builds there ("
+    err '): set TANDEM_DEPS to a folder that can be written'
+    ok "$last: more than that" [ "$(wc -l <err)" = 1 ]
+    silent_out
+done
+
 # ---- tandem-device: small, without GSL and SQLite
 device=$build/tandem-device
 "$device" --version >out 2>err
