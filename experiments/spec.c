@@ -1,5 +1,6 @@
 #include "experiments/spec.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -59,20 +60,26 @@ int spec_parse(const char *text, struct run_setup *setup, struct err *e)
     return set_all(setup->drafter[0].type->params, rest, setup->drafter[0].param, e);
 }
 
-const char *spec_format(const struct run_setup *setup, char *buf, size_t size)
+/* Appends ":PARAM=VALUE,..." where there is any. */
+static size_t put_params(const struct param *spec, const int64_t *value, char *buf, size_t at)
 {
-    char policy[300], drafter[300] = "";
-    param_format(setup->policy->params, setup->policy_param, policy, sizeof policy);
-    if (setup->n_drafters)
-        param_format(setup->drafter[0].type->params, setup->drafter[0].param, drafter,
-                     sizeof drafter);
-    for (char *c = policy; *c; c++)
+    char text[SPEC_PARAMS];
+    size_t n = strlen(param_format(spec, value, text, sizeof text));
+    assert(n + 1 < sizeof text && at + n + 1 < SPEC_TEXT);
+    for (char *c = text; *c; c++)
         *c = *c == ' ' ? ',' : *c;
-    for (char *c = drafter; *c; c++)
-        *c = *c == ' ' ? ',' : *c;
-    snprintf(buf, size, "%s%s%s%s%s%s%s", setup->policy->name, *policy ? ":" : "", policy,
-             setup->n_drafters ? "+" : "", setup->n_drafters ? setup->drafter[0].type->name : "",
-             *drafter ? ":" : "", drafter);
+    return at + (size_t)snprintf(buf + at, SPEC_TEXT - at, "%s%s", n ? ":" : "", text);
+}
+
+const char *spec_format(const struct run_setup *setup, char buf[SPEC_TEXT])
+{
+    size_t at = (size_t)snprintf(buf, SPEC_TEXT, "%s", setup->policy->name);
+    at = put_params(setup->policy->params, setup->policy_param, buf, at);
+    if (setup->n_drafters) {
+        const struct run_drafter *d = &setup->drafter[0];
+        at += (size_t)snprintf(buf + at, SPEC_TEXT - at, "+%s", d->type->name);
+        put_params(d->type->params, d->param, buf, at);
+    }
     return buf;
 }
 

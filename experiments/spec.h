@@ -12,8 +12,11 @@
  * that there is not; the errors of param_set. */
 int spec_parse(const char *text, struct run_setup *setup, struct err *e);
 
+/* Room for any: names of up to 31 characters, values of up to 47, as spec_parse reads them. */
+enum { SPEC_PARAMS = PARAM_MAX * (31 + 1 + 47 + 1), SPEC_TEXT = 2 * (1 + 31 + 1 + SPEC_PARAMS) };
+
 /* The whole of it, every parameter named; returns buf. */
-const char *spec_format(const struct run_setup *setup, char *buf, size_t size);
+const char *spec_format(const struct run_setup *setup, char buf[SPEC_TEXT]);
 
 /* Whether the output is the target's own by construction: the policy says so, or no drafter can
  * propose a tree that is no chain. */

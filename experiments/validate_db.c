@@ -85,24 +85,41 @@ static int same(struct validation *v, const char *key, const char *value, struct
     return rc;
 }
 
+static int put_policy(struct validation *v, int32_t p, struct err *e)
+{
+    char spec[SPEC_TEXT];
+    spec_format(&v->policy[p].setup, spec);
+    sqlite3_stmt *s = prepare(v, "INSERT OR IGNORE INTO policy VALUES (?, ?, ?)", e);
+    if (!s)
+        return ERR_IO;
+    sqlite3_bind_int(s, 1, p);
+    sqlite3_bind_text(s, 2, v->policy[p].label, -1, SQLITE_STATIC);
+    sqlite3_bind_text(s, 3, spec, -1, SQLITE_STATIC);
+    int rc = finish(v, s, e);
+    s = rc ? NULL : prepare(v, "SELECT label, spec FROM policy WHERE policy = ?", e);
+    if (!s)
+        return ERR_IO;
+    sqlite3_bind_int(s, 1, p);
+    bool there = sqlite3_step(s) == SQLITE_ROW;
+    const char *label = there ? (const char *)sqlite3_column_text(s, 0) : "";
+    const char *stored = there ? (const char *)sqlite3_column_text(s, 1) : "";
+    if (strcmp(label, v->policy[p].label) || strcmp(stored, spec))
+        rc = err_at(e, ERR_MISMATCH, v->o->store, 0, 0,
+                    "was begun with another policy %" PRId32 ": name another --store; here %s "
+                    "(%s), there %s (%s)",
+                    p, v->policy[p].label, spec, label, stored);
+    sqlite3_finalize(s);
+    return rc;
+}
+
 static int put_policies(struct validation *v, struct err *e)
 {
-    char all[8192] = "", spec[700];
-    size_t at = 0;
+    char n[16];
     int rc = ERR_OK;
-    for (int32_t p = 0; p < v->n_policies && !rc; p++) {
-        sqlite3_stmt *s = prepare(v, "INSERT OR IGNORE INTO policy VALUES (?, ?, ?)", e);
-        if (!s)
-            return ERR_IO;
-        spec_format(&v->policy[p].setup, spec, sizeof spec);
-        sqlite3_bind_int(s, 1, p);
-        sqlite3_bind_text(s, 2, v->policy[p].label, -1, SQLITE_STATIC);
-        sqlite3_bind_text(s, 3, spec, -1, SQLITE_TRANSIENT);
-        rc = finish(v, s, e);
-        if (at < sizeof all)
-            at += (size_t)snprintf(all + at, sizeof all - at, "%s; ", spec);
-    }
-    return rc ? rc : same(v, "policies", all, e);
+    for (int32_t p = 0; p < v->n_policies && !rc; p++)
+        rc = put_policy(v, p, e);
+    snprintf(n, sizeof n, "%" PRId32, v->n_policies);
+    return rc ? rc : same(v, "policies", n, e);
 }
 
 static int put_prompt(struct validation *v, const struct val_prompt *q, struct err *e)

@@ -195,6 +195,25 @@ t 1 $v --resume --device out/device.yaml
 err "this validation has device 'out/device.yaml', the file's has 'profiled'"
 t 1 validate --engine toy --budget 1 --prompts 3 --repetitions 2 --resume
 err 'after others '
+# A policy is compared whole, its last parameter too.
+python3 -c "import shutil, sqlite3
+for name, change in (('spec', \"spec = replace(spec, 'capacity=0', 'capacity=1')\"), ('label', \"label = 'x'\")):
+    shutil.copy('out/validate.sqlite', name + '.sqlite')
+    d = sqlite3.connect(name + '.sqlite')
+    print(d.execute('UPDATE policy SET ' + change + ' WHERE policy = $((n - 1))').rowcount)
+    d.commit()
+shutil.copy('out/validate.sqlite', 'more.sqlite')
+d = sqlite3.connect('more.sqlite')
+d.execute(\"INSERT INTO policy VALUES ($n, 'one more', 'autoregressive:chunk=256')\")
+d.execute(\"UPDATE meta SET value = '$((n + 1))' WHERE key = 'policies'\")
+d.commit()" >altered.txt
+ok 'no policy was altered' [ "$(cat altered.txt)" = "$(printf '1\n1')" ]
+for store in spec label; do
+    t 1 $v --resume --store $store.sqlite
+    err "$store.sqlite: was begun with another policy $((n - 1)): name another --store; here "
+done
+t 1 $v --resume --store more.sqlite
+err "this validation has policies '$n', the file's has '$((n + 1))': name another --store"
 python3 -c "import shutil, sqlite3
 shutil.copy('out/validate.sqlite', 'other.sqlite')
 d = sqlite3.connect('other.sqlite')
