@@ -8,21 +8,11 @@
 #include "experiments/command.h"
 
 const struct reproduction *const reproduce_registry[] = {
-    &reproduce_audit,
-    &reproduce_table3,
-    &reproduce_table4,
-    &reproduce_ranges,
-    &reproduce_fig5,
-    &reproduce_fig6,
-    &reproduce_fig13,
-    &reproduce_memory,
-    &reproduce_rejection,
-    &reproduce_negatives,
-    &reproduce_bus,
-    &reproduce_switching,
-    &reproduce_acceptance,
-    &reproduce_choices,
-    NULL,
+    &reproduce_audit,      &reproduce_table3,  &reproduce_table4,
+    &reproduce_ranges,     &reproduce_fig5,    &reproduce_fig6,
+    &reproduce_fig13,      &reproduce_memory,  &reproduce_rejection,
+    &reproduce_negatives,  &reproduce_bus,     &reproduce_switching,
+    &reproduce_acceptance, &reproduce_choices, NULL,
 };
 
 const char *const reproduce_cell_columns[] = {"target",    "cell", "published", "simulated",

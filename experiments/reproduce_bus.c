@@ -32,8 +32,8 @@ static const struct published_field fields[] = {
 static void put(struct reproduce_context *c, const char *cell, double published, double got,
                 const char *role, double low, double high)
 {
-    reproduce_cell(c, "bus", cell, published, got / GB, role,
-                   role[0] == 'p' ? "zero-fit" : "all", low, high);
+    reproduce_cell(c, "bus", cell, published, got / GB, role, role[0] == 'p' ? "zero-fit" : "all",
+                   low, high);
 }
 
 /* Two paths of a device that ask for all they can get: each alone, and both. */

@@ -112,8 +112,8 @@ static void draft_request(struct drafting *d, const struct trace *t, int32_t req
     }
 }
 
-static int draft_all(const struct trace *t, const char *file, struct arena *arena,
-                     struct counts *c, struct err *e)
+static int draft_all(const struct trace *t, const char *file, struct arena *arena, struct counts *c,
+                     struct err *e)
 {
     struct drafting d = {.type = draft_find("suffix")};
     struct draft_limits most = {.max_nodes = DRAFT, .n_vocab = trace_info(t)->n_vocab};

@@ -150,8 +150,8 @@ static int decode(const struct blind *b, const struct cost_model *cost, int32_t 
     if (request.max_tokens > p->max_tokens)
         request.max_tokens = p->max_tokens;
     int32_t text = v->own_index[(VAL_BLIND + k) * v->n_policies + v->blind_policy];
-    int rc = val_simulate(&moved.model, &v->policy[policy].setup, &request, v->own, text, &t,
-                          &tally, e);
+    int rc =
+        val_simulate(&moved.model, &v->policy[policy].setup, &request, v->own, text, &t, &tally, e);
     *ns = t.e2e - t.ttft;
     if (!rc && tally.n_output == request.max_tokens && tally.n_output > 1)
         *ns *= (double)(p->max_tokens - 1) / (tally.n_output - 1);

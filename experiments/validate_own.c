@@ -131,15 +131,13 @@ int val_watch(struct exec **x, const struct run_setup *setup, const struct val_p
     (*x)->ops->caps(*x, &caps);
     /* Each round verifies at most twice, once as a tree and once as a chain, and yields a token. */
     int64_t rows = 1 + param_of(&p, "max_draft"), rounds = 2 * (int64_t)prompt->max_tokens;
-    int64_t cap = rounds * (HEAD + 3 * rows) +
-                  (int64_t)prompt->n * (HEAD + 2 * (int64_t)val_top_k(&p));
+    int64_t cap =
+        rounds * (HEAD + 3 * rows) + (int64_t)prompt->n * (HEAD + 2 * (int64_t)val_top_k(&p));
     struct watch *w = cap < INT32_MAX ? malloc(sizeof *w + (size_t)cap * sizeof *w->word) : NULL;
     if (!w)
         return err_set(e, ERR_NOMEM, "out of memory for what the target says");
-    *w = (struct watch){.exec = {&watch_ops},
-                        .inner = *x,
-                        .n_prompt = prompt->n,
-                        .cap = (int32_t)cap};
+    *w = (struct watch){
+        .exec = {&watch_ops}, .inner = *x, .n_prompt = prompt->n, .cap = (int32_t)cap};
     *x = &w->exec;
     return ERR_OK;
 }

@@ -33,8 +33,8 @@ static void govern(const struct platform_thermal *t, struct cost_heat *s)
         s->slow = false;
 }
 
-void thermal_advance(const struct platform_thermal *t, struct cost_heat *s, int64_t mw,
-                     int64_t ns, int64_t *slow_ns)
+void thermal_advance(const struct platform_thermal *t, struct cost_heat *s, int64_t mw, int64_t ns,
+                     int64_t *slow_ns)
 {
     assert(thermal_known(t) && mw >= 0 && ns >= 0);
     /* R in C/W times C in J/C are seconds */

@@ -23,8 +23,8 @@ void thermal_init(const struct platform_thermal *t, struct cost_heat *s);
 
 /* Lets `ns` >= 0 pass with `mw` >= 0 of power. The time that it was slowed for is added to *slow_ns
  * (NULL: not wanted). thermal_known must hold. */
-void thermal_advance(const struct platform_thermal *t, struct cost_heat *s, int64_t mw,
-                     int64_t ns, int64_t *slow_ns);
+void thermal_advance(const struct platform_thermal *t, struct cost_heat *s, int64_t mw, int64_t ns,
+                     int64_t *slow_ns);
 
 /* Speed in thousandths: 1000, or slow_permille while slowed. */
 int64_t thermal_speed(const struct platform_thermal *t, const struct cost_heat *s);

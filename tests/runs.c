@@ -113,8 +113,8 @@ static int law_act(struct exec *x, const struct action *a, struct err *e)
     const struct job *j = &a->job;
     if (a->kind == ACT_SUBMIT && j->id > 0 && j->id < MAX_JOBS) {
         struct seen *s = &l->job[j->id];
-        *s = (struct seen){
-            .kind = j->kind, .role = j->role, .n_wait = j->n_wait, .submitted = true};
+        *s =
+            (struct seen){.kind = j->kind, .role = j->role, .n_wait = j->n_wait, .submitted = true};
         memcpy(s->wait, j->wait, sizeof s->wait);
         const struct job_forward *f = &j->forward;
         bool ends = j->kind == JOB_HEAD ||
@@ -138,8 +138,7 @@ static void law_destroy(struct exec *x)
     (void)x;
 }
 
-static const struct exec_ops law_ops = {"law",    law_caps, law_next,
-                                        law_act, law_host, law_destroy};
+static const struct exec_ops law_ops = {"law", law_caps, law_next, law_act, law_host, law_destroy};
 
 /* ---- runs ----------------------------------------------------------------------------------- */
 

@@ -133,9 +133,8 @@ static void luck_is_a_function_of_the_place(void)
         struct draft_tree tree = {0, token, parent, chance};
         struct draft_work work;
         struct job job = {.kind = JOB_DRAFT, .request = 0};
-        job.draft = (struct job_draft){.n = said ? 1 : q[0].n,
-                                       .token = text + (said ? q[0].n + said - 1 : 0),
-                                       .max_nodes = N};
+        job.draft = (struct job_draft){
+            .n = said ? 1 : q[0].n, .token = text + (said ? q[0].n + said - 1 : 0), .max_nodes = N};
         CHECK_EQ(drafting_run(d, &job, &tree, &work), ERR_OK);
         CHECK_EQ(tree.n, N);
         for (int32_t i = 0; i < N; i++)

@@ -91,7 +91,7 @@ static void every_policy_says_what_the_target_says(void)
                 CHECK(
                     !memcmp(q->output, truth.request[r].text + request[r].n, 90 * sizeof(int32_t)));
                 CHECK(q->finished);
-                bool passes = strstr(policy[p], "passes"); /* each of which is a step */
+                bool passes = strstr(policy[p], "passes");  /* each of which is a step */
                 CHECK(p < 2 || passes || q->n_verify < 89); /* the language is so small */
             }
             arena_fini(&arena);
@@ -398,8 +398,7 @@ static void times_that_cannot_be_are_named(void)
         {1199999, ERR_DEVICE,
          "executor liar: jobs 1 and 2 of role target overlap: 0 to 1200000 ns and 1199999 to "
          "2370000 ns"},
-        {-1, ERR_DEVICE,
-         "executor liar: job 2 began at -1 ns, before it was submitted at 0 ns"},
+        {-1, ERR_DEVICE, "executor liar: job 2 began at -1 ns, before it was submitted at 0 ns"},
     };
     const struct request *request = world_requests(1, 10);
     start(request, 1);

@@ -379,11 +379,8 @@ static void propose_late(void *self, int32_t max_nodes, struct draft_tree *out,
 
 static void drafting_is_taken_up_again(void)
 {
-    struct belief b = {.n_widths = 2,
-                       .n_contexts = 1,
-                       .width = {1, 8},
-                       .context = {0},
-                       .step_ns = {{100}, {200}}};
+    struct belief b = {
+        .n_widths = 2, .n_contexts = 1, .width = {1, 8}, .context = {0}, .step_ns = {{100}, {200}}};
     struct drafter_type late = listener;
     int32_t alone = 0, tokens = 0, n;
     late.propose = propose_late;

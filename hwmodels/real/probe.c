@@ -133,11 +133,8 @@ int probe_exactness(struct engine *g, const int32_t *prompt, int32_t n, int32_t 
     float *want = calloc((size_t)CHAIN * (size_t)facts.n_vocab, sizeof *want);
     bool good = b && want;
     if (good) {
-        *b = (struct bench){.to.engine = g,
-                            .prompt = prompt,
-                            .n = n,
-                            .n_vocab = facts.n_vocab,
-                            .want = want};
+        *b = (struct bench){
+            .to.engine = g, .prompt = prompt, .n = n, .n_vocab = facts.n_vocab, .want = want};
         good = record(b, &out->min_margin);
         for (int32_t w = 1; good && w <= out->max_width; w++)
             good = probe_width(b, w, &out->chain_equal[w]);

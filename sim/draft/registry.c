@@ -3,8 +3,13 @@
 #include "sim/draft/internal.h"
 
 const struct drafter_type *const draft_registry[] = {
-    &lookup_drafter, &suffix_drafter,     &aligned_drafter, &sam_author_drafter,
-    &oracle_drafter, &parametric_drafter, NULL,
+    &lookup_drafter,
+    &suffix_drafter,
+    &aligned_drafter,
+    &sam_author_drafter,
+    &oracle_drafter,
+    &parametric_drafter,
+    NULL,
 };
 
 const struct drafter_type *draft_find(const char *name)
