@@ -7,10 +7,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "experiments/bench_pages.h"
 #include "experiments/bench_real.h"
 #include "experiments/bench_sim.h"
 #include "experiments/command.h"
 #include "experiments/output.h"
+#include "experiments/session.h"
 #include "sim/base/json.h"
 #include "sim/core/bench.h"
 #include "sim/draft/bench.h"
@@ -278,6 +280,73 @@ static int bench_start(enum output_format format, const char *experiment, int64_
     return rc;
 }
 
+/* ---- pages ---------------------------------------------------------------------------------- */
+
+static int pages_table(const struct pages_bench *b)
+{
+    static const char *const columns[] = {"rows", "huge pages ms", "min", "small pages ms",
+                                          "min",  "small/huge",    NULL};
+    struct output o;
+    struct arena arena;
+    arena_init(&arena);
+    output_init(&o, &arena, columns);
+    for (int i = 0; i < PAGES_BENCH_ROWS; i++) {
+        const struct pages_bench_row *r = &b->row[i];
+        output_int(&o, r->rows);
+        output_number(&o, "%.3f", r->huge_ns.median / 1e6, "-");
+        output_number(&o, "%.3f", r->huge_ns.min / 1e6, "-");
+        output_number(&o, "%.3f", r->small_ns.median / 1e6, "-");
+        output_number(&o, "%.3f", r->small_ns.min / 1e6, "-");
+        output_number(&o, "%.3f", r->small_ns.median / r->huge_ns.median, "-");
+        output_end(&o);
+    }
+    int rc = output_print(&o, OUTPUT_TABLE, stdout);
+    arena_fini(&arena);
+    if (!rc && !b->huge)
+        puts("this system gave no huge pages: both columns are of small ones");
+    return rc;
+}
+
+static int pages_json(const struct pages_bench *b)
+{
+    struct json_writer w;
+    json_writer_init(&w, stdout, 1);
+    json_object(&w, NULL);
+    json_bool(&w, "huge_pages", b->huge);
+    json_array(&w, "rows");
+    for (int i = 0; i < PAGES_BENCH_ROWS; i++) {
+        const struct pages_bench_row *r = &b->row[i];
+        json_object(&w, NULL);
+        json_int(&w, "rows", r->rows);
+        json_double(&w, "huge_ms", r->huge_ns.median / 1e6);
+        json_double(&w, "huge_ms_min", r->huge_ns.min / 1e6);
+        json_double(&w, "small_ms", r->small_ns.median / 1e6);
+        json_double(&w, "small_ms_min", r->small_ns.min / 1e6);
+        json_close(&w);
+    }
+    json_close(&w);
+    json_close(&w);
+    int rc = json_line(&w);
+    json_writer_fini(&w);
+    return rc;
+}
+
+static int bench_pages(const struct args *a, enum output_format format, int64_t repetitions,
+                       struct err *e)
+{
+    const char *model[BENCH_MAX_MODELS];
+    char path[4096];
+    struct pages_bench b;
+    int32_t n = arg_all(a, "--model", model, BENCH_MAX_MODELS);
+    if (n > 1)
+        return err_set(e, ERR_USAGE, "--model is given %d times: expected one for pages", (int)n);
+    int rc = pages_bench_run(n ? model[0] : session_default_model(path, sizeof path),
+                             (int32_t)repetitions, &b, e);
+    if (rc)
+        return rc;
+    return format == OUTPUT_JSON ? pages_json(&b) : pages_table(&b);
+}
+
 /* ---- real ----------------------------------------------------------------------------------- */
 
 static int bench_real(const struct args *a, enum output_format format, int64_t repetitions,
@@ -330,11 +399,13 @@ static int run(int argc, char **argv)
         rc = bench_start(format, arg_text(&a, "--experiment"), repetitions ? repetitions : 21, &e);
     else if (!strcmp(a.arg[0], "sim"))
         rc = bench_sim(format, repetitions ? repetitions : 11, &e);
+    else if (!strcmp(a.arg[0], "pages"))
+        rc = bench_pages(&a, format, repetitions ? repetitions : 21, &e);
     else if (!strcmp(a.arg[0], "real"))
         rc = bench_real(&a, format, repetitions ? repetitions : 5, &e);
     else
         return command_usage("nothing is called '%s' here: expected bench "
-                             "core|draft|sim|start|real",
+                             "core|draft|sim|start|pages|real",
                              a.arg[0]);
     if (rc && !e.code)
         err_set(&e, rc, "standard output: %s", err_text(rc));
@@ -343,9 +414,10 @@ static int run(int argc, char **argv)
 
 static const struct option options[] = {
     {"--format", "FORMAT", "table", "table or json", 0},
-    {"--repetitions", "N", NULL, "of each measurement; 11 for sim, 21 for start, else 5", 0},
+    {"--repetitions", "N", NULL, "of each measurement; 11 for sim, 21 for start and pages, else 5",
+     0},
     {"--experiment", "FILE", "experiments/quickstart.yaml", "start: what the process runs", 0},
-    {"--model", "FILE.gguf", NULL, "real: instead of SmolLM2 and TinyLlama",
+    {"--model", "FILE.gguf", NULL, "real: instead of SmolLM2 and TinyLlama; pages: of SmolLM2",
      OPTION_REPEATS_TO(BENCH_MAX_MODELS)},
     {"--prompts", "N", "4", "real: held-out prompts of each task at most", 0},
     {"--tokens", "N", "64", "real: output tokens of a prompt", 0},
@@ -353,21 +425,23 @@ static const struct option options[] = {
     {.name = NULL}};
 
 static const char *const examples[] = {
-    "bench core --repetitions 1", "bench draft --repetitions 1 --format json",
-    "bench sim --repetitions 1", "bench start --repetitions 3", NULL};
+    "bench core --repetitions 1",        "bench draft --repetitions 1 --format json",
+    "bench sim --repetitions 1",         "bench start --repetitions 3",
+    "real: bench pages --repetitions 1", NULL};
 
 const struct command command_bench = {
     .name = "bench",
     .group = "Look",
     .summary = "what Tandem itself costs, and its speed against llama.cpp's programs",
-    .arguments = "core|draft|sim|start|real",
+    .arguments = "core|draft|sim|start|pages|real",
     .min_args = 1,
     .max_args = 1,
     .options = options,
     .details = "core: the event queue and bandwidth sharing. draft: one drafting step at 4,096\n"
                "tokens of context, caches evicted. sim: output tokens simulated per second,\n"
                "one stream, drafts by parametric acceptance, from a memo, executed. start:\n"
-               "process start to the first event. real: against llama-lookup and\n"
+               "process start to the first event. pages: steps of a model whose memory is on\n"
+               "huge pages, and on small ones. real: against llama-lookup and\n"
                "llama-speculative-simple, which the first call builds (ten minutes); the\n"
                "fastest of their builds, attentions and draft lengths.",
     .examples = examples,

@@ -74,7 +74,8 @@ comparator_flags='-DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF -DLLAMA_BUI
     -DLLAMA_OPENSSL=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DGGML_CCACHE=OFF'
 comparator_ours='-DGGML_LLAMAFILE=OFF -DGGML_OPENMP=OFF'
 comparator_wraps='-Wl,--wrap=ggml_gemv_q4_0_8x8_q8_0 -Wl,--wrap=ggml_gemm_q4_0_8x8_q8_0
-    -Wl,--wrap=ggml_cpu_extra_compute_forward -Wl,--wrap=ggml_compute_forward_flash_attn_ext'
+    -Wl,--wrap=ggml_cpu_extra_compute_forward -Wl,--wrap=ggml_compute_forward_flash_attn_ext
+    -Wl,--wrap=ggml_aligned_malloc'
 comparator_programs='llama-lookup llama-speculative-simple'
 # stock has the products with AMX, made to work: leave_out_amx says what ails them
 comparator_amx='cmake_language(DEFER CALL set_source_files_properties
@@ -421,8 +422,8 @@ build_comparators()
     done
 }
 
-# Also with our products of Q4_0 linked in the place of llama.cpp's, as in tandem: what is left of
-# the difference is then not due to them.
+# Also with our products linked in the place of llama.cpp's and its memory on huge pages, as in
+# tandem: what is left of the difference is then not due to them.
 setup_comparators() # [installed]
 {
     wanted=${1-}
@@ -433,7 +434,7 @@ setup_comparators() # [installed]
     key=$({
         llama_build_text "$@"
         one_line "$comparator_flags $comparator_ours $comparator_wraps $comparator_amx"
-        cat "$real"/*_kernel*.[ch]
+        cat "$real"/*_kernel*.[ch] "$real"/huge_pages.[ch]
     } | sha256sum | cut -c 1-16)
     work=$deps/build-comparators-$key
     dest=$deps/comparators-$key
@@ -453,13 +454,14 @@ setup_comparators() # [installed]
         build_comparators flags $comparator_ours -DCMAKE_EXE_LINKER_FLAGS=
         # shellcheck disable=SC2086
         if [ "$(uname -m)" = x86_64 ]; then
-            for kernel in attention_kernel f16_kernel q4_kernel q4_kernel_avx512; do
-                ${CC:-cc} -std=gnu11 -O3 -ffp-contract=off -DTANDEM_LLAMA_WRAPS -I"$real/../.." \
-                    -I"$work/src/ggml/include" -c "$real/$kernel.c" \
-                    -o "$work/$kernel.o" || die "comparators: $kernel.c does not compile"
+            for ours in attention_kernel f16_kernel huge_pages q4_kernel q4_kernel_avx512; do
+                ${CC:-cc} -std=gnu11 -O3 -ffp-contract=off -DTANDEM_LLAMA_WRAPS \
+                    -DTANDEM_LLAMA_PAGES -I"$real/../.." -I"$work/src/ggml/include" \
+                    -c "$real/$ours.c" -o "$work/$ours.o" ||
+                    die "comparators: $ours.c does not compile"
             done
             build_comparators products $comparator_ours "-DCMAKE_EXE_LINKER_FLAGS=$(one_line \
-                "$comparator_wraps") $(echo "$work"/*_kernel*.o)"
+                "$comparator_wraps") $(echo "$work"/*_kernel*.o "$work/huge_pages.o")"
         fi
         cp "$work/src/LICENSE" "$dest.part"
         mv -T "$dest.part" "$dest"

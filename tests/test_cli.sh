@@ -561,6 +561,10 @@ t 0 bench draft --repetitions 1 --format json
 out '"drafter": "lookup"'
 out '"us_per_step": '
 array
+t 1 bench pages --model nowhere.gguf
+err 'nowhere.gguf'
+t 2 bench pages --model one.gguf --model two.gguf
+err '--model is given 2 times: expected one for pages'
 t 2 quantize one
 err 'too few arguments: expected tandem quantize IN.gguf OUT.gguf'
 t 1 quantize nowhere.gguf x.gguf

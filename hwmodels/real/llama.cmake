@@ -151,3 +151,13 @@ if(llama_kind STREQUAL STATIC AND CMAKE_SYSTEM_NAME STREQUAL Linux AND
     try_compile(TANDEM_LLAMA_WRAPS "${llama_probe}/wrap"
         SOURCES "${llama_probe}/wrap.c" "${llama_probe}/probe.cpp" LINK_LIBRARIES llama::llama)
 endif()
+
+# Whether its memory can be asked for as huge pages (huge_pages.c): a static build, on Linux.
+unset(TANDEM_LLAMA_PAGES CACHE)
+if(llama_kind STREQUAL STATIC AND CMAKE_SYSTEM_NAME STREQUAL Linux)
+    file(WRITE "${llama_probe}/pages.c"
+        "void *ggml_aligned_malloc(unsigned long n);\n"
+        "int main(void)\n{\n    return !ggml_aligned_malloc(1);\n}\n")
+    try_compile(TANDEM_LLAMA_PAGES "${llama_probe}/pages"
+        SOURCES "${llama_probe}/pages.c" "${llama_probe}/probe.cpp" LINK_LIBRARIES llama::llama)
+endif()

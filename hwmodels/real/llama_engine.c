@@ -13,6 +13,7 @@
 
 #include "hwmodels/real/attention_kernel.h"
 #include "hwmodels/real/f16_kernel.h"
+#include "hwmodels/real/huge_pages.h"
 #include "hwmodels/real/q4_kernel.h"
 #include "sim/base/hash.h"
 #include "sim/base/io.h"
@@ -370,10 +371,7 @@ static int find_facts(struct llama_engine *g, struct err *e)
 {
     struct llama_facts *f = &g->facts;
     llama_model_desc(g->model, f->name, sizeof f->name);
-    snprintf(f->version, sizeof f->version, "%.80s%s%s", TANDEM_LLAMA_BUILD,
-             q4_kernel_start() ? ", our Q4_0 products" : "",
-             (g->options.flash ? attention_kernel_start() : f16_kernel_start()) ? ", our attention"
-                                                                                : "");
+    bool attention = g->options.flash ? attention_kernel_start() : f16_kernel_start();
     f->n_vocab = llama_vocab_n_tokens(g->vocab);
     for (int32_t t = 0; t < f->n_vocab && f->n_eos < EXEC_MAX_EOS; t++)
         if (llama_vocab_is_eog(g->vocab, t))
@@ -386,6 +384,9 @@ static int find_facts(struct llama_engine *g, struct err *e)
     /* Whatever may change a logit's last bits goes into the id. */
     uint64_t h = hash_bytes(map.data, map.n, 0);
     io_unmap(&map);
+    snprintf(f->version, sizeof f->version, "%.80s%s%s%s", TANDEM_LLAMA_BUILD,
+             q4_kernel_start() ? ", our Q4_0 products" : "", attention ? ", our attention" : "",
+             huge_pages_hold(f->model_bytes / 2) ? ", huge pages" : "");
     const char *text[] = {TANDEM_LLAMA_BUILD, llama_print_system_info(),
                           g->options.device ? g->options.device : "CPU",
                           g->options.flash ? "kv f16, flash attention, unified cache"
@@ -462,6 +463,7 @@ static int load_model(struct llama_engine *g, struct err *e)
     }
     mp.devices = devices; /* of the CPU: none besides */
     set_words("");
+    huge_pages_ask(!o->small_pages);
     g->model = llama_model_load_from_file(o->model, mp);
     if (!g->model)
         return err_at(e, ERR_DEVICE, o->model, 0, 0, "llama.cpp could not load this model: %s",

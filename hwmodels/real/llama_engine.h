@@ -22,6 +22,7 @@ struct llama_options {
     int32_t max_seqs;
     int32_t max_branches; /* leaves of a draft tree */
     bool flash;           /* flash attention: faster prefill, slower wide steps; other numerics */
+    bool small_pages;     /* huge pages are not asked for (huge_pages.h) */
 };
 
 void llama_defaults(struct llama_options *o);
