@@ -493,8 +493,11 @@ static void the_order_of_adding_does_not_show(void)
     size_t n[2];
     for (int32_t i = 0; i < N; i++)
         for (int k = 0; k < 2; k++) {
-            int32_t v = k ? N - 1 - i : i, wrong[] = {v / 2 % 75 + 22, v / 150, 3};
-            CHECK_EQ(trace_add_choice(b[k], v % 2, 0, wrong, 3, v % VOCAB, &e), ERR_OK);
+            int32_t v = k ? N - 1 - i : i;
+            const int32_t token[] = {v % 2 ? prompt_b[0] : prompt_a[2], v / 2 % 75 + 22, v / 150,
+                                     3};
+            const int32_t choice[] = {-1, -1, -1, v % VOCAB};
+            CHECK_EQ(trace_add_step(b[k], v % 2, 0, 4, token, NULL, choice, &e), ERR_OK);
         }
     for (int k = 0; k < 2; k++) {
         CHECK_EQ(trace_counts(b[k]).counterfactuals, 5 + N);
@@ -521,8 +524,9 @@ static void repeats_conflicts_and_divergence_are_counted(void)
     struct trace_builder *b = sample();
     struct err e = {0};
     size_t n;
-    CHECK_EQ(trace_add_choice(b, 0, 1, PATH(50), 70, &e), ERR_OK);
-    CHECK_EQ(trace_add_choice(b, 0, 1, PATH(50), 73, &e), ERR_OK);
+    static const int32_t again[] = {10, 50}, same[] = {-1, 70}, other[] = {-1, 73};
+    CHECK_EQ(trace_add_step(b, 0, 1, 2, again, NULL, same, &e), ERR_OK);
+    CHECK_EQ(trace_add_step(b, 0, 1, 2, again, NULL, other, &e), ERR_OK);
     static const int32_t token[] = {7, 10, 11}, choice[] = {10, 40, -1};
     CHECK_EQ(trace_add_step(b, 0, 0, 3, token, NULL, choice, &e), ERR_OK);
     struct trace_counts c = trace_counts(b);
@@ -590,15 +594,8 @@ static void the_builder_refuses_what_cannot_be(void)
     REFUSED(trace_add_top(b, 0, 0, 1, top, (float[]){nan, nan}, &e), ERR_RANGE, "likely token");
     REFUSED(trace_add_top(b, 3, 0, 1, top, flat, &e), ERR_RANGE, "request 3");
 
-    REFUSED(trace_add_choice(b, 0, 0, PATH(3), 1, &e), ERR_RANGE, "does not leave");
-    REFUSED(trace_add_choice(b, 0, 0, PATH(3, 7), 1, &e), ERR_RANGE, "does not leave");
-    REFUSED(trace_add_choice(b, 0, 1, NULL, 0, 1, &e), ERR_RANGE, "does not leave");
-    REFUSED(trace_add_choice(b, 0, 3, NULL, 0, 1, &e), ERR_RANGE, "3 true tokens");
-    REFUSED(trace_add_choice(b, 0, 0, PATH(9), 1, &e), ERR_RANGE, "token 0 of the wrong path");
-    REFUSED(trace_add_choice(b, 0, 0, PATH(7), 9, &e), ERR_RANGE, "token 0 of the choice");
-    CHECK_EQ(trace_add_choice(b, 0, 2, NULL, 0, 1, &e), ERR_OK);
-
     const int32_t token[] = {3, 7}, first[] = {-1, 1}, minus[] = {-1, -1}, choice[] = {4, 9};
+    const int32_t wide[] = {3, 9}, last[] = {4};
     REFUSED(trace_add_step(b, 0, 1, 0, token, NULL, choice, &e), ERR_RANGE, "0 rows");
     REFUSED(trace_add_step(b, 0, 1, 2, token, NULL, choice, &e), ERR_RANGE, "after row 1 is 9");
     REFUSED(trace_add_step(b, 0, 1, 2, token, first, token, &e), ERR_RANGE, "parent of row 1 is 1");
@@ -606,6 +603,11 @@ static void the_builder_refuses_what_cannot_be(void)
     REFUSED(trace_add_step(b, 0, 2, 2, token, NULL, token, &e), ERR_MISMATCH, "expected 4");
     REFUSED(trace_add_step(b, 0, 0, 2, token, NULL, token, &e), ERR_MISMATCH, "expected 2");
     REFUSED(trace_add_step(b, 0, -1, 2, token, NULL, token, &e), ERR_RANGE, "-1 true tokens");
+    REFUSED(trace_add_step(b, 0, 3, 2, token, NULL, token, &e), ERR_RANGE, "3 true tokens");
+    REFUSED(trace_add_step(b, 0, 1, 2, wide, NULL, token, &e), ERR_RANGE, "token 1 of the step");
+    CHECK_EQ(trace_counts(b).counterfactuals, 0);
+    CHECK_EQ(trace_add_step(b, 0, 2, 1, last, NULL, token, &e), ERR_OK); /* past the end */
+    CHECK_EQ(trace_counts(b).counterfactuals, 1);
     REFUSED(trace_write(b, "no/such/folder/t", &e), ERR_IO, "cannot create");
     trace_builder_destroy(b);
 }

@@ -134,10 +134,6 @@ int trace_add_output(struct trace_builder *b, int32_t request, const int32_t *to
 int trace_add_top(struct trace_builder *b, int32_t request, int32_t pos, int32_t n,
                   const int32_t *token, const float *logit, struct err *e);
 
-/* One counterfactual. */
-int trace_add_choice(struct trace_builder *b, int32_t request, int32_t n_true, const int32_t *wrong,
-                     int32_t n_wrong, int32_t choice, struct err *e);
-
 /* All that a verified step shows: rows as in a FORWARD (parent NULL: a chain), choice[i] the
  * target's token after row i, -1 where it is not known. Row 0 is the last of n_true tokens of the
  * continuation, or the prompt's last token with n_true 0. Adds a counterfactual for each row that

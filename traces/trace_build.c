@@ -337,28 +337,6 @@ static struct request *with_output(const struct trace_builder *b, int32_t reques
     return r;
 }
 
-int trace_add_choice(struct trace_builder *b, int32_t request, int32_t n_true, const int32_t *wrong,
-                     int32_t n_wrong, int32_t choice, struct err *e)
-{
-    int code;
-    const struct request *r = with_output(b, request, n_true, &code, e);
-    if (!code)
-        code = check_tokens(b, wrong, n_wrong, "the wrong path", e);
-    if (!code)
-        code = check_tokens(b, &choice, 1, "the choice", e);
-    if (code)
-        return code;
-    struct place p = {.n_true = n_true, .chain = TRACE_CHAIN};
-    for (int32_t i = 0; i < n_wrong; i++)
-        p = follow(r, p, wrong[i]);
-    if (p.n_true != n_true || (p.n_wrong == 0 && n_true < r->n_output))
-        return err_set(e, ERR_RANGE,
-                       "request '%.80s': the path after %d true tokens does not leave the "
-                       "continuation",
-                       r->id, n_true);
-    return add_entry(b, request, &p, choice, e);
-}
-
 static int check_step(const struct trace_builder *b, const struct request *r, int32_t n_true,
                       int32_t n, const int32_t *token, const int32_t *parent, const int32_t *choice,
                       struct err *e)
