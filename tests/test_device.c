@@ -87,7 +87,7 @@ static struct job forward(int32_t pos, int32_t n, int32_t width, int32_t wanted)
 static struct cost same(const struct cost_model *m, int32_t pos, int32_t n, int32_t wanted)
 {
     struct job j = forward(pos, n, n, wanted);
-    struct engine_state before = {.width = n, .pos = pos, .n_true_rows = n};
+    struct engine_state before = {.width = n, .pos = pos};
     struct cost c;
     CHECK_EQ(m->ops->job(m, &j, &before, NULL, &c, NULL), ERR_OK);
     return c;

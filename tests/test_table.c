@@ -85,7 +85,7 @@ static void outputs_of_every_prompt_row_are_measured(void)
     CHECK_EQ(device_cost_create(&d, &role, 1, &opt, &a, &m, &e), ERR_OK);
     for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
         struct job j = {.id = 1, .kind = JOB_FORWARD};
-        struct engine_state before = {.width = t[i].n, .n_true_rows = t[i].n};
+        struct engine_state before = {.width = t[i].n};
         struct cost c;
         j.forward = (struct job_forward){.b1 = 1,
                                          .width = t[i].n,

@@ -7,7 +7,7 @@
 
 #include "sim/exec/exec.h"
 
-enum { COST_ABI = 3 };
+enum { COST_ABI = 4 };
 
 /* Blocks of static graphs that are resident: from the start of their LOAD to the end of their FREE.
  */
@@ -17,9 +17,8 @@ struct cost_resident {
 
 /* The state of a role's engine before a job. */
 struct engine_state {
-    int32_t graph, width;                 /* of the last FORWARD; width 0: none yet */
+    int32_t width;                        /* of the last FORWARD; 0: none yet */
     int32_t pos;                          /* its cached tokens */
-    int32_t n_true_rows;                  /* its rows with a token */
     const struct cost_resident *resident; /* of the whole device; NULL: nothing is */
     int32_t clock_permille;               /* of its full speed; 0: full */
 };

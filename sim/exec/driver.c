@@ -33,7 +33,7 @@ struct driver {
     void *policy;
     struct flight *flight; /* [caps.max_jobs], in order of submission */
     int32_t n_flight, n_roles;
-    int64_t last_id, now_ns, wake_ns, last_end_ns;
+    int64_t last_id, now_ns, wake_ns;
     int32_t n_arrived, n_open, n_finished;
     int32_t *open;     /* [n_open] of n_requests, in order of arrival */
     bool *cancel_sent; /* [n_requests] */
@@ -428,7 +428,6 @@ static int check_emit(struct driver *d, const struct action *a, int64_t now_ns, 
     q->last_ns = now_ns;
     if (step) {
         step->emitted += n;
-        step->emit_ns = now_ns;
         if (step->phase == PHASE_VERIFY)
             q->n_accepted += n - 1;
     }

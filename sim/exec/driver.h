@@ -52,7 +52,6 @@ struct step {
     int32_t width, n, pos;
     int32_t emitted; /* output tokens that its DONE made visible */
     int64_t start_ns, end_ns, sample_ns;
-    int64_t emit_ns; /* when they became visible; 0: none did */
 };
 
 struct request_result {

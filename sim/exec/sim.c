@@ -295,8 +295,7 @@ static void begin_job(struct sim *s, struct job_record *r)
     s->n_extrapolated += c.extrapolated;
     if (r->job.kind == JOB_FORWARD) {
         const struct job_forward *f = &r->job.forward;
-        s->state[role] = (struct engine_state){
-            .graph = f->graph, .width = f->width, .pos = f->pos, .n_true_rows = f->n};
+        s->state[role] = (struct engine_state){.width = f->width, .pos = f->pos};
     }
     run_for(s, r, &c);
 }

@@ -24,8 +24,6 @@ static void caps(const struct exec *x, struct exec_caps *out)
 
 static void take_done(struct spans *s, const struct done *done)
 {
-    if (done->resident_bytes > s->peak_bytes)
-        s->peak_bytes = done->resident_bytes;
     for (int32_t i = s->n_over; i < s->n; i++)
         if (s->span[i].id == done->id) {
             s->span[i].start_ns = done->start_ns;
@@ -151,7 +149,7 @@ int spans_check(const struct spans *s, struct err *e)
 void spans_times(const struct spans *s, int32_t request, struct spans_times *out)
 {
     int64_t busy_ns = 0, last_ns = -1;
-    *out = (struct spans_times){-1, -1, -1, -1, 0, 0};
+    *out = (struct spans_times){-1, -1, -1, -1, 0};
     for (int32_t i = 0; i < s->n; i++) {
         const struct span *v = &s->span[i];
         if (v->request != request || !ended_well(v))
@@ -168,7 +166,6 @@ void spans_times(const struct spans *s, int32_t request, struct spans_times *out
             busy_ns += v->end_ns - v->start_ns;
         } else if (loads(v)) {
             last_ns = v->end_ns > last_ns ? v->end_ns : last_ns;
-            out->n_switches += v->kind == JOB_LOAD;
         }
     }
     out->switch_ns = last_ns < 0 ? out->prefill_ns : last_ns;

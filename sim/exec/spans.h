@@ -18,8 +18,7 @@ struct spans {
     struct exec exec; /* must be first */
     struct exec *inner;
     int32_t n, cap, n_over;
-    struct span *span;  /* [cap], in order of submission */
-    int64_t peak_bytes; /* the largest resident_bytes of a DONE */
+    struct span *span; /* [cap], in order of submission */
 };
 
 /* `inner` and the memory are the caller's and outlive the shim. A run with more than `cap` such
@@ -42,7 +41,6 @@ struct spans_times {
     int64_t switch_ns;  /* its last switch ends; prefill_ns where there is none */
     int64_t decode_ns;  /* the first step behind the prompt begins */
     int64_t stall_ns;   /* between begin_ns and prefill_ns, in no FORWARD */
-    int32_t n_switches; /* LOADs among them */
 };
 
 void spans_times(const struct spans *s, int32_t request, struct spans_times *out);
