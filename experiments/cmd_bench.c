@@ -96,6 +96,7 @@ static int draft_table(const struct draft_bench_row *row, int32_t n)
                                           "us/prompt token",
                                           "us/token calibrated",
                                           "probes/step",
+                                          "nodes/step",
                                           "kB",
                                           NULL};
     struct output o;
@@ -111,6 +112,7 @@ static int draft_table(const struct draft_bench_row *row, int32_t n)
         output_number(&o, "%.4f", row[i].us_per_token_prompt, "-");
         output_number(&o, "%.4f", row[i].us_per_token_calibration, "-");
         output_number(&o, "%.1f", row[i].probes_per_step, "-");
+        output_number(&o, "%.1f", row[i].nodes_per_step, "-");
         output_int(&o, row[i].mem_bytes / 1000);
         output_end(&o);
     }
@@ -133,6 +135,7 @@ static int draft_json(const struct draft_bench_row *row, int32_t n)
         json_double(&w, "us_per_token_prompt", row[i].us_per_token_prompt);
         json_double(&w, "us_per_token_calibration", row[i].us_per_token_calibration);
         json_double(&w, "probes_per_step", row[i].probes_per_step);
+        json_double(&w, "nodes_per_step", row[i].nodes_per_step);
         json_int(&w, "mem_bytes", row[i].mem_bytes);
         json_close(&w);
     }

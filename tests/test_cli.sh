@@ -558,6 +558,7 @@ for key in events_per_s shared_completions_per_s ns_per_event_4_pending ns_per_e
     out "\"$key\": "
 done
 t 0 bench draft --repetitions 1 --format json
+ok 'nodes are not those of all drafters' [ "$(grep -c '"nodes_per_step": [1-9]' out)" = "$(grep -c '"drafter"' out)" ]
 out '"drafter": "lookup"'
 out '"us_per_step": '
 array

@@ -35,7 +35,7 @@ struct draft_bench_row {
     double us_per_step_nodes[DRAFT_BENCH_NODES]; /* cold */
     double us_per_token_prompt;                  /* appending the context at once */
     double us_per_token_calibration; /* 4 likely tokens of a prompt position; NAN: it takes none */
-    double probes_per_step, nodes_per_step; /* nodes[0] */
+    double probes_per_step, nodes_per_step; /* nodes[0]; nodes that were proposed */
     int64_t mem_bytes;                      /* for texts of the context's length */
 };
 
