@@ -220,20 +220,20 @@ static void a_shared_bus_slows_both_and_keeps_the_sum(void)
     struct run_setup setup;
     struct arena arena;
     struct run_result alone, shared;
-    struct sim_stats stats;
     struct err e = {0};
     start(request, 1);
     CHECK(world_setup(&setup, "speculative", "lookup"));
     cost.bus_bytes_per_s = 1000000000;
     cost.step_bytes = 0;
-    CHECK_EQ(run(&setup, request, 1, &arena, &alone, &stats, &e), ERR_OK);
-    CHECK_EQ(stats.bus_bytes, 0);
+    CHECK_EQ(run(&setup, request, 1, &arena, &alone, NULL, &e), ERR_OK);
+    CHECK(alone.request[0].step[0].end_ns - alone.request[0].step[0].start_ns == 1370000);
     arena_fini(&arena);
     cost.step_bytes = 4 * (1000000 + 370000); /* wants four times the bus in its time alone */
-    CHECK_EQ(run(&setup, request, 1, &arena, &shared, &stats, &e), ERR_OK);
-    const struct step *s = &shared.request[0].step[0];
-    CHECK_EQ(s->end_ns - s->start_ns, cost.step_bytes);
-    CHECK_EQ(stats.bus_bytes, cost.step_bytes * shared.request[0].n_steps);
+    CHECK_EQ(run(&setup, request, 1, &arena, &shared, NULL, &e), ERR_OK);
+    const struct request_result *q = &shared.request[0];
+    CHECK(q->n_steps > 1);
+    for (int32_t i = 0; i < q->n_steps; i++) /* a byte a nanosecond, each step's own */
+        CHECK_EQ(q->step[i].end_ns - q->step[i].start_ns, cost.step_bytes);
     arena_fini(&arena);
 }
 

@@ -288,19 +288,6 @@ static int64_t left_bytes(const struct fluid *f, uint32_t i, int64_t now_ns, int
     return whole + ((double)whole < left);
 }
 
-bool fluid_cancel(struct fluid *f, int64_t now_ns, uint64_t id)
-{
-    uint32_t i = find(f, id);
-    if (i == f->count)
-        return false;
-    settle(f, now_ns);
-    int64_t left = left_bytes(f, i, now_ns, f->served_level);
-    f->dropped_bytes += left;
-    f->served_bytes += f->flow[i].bytes - left;
-    remove_at(f, i);
-    return true;
-}
-
 double fluid_rate(struct fluid *f, uint64_t id)
 {
     if (f->stale)
@@ -324,5 +311,5 @@ int64_t fluid_moved_bytes(struct fluid *f, int64_t now_ns)
     int64_t left = 0;
     for (uint32_t i = 0; i < f->count; i++)
         left += left_bytes(f, i, now_ns, level);
-    return f->asked_bytes - f->dropped_bytes - left;
+    return f->asked_bytes - left;
 }

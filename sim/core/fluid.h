@@ -6,7 +6,7 @@
  *     rate_i = min(cap_i, level * weight_i),  sum of rates <= total,
  *
  * with the highest level that keeps the sum; the level is unbounded when all caps fit. They change
- * only when a flow starts, finishes or is cancelled, and depend only on the set of flows.
+ * only when a flow starts or finishes, and depend only on the set of flows.
  *
  * The module keeps no clock: the time is an argument, never earlier than that of the call before,
  * and never later than fluid_next_ns, or a finish would be missed. Queries do not alter what
@@ -22,7 +22,7 @@
  * below 10: less than 10^-4 ns). Since bandwidth passes on only at whole nanoseconds, each flow
  * that finishes beside it can delay it by less than 1 ns more. Doubles carry rates, and what is
  * left when a flow reaches or leaves its cap: relative errors of 2^-50. The sum of rates exceeds
- * the total by no more than that. Bytes are counted exactly: asked = served + given up + left.
+ * the total by no more than that. Bytes are counted exactly: asked = moved + left.
  *
  * Cost: time linear in the number of flows, once more for each that reaches its cap; memory taken
  * once, at init. */
@@ -67,7 +67,7 @@ struct fluid {
     int64_t other_ns;     /* the first end of the others that are at their cap, */
     int64_t other_level;  /* and of the others that are slowed */
     uint64_t last_id;
-    int64_t asked_bytes, served_bytes, dropped_bytes; /* in all; by ended flows; given up */
+    int64_t asked_bytes, served_bytes; /* in all; by ended flows */
 };
 
 /* Room for `capacity` flows (at least 1), owned by the arena; total_bytes_per_s > 0. ERR_OK or
@@ -83,8 +83,8 @@ uint64_t fluid_start(struct fluid *f, int64_t now_ns, int64_t bytes, int64_t alo
 /* Private: finds the rates and the first to finish. */
 void fluid_refresh(struct fluid *f);
 
-/* When the first flow finishes, if no other starts and none is cancelled; CLOCK_NEVER when there is
- * none or when that lies beyond a run. */
+/* When the first flow finishes, if no other starts; CLOCK_NEVER when there is none or when that
+ * lies beyond a run. */
 static inline int64_t fluid_next_ns(struct fluid *f)
 {
     if (f->stale)
@@ -95,10 +95,6 @@ static inline int64_t fluid_next_ns(struct fluid *f)
 /* Removes a flow that has finished by now_ns and gives its tag; false when there is none. Flows
  * that finish in the same nanosecond leave in the order of their ids. */
 bool fluid_pop(struct fluid *f, int64_t now_ns, uint64_t *tag);
-
-/* Removes a flow before its end. Bytes that it did not move, rounded up, are counted as given up.
- * False when no such flow is running. */
-bool fluid_cancel(struct fluid *f, int64_t now_ns, uint64_t id);
 
 /* Bytes/s; 0 when no such flow is running. */
 double fluid_rate(struct fluid *f, uint64_t id);

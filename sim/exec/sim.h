@@ -36,7 +36,6 @@ struct sim_stats {
         struct energy energy; /* unknown where a power is */
         struct energy work;   /* of that while it had a job */
     } processor[SIM_MAX_PROCESSORS];
-    int64_t bus_bytes;        /* moved over the bus */
     struct energy bus_energy; /* of the jobs' bytes; zero where the processors' powers hold it */
     /* Heat, where the device has a model of it and every power is known. */
     bool heat_known;
