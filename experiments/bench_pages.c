@@ -1,24 +1,23 @@
 #include "experiments/bench_pages.h"
 
+#ifdef TANDEM_REAL
+#include <assert.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "sim/exec/metrics.h"
-
-#ifdef TANDEM_REAL
 #include "hwmodels/real/direct.h"
-#include "hwmodels/real/huge_pages.h"
 #include "hwmodels/real/llama_engine.h"
+#include "sim/exec/metrics.h"
 #include "sim/exec/pin.h"
 
-enum { MAX_REPETITIONS = 1000, CONTEXT = 512, CHUNK = 128, MAX_ROWS = 8 };
+enum { CONTEXT = 512, CHUNK = 128, MAX_ROWS = 8 };
 
 static const int32_t rows[PAGES_BENCH_ROWS] = {1, 2, 4, MAX_ROWS};
 
 struct bench {
     struct direct to[2]; /* huge, small */
     int32_t token[CONTEXT + MAX_ROWS];
-    double ns[2][PAGES_BENCH_ROWS][MAX_REPETITIONS];
+    double ns[2][PAGES_BENCH_ROWS][PAGES_BENCH_MOST];
 };
 
 static double now_ns(void)
@@ -82,9 +81,12 @@ static int open_both(struct bench *b, const char *model, bool *huge, struct err 
         rc = llama_engine_create(&o, &b->to[0].engine, e);
     if (rc)
         return rc;
-    struct llama_facts f;
+    struct llama_facts f, g;
     llama_engine_facts(b->to[0].engine, &f);
-    *huge = huge_pages_hold(f.model_bytes / 2);
+    llama_engine_facts(b->to[1].engine, &g);
+    *huge = f.huge_pages && !g.huge_pages;
+    if (f.n_vocab < 1)
+        return err_at(e, ERR_UNSUPPORTED, model, 0, 0, "has no vocabulary: name another model");
     for (int32_t i = 0; i < CONTEXT + MAX_ROWS; i++)
         b->token[i] = (int32_t)((int64_t)i * 7919 % f.n_vocab);
     return ERR_OK;
@@ -93,7 +95,8 @@ static int open_both(struct bench *b, const char *model, bool *huge, struct err 
 int pages_bench_run(const char *model, int32_t repetitions, struct pages_bench *out, struct err *e)
 {
     static struct bench b;
-    int32_t n = repetitions < MAX_REPETITIONS ? repetitions : MAX_REPETITIONS;
+    int32_t n = repetitions;
+    assert(n >= 1 && n <= PAGES_BENCH_MOST);
     b = (struct bench){0};
     *out = (struct pages_bench){0};
     pin_thread((int32_t)sysconf(_SC_NPROCESSORS_ONLN) - 1); /* as well as the machine can */

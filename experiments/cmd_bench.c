@@ -306,7 +306,8 @@ static int pages_table(const struct pages_bench *b)
     int rc = output_print(&o, OUTPUT_TABLE, stdout);
     arena_fini(&arena);
     if (!rc && !b->huge)
-        puts("this system gave no huge pages: both columns are of small ones");
+        puts(
+            "both columns are of the same pages: this system gives none, or this build cannot ask");
     return rc;
 }
 

@@ -123,7 +123,8 @@ static void put_changes(struct output *o, const struct table_grid *g, const char
                     [TABLE_CHANGE_STATED] = {"stated", "`change`"},
                     [TABLE_CHANGE_MEASURED] = {"measured", "median of its cells"},
                     [TABLE_CHANGE_OTHER_ROWS] = {"measured", "median of the other kind's cells"},
-                    [TABLE_CHANGE_OTHER_CHANGE] = {"measured", "median after the other change"}};
+                    [TABLE_CHANGE_OTHER_CHANGE] = {
+                        "measured", "median after the other change, of either kind"}};
     for (int kind = g->few ? 0 : 1; kind < 2; kind++)
         for (int c = DEVICE_OTHER_SHAPE; c < (g->few ? DEVICE_CHANGES : DEVICE_OTHER_KIND); c++) {
             char rows[40] = "", name[120], why[300], cells[20] = "";
@@ -433,9 +434,8 @@ const struct command command_explain = {
     .details =
         "Equal operators of several layers are one row: us is one layer's time. A device of whole\n"
         "steps has no operators: its tables' times are printed, of its own model, and what steps\n"
-        "take more after one of another shape. What has no source is unknown, and so is a sum "
-        "with\n"
-        "such a part. Layouts: one graph; mllm, where attention runs between graphs on the\n"
+        "take more after one of another shape. What has no source is unknown, and so is a sum\n"
+        "with such a part. Layouts: one graph; mllm, where attention runs between graphs on the\n"
         "--attention processor, each crossing costing the device's sync time; mllm-pairs, two\n"
         "chunks of that at a time, the second behind the first.",
     .examples = examples,

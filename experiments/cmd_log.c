@@ -1,5 +1,5 @@
 /* tandem log: a recorded run as text, as rows, as a picture's data. */
-#include <stdlib.h>
+#include <errno.h>
 #include <string.h>
 
 #include "experiments/command.h"
@@ -25,27 +25,31 @@ static int perfetto(const char *log, const char *path, struct err *e)
     return rc;
 }
 
-/* The exports find out what a log lacks where it lacks it: what they wrote is printed when they are
- * through, so that a damaged log prints nothing. */
-static int print(const char *log, bool csv, int32_t max_items, struct err *e)
+static int export_to(FILE *f, const char *log, bool csv, int32_t max_items, struct err *e)
 {
     struct log_reader *r;
-    char *text = NULL;
-    size_t n = 0;
     int rc = log_open(log, &r, e);
     if (rc)
         return rc;
-    FILE *f = open_memstream(&text, &n);
-    if (!f)
-        rc = err_set(e, ERR_NOMEM, "out of memory to print a log");
-    else
-        rc = csv ? export_csv(r, f, e) : export_text(r, f, max_items, e);
-    if (f && fclose(f) && !rc)
-        rc = err_set(e, ERR_NOMEM, "out of memory to print a log");
-    if (!rc)
-        fwrite(text, 1, n, stdout);
-    free(text);
+    rc = csv ? export_csv(r, f, e) : export_text(r, f, max_items, e);
     log_close_reader(r);
+    return rc;
+}
+
+/* The exports find out what a log lacks where it lacks it: the first time goes nowhere, so that of
+ * a damaged log nothing is printed. */
+static int print(const char *log, bool csv, int32_t max_items, struct err *e)
+{
+    FILE *nowhere = fopen("/dev/null", "w");
+    if (!nowhere)
+        return err_at(e, ERR_IO, "/dev/null", 0, 0, "cannot write: %s", err_system(errno));
+    int rc = export_to(nowhere, log, csv, max_items, e);
+    fclose(nowhere);
+    if (rc)
+        return rc;
+    rc = export_to(stdout, log, csv, max_items, e);
+    if (rc && ferror(stdout))
+        snprintf(e->file, sizeof e->file, "standard output");
     return rc;
 }
 

@@ -16,7 +16,8 @@
 enum comparator_tool { COMPARATOR_LOOKUP, COMPARATOR_SPECULATIVE, COMPARATOR_TOOLS };
 
 /* Folders of `setup.sh comparators`: as llama.cpp chooses by itself; with the flags of our build;
- * with these and with our products of Q4_0 and our attention linked in (hwmodels/real). */
+ * with these and with our products of Q4_0, our attention and huge pages linked in (hwmodels/real).
+ */
 enum comparator_build { BUILD_STOCK, BUILD_FLAGS, BUILD_PRODUCTS, COMPARATOR_BUILDS };
 
 extern const char *const comparator_tools[];  /* "llama-lookup", "llama-speculative-simple" */

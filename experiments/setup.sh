@@ -80,7 +80,8 @@ comparator_programs='llama-lookup llama-speculative-simple'
 # stock has the products with AMX, made to work: leave_out_amx says what ails them
 comparator_amx='cmake_language(DEFER CALL set_source_files_properties
     ggml/src/ggml-cpu/amx/mmq.cpp DIRECTORY ggml/src
-    PROPERTIES COMPILE_OPTIONS "-fno-tree-dse;-fno-dse")'
+    PROPERTIES COMPILE_OPTIONS "$<$<CXX_COMPILER_ID:GNU>:-fno-tree-dse;-fno-dse>")'
+without_amx='-mno-amx-tile -mno-amx-int8 -mno-amx-bf16'
 
 say() { printf '%s\n' "setup: $*" >&2; }
 
@@ -295,8 +296,8 @@ isa_macros()
 leave_out_amx()
 {
     if isa_macros | grep -q '^#define __AMX_'; then
-        CFLAGS="${CFLAGS-} -mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
-        CXXFLAGS="${CXXFLAGS-} -mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
+        CFLAGS="${CFLAGS-} $without_amx"
+        CXXFLAGS="${CXXFLAGS-} $without_amx"
         export CFLAGS CXXFLAGS
     fi
 }
@@ -433,7 +434,7 @@ setup_comparators() # [installed]
     real=$(dirname "$0")/../hwmodels/real
     key=$({
         llama_build_text "$@"
-        one_line "$comparator_flags $comparator_ours $comparator_wraps $comparator_amx"
+        one_line "$comparator_flags $comparator_ours $comparator_wraps $comparator_amx $without_amx"
         cat "$real"/*_kernel*.[ch] "$real"/huge_pages.[ch]
     } | sha256sum | cut -c 1-16)
     work=$deps/build-comparators-$key

@@ -402,7 +402,7 @@ static void judge(struct val_report *r)
     for (int32_t i = 0; i < VAL_CONTROLS; i++)
         passes = passes || !r->control[i].missed;
     bool high = r->floor_median_pct > 3 || r->floor_p90_pct > 10;
-    bool no_tpot = isnan(r->noise.tpot.p90); /* then the controls miss, whatever they are */
+    bool no_tpot = isnan(r->noise.tpot.p90); /* then every control misses, untried */
     /* An error that is no number is met by no bar. */
     add_why(r, !(r->noise.e2e.median <= 2 && r->noise.e2e.p90 <= 5),
             "end-to-end error above 2 / 5 %");

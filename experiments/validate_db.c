@@ -77,10 +77,14 @@ static int same(struct validation *v, const char *key, const char *value, struct
     if (!s)
         return ERR_IO;
     sqlite3_bind_text(s, 1, key, -1, SQLITE_STATIC);
-    if (sqlite3_step(s) == SQLITE_ROW && strcmp((const char *)sqlite3_column_text(s, 0), value))
+    bool there = sqlite3_step(s) == SQLITE_ROW; /* it was put in, or there */
+    const char *stored = there ? (const char *)sqlite3_column_text(s, 0) : NULL;
+    if (!stored)
+        rc = failed(v, e);
+    else if (strcmp(stored, value))
         rc = err_at(e, ERR_MISMATCH, v->o->store, 0, 0,
                     "this validation has %s '%s', the file's has '%s': name another --store", key,
-                    value, (const char *)sqlite3_column_text(s, 0));
+                    value, stored);
     sqlite3_finalize(s);
     return rc;
 }
@@ -100,10 +104,12 @@ static int put_policy(struct validation *v, int32_t p, struct err *e)
     if (!s)
         return ERR_IO;
     sqlite3_bind_int(s, 1, p);
-    bool there = sqlite3_step(s) == SQLITE_ROW;
-    const char *label = there ? (const char *)sqlite3_column_text(s, 0) : "";
-    const char *stored = there ? (const char *)sqlite3_column_text(s, 1) : "";
-    if (strcmp(label, v->policy[p].label) || strcmp(stored, spec))
+    bool there = sqlite3_step(s) == SQLITE_ROW; /* it was put in, or there */
+    const char *label = there ? (const char *)sqlite3_column_text(s, 0) : NULL;
+    const char *stored = there ? (const char *)sqlite3_column_text(s, 1) : NULL;
+    if (!label || !stored)
+        rc = failed(v, e);
+    else if (strcmp(label, v->policy[p].label) || strcmp(stored, spec))
         rc = err_at(e, ERR_MISMATCH, v->o->store, 0, 0,
                     "was begun with another policy %" PRId32 ": name another --store; here %s "
                     "(%s), there %s (%s)",

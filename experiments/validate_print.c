@@ -207,7 +207,7 @@ static void put_errors(struct json_writer *w, const struct val_report *r)
     put_error(w, "left_out_bucket_error_pct", &r->left_out_bucket);
 }
 
-/* A tau is a number wherever pairs were compared: 0 where none of them is resolved. */
+/* A tau is a number wherever pairs were compared: 0 where none is resolved, or none in order. */
 static void put_order(struct json_writer *w, const char *tau_key, double tau, const char *pairs_key,
                       double pairs)
 {

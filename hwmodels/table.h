@@ -66,7 +66,7 @@ enum table_change_from {
     TABLE_CHANGE_STATED,      /* the file's `change` */
     TABLE_CHANGE_MEASURED,    /* cells of its kind, measured both ways */
     TABLE_CHANGE_OTHER_ROWS,  /* its kind has none: those of the other kind */
-    TABLE_CHANGE_OTHER_CHANGE /* neither has: those measured after the other change */
+    TABLE_CHANGE_OTHER_CHANGE /* neither has: those measured after the other change, of either */
 };
 
 /* Knots at every width from w_min to w_max and every measured bucket. */
@@ -77,9 +77,11 @@ struct table_grid {
     double *ns;                         /* [(w - w_min) * n_buckets + bucket's index], same shape */
     double *slope;                      /* [w - w_min], ns per bucket */
     double change[2][DEVICE_CHANGES];   /* ns more: steps of few rows, wider ones */
+    /* What it rests on, before a degrade, and of how many cells it is the median; from
+     * DEVICE_OTHER_SHAPE on. */
     enum table_change_from change_from[2][DEVICE_CHANGES];
-    int32_t change_cells[2][DEVICE_CHANGES]; /* that a figure is the median of */
-    bool *unsure;                            /* [as ns]: counts as extrapolated */
+    int32_t change_cells[2][DEVICE_CHANGES];
+    bool *unsure; /* [as ns]: counts as extrapolated */
 };
 
 /* Memory is the arena's. ERR_SCHEMA when the masks leave nothing, ERR_LIMIT beyond

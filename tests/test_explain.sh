@@ -46,7 +46,7 @@ has 'step of up to 4 rows: more after another shape,cpu:0,all,,,,,,20.000,measur
 has ' VM: median of its cells, 2"'
 has 'step of more than 4 rows: more after another shape,cpu:0,all,,,,,,100.000,measured,'
 has 'step of more than 4 rows: more after the other kind,cpu:0,all,,,,,,100.000,measured,'
-has ' VM: median after the other change, 1"'
+has ' VM: median after the other change, of either kind, 1"'
 t 0 explain --device both.yaml --format csv --set $few=64
 has 'step of more than 64 rows: more after another shape,cpu:0,all,,,,,,30.000,measured,'
 has " VM: median of the other kind's cells, 3\""

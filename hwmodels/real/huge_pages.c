@@ -18,33 +18,35 @@ void huge_pages_ask(bool ask)
 
 #ifdef TANDEM_LLAMA_PAGES
 #include <sys/mman.h>
+#include <unistd.h>
 
 void *__real_ggml_aligned_malloc(size_t size);
 void *__wrap_ggml_aligned_malloc(size_t size);
 
-enum { PAGE = 4096, HUGE = 2 << 20 };
+enum { HUGE = 2 << 20 }; /* of x86-64 and of most other systems */
 
 /* Refused is as good as granted: the memory is the same. */
 void *__wrap_ggml_aligned_malloc(size_t size)
 {
     char *p = __real_ggml_aligned_malloc(size);
-    if (p && size >= 2 * HUGE && atomic_load(&asks)) {
-        size_t skip = (PAGE - (uintptr_t)p % PAGE) % PAGE;
-        madvise(p + skip, (size - skip) / PAGE * PAGE, MADV_HUGEPAGE);
+    if (p && size >= 2 * HUGE) {
+        size_t page = (size_t)sysconf(_SC_PAGESIZE), skip = (page - (uintptr_t)p % page) % page;
+        madvise(p + skip, (size - skip) / page * page,
+                atomic_load(&asks) ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
     }
     return p;
 }
 #endif
 
-bool huge_pages_hold(int64_t bytes)
+int64_t huge_pages_bytes(void)
 {
     FILE *f = fopen("/proc/self/smaps_rollup", "r");
     char line[128];
-    long long kb = 0;
+    long long kb = -1;
     while (f && fgets(line, sizeof line, f))
         if (sscanf(line, "AnonHugePages: %lld kB", &kb) == 1)
             break;
     if (f)
         fclose(f);
-    return kb > 0 && kb >= bytes / 1024;
+    return kb < 0 ? -1 : (int64_t)kb * 1024;
 }

@@ -5,11 +5,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Whether llama.cpp's large allocations from here on ask for them; it is so at first. No effect
- * where the library cannot be linked into. */
+/* Whether llama.cpp's large allocations from here on ask for them, as at first, or refuse them. No
+ * effect where the library cannot be linked into. */
 void huge_pages_ask(bool ask);
 
-/* Whether this process has at least so many bytes on huge pages; false where Linux does not say. */
-bool huge_pages_hold(int64_t bytes);
+/* What this process has on them; -1 where Linux does not say. */
+int64_t huge_pages_bytes(void);
 
 #endif

@@ -367,7 +367,7 @@ static void engine_destroy(struct engine *base)
 
 static const struct engine_ops ops = {"llama.cpp", engine_caps, engine_run, engine_destroy};
 
-static int find_facts(struct llama_engine *g, struct err *e)
+static int find_facts(struct llama_engine *g, int64_t huge_before, struct err *e)
 {
     struct llama_facts *f = &g->facts;
     llama_model_desc(g->model, f->name, sizeof f->name);
@@ -384,9 +384,11 @@ static int find_facts(struct llama_engine *g, struct err *e)
     /* Whatever may change a logit's last bits goes into the id. */
     uint64_t h = hash_bytes(map.data, map.n, 0);
     io_unmap(&map);
+    /* Half: weights that are not packed again stay in the mapped file. */
+    f->huge_pages = huge_before >= 0 && huge_pages_bytes() - huge_before > f->model_bytes / 2;
     snprintf(f->version, sizeof f->version, "%.80s%s%s%s", TANDEM_LLAMA_BUILD,
              q4_kernel_start() ? ", our Q4_0 products" : "", attention ? ", our attention" : "",
-             huge_pages_hold(f->model_bytes / 2) ? ", huge pages" : "");
+             f->huge_pages ? ", huge pages" : "");
     const char *text[] = {TANDEM_LLAMA_BUILD, llama_print_system_info(),
                           g->options.device ? g->options.device : "CPU",
                           g->options.flash ? "kv f16, flash attention, unified cache"
@@ -487,11 +489,12 @@ int llama_engine_create(const struct llama_options *o, struct engine **out, stru
     g->engine.ops = &ops;
     g->options = *o;
     pthread_mutex_init(&g->lock, NULL);
+    int64_t huge_before = huge_pages_bytes();
     int rc = load_model(g, e);
     if (!rc)
         rc = make_context(g, e);
     if (!rc)
-        rc = find_facts(g, e);
+        rc = find_facts(g, huge_before, e);
     for (int32_t s = 0; !rc && s < o->max_seqs; s++)
         g->seq[s].n_leaves = 1;
     if (rc) {

@@ -22,7 +22,7 @@ struct llama_options {
     int32_t max_seqs;
     int32_t max_branches; /* leaves of a draft tree */
     bool flash;           /* flash attention: faster prefill, slower wide steps; other numerics */
-    bool small_pages;     /* huge pages are not asked for (huge_pages.h) */
+    bool small_pages;     /* while it is created huge pages are refused (huge_pages.h) */
 };
 
 void llama_defaults(struct llama_options *o);
@@ -38,6 +38,7 @@ struct llama_facts {
     char numerics[64]; /* numerics_id: 16 hexadecimal digits */
     char version[128]; /* of llama.cpp and how it was built */
     int64_t model_bytes;
+    bool huge_pages; /* its memory came with them: half of the weights and more */
     int32_t n_vocab, n_eos;
     int32_t eos[EXEC_MAX_EOS];
 };
