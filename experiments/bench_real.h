@@ -88,6 +88,7 @@ struct bench_model {
     char name[128];
     bool has_build[COMPARATOR_BUILDS];
     struct session session;
+    bool flash; /* its attention: chosen */
     struct measure_plan plan;
     struct samples samples;
     int32_t n_rounds;

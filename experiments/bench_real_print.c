@@ -167,6 +167,7 @@ static void json_curve(struct json_writer *w, const struct bench_model *m)
     const struct belief *f = &m->belief;
     json_object(w, NULL);
     json_string(w, "model", m->name);
+    json_bool(w, "flash_attention", m->flash);
     json_int(w, "left_out_prompts", m->n_left_out);
     json_array(w, "step_curve");
     for (int32_t i = 0; i < f->n_widths; i++)
@@ -288,7 +289,8 @@ static void print_curves(const struct bench_real *b, FILE *f)
 {
     for (int32_t i = 0; i < b->n_models; i++) {
         const struct belief *g = &b->model[i].belief;
-        fprintf(f, "\nstep curve of %s: ms, and as multiples of one row\n  rows", b->model[i].name);
+        fprintf(f, "\nstep curve of %s, %s attention: ms, and as multiples of one row\n  rows",
+                b->model[i].name, b->model[i].flash ? "flash" : "plain");
         for (int32_t k = 0; k < g->n_contexts; k++)
             fprintf(f, "  context %-7d", (int)g->context[k]);
         for (int32_t n = 0; n < g->n_widths; n++) {
