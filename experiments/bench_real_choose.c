@@ -121,8 +121,8 @@ static int climb(struct search *s, int32_t tool, bool products, struct err *e)
     return rc;
 }
 
-/* On the first prompt: every build with and without flash attention at one draft length, then the
- * fastest of each class at others. A second program takes its build and attention from the first:
+/* On the first prompt: every build with and without flash attention at one draft length, whatever
+ * it takes, then the fastest of each class at others. A second program takes its build and attention from the first:
  * what these cost is the model's doing, not the drafts'. */
 static int first_prompt(struct search *s, int32_t tools, struct err *e)
 {
@@ -132,7 +132,7 @@ static int first_prompt(struct search *s, int32_t tools, struct err *e)
         for (int32_t build = 0; build < COMPARATOR_BUILDS && !rc; build++) {
             struct comparator c = {COMPARATOR_LOOKUP, (enum comparator_build)build, flash != 0,
                                    draft_lengths[FIRST_LENGTH]};
-            if (s->m->has_build[build] && (flash || !late(s)))
+            if (s->m->has_build[build])
                 rc = try(s, &c, e);
         }
     for (int32_t tool = 0; tool < tools && !rc; tool++)
