@@ -88,7 +88,8 @@ struct bench_model {
     char name[128];
     bool has_build[COMPARATOR_BUILDS];
     struct session session;
-    bool flash; /* its attention: chosen */
+    double attention_ns[2]; /* of an answer to a calibration prompt: plain, flash */
+    bool flash;             /* the faster one: the session's */
     struct measure_plan plan;
     struct samples samples;
     int32_t n_rounds;

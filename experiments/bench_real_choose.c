@@ -122,8 +122,8 @@ static int climb(struct search *s, int32_t tool, bool products, struct err *e)
 }
 
 /* On the first prompt: every build with and without flash attention at one draft length, whatever
- * it takes, then the fastest of each class at others. A second program takes its build and attention from the first:
- * what these cost is the model's doing, not the drafts'. */
+ * it takes, then the fastest of each class at others. A second program takes its build and
+ * attention from the first: what these cost is the model's doing, not the drafts'. */
 static int first_prompt(struct search *s, int32_t tools, struct err *e)
 {
     struct choice *best;

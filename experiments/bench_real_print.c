@@ -168,6 +168,8 @@ static void json_curve(struct json_writer *w, const struct bench_model *m)
     json_object(w, NULL);
     json_string(w, "model", m->name);
     json_bool(w, "flash_attention", m->flash);
+    json_double(w, "plain_ms", m->attention_ns[0] / 1e6);
+    json_double(w, "flash_ms", m->attention_ns[1] / 1e6);
     json_int(w, "left_out_prompts", m->n_left_out);
     json_array(w, "step_curve");
     for (int32_t i = 0; i < f->n_widths; i++)

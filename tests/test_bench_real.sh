@@ -81,7 +81,7 @@ if rows:
     ceiling = [r['best_comparator_ms'] / r['oracle_ms'] for r in rows]
     need(near(d['oracle_ceiling'], mean(ceiling)), 'no geometric mean of the oracle')
 for m in d['models']:
-    need(type(m['flash_attention']) is bool, 'which attention')
+    need(m['flash_attention'] == (m['flash_ms'] < m['plain_ms']), 'the slower attention')
     widths = {c['width'] for c in m['step_curve']}
     need({1, 2, 4, 8} <= widths, f'step curve of {sorted(widths)}')
     need(all(c['of_width_1'] == 1 for c in m['step_curve'] if c['width'] == 1), 'one row is one')

@@ -107,6 +107,48 @@ static void our_products_are_the_librarys(void)
     CHECK(f16_kernel_compare() != F16_DIFFERS);
 }
 
+#ifdef TANDEM_LLAMA_PAGES
+/* Bytes of this process's memory that asked for huge pages ("hg") or refused them ("nh"). */
+static int64_t advised(const char *flag)
+{
+    FILE *f = fopen("/proc/self/smaps", "r");
+    char line[1024];
+    unsigned long from = 0, to = 0, a, b;
+    int64_t sum = 0;
+    while (f && fgets(line, sizeof line, f)) {
+        if (sscanf(line, "%lx-%lx %*4c", &a, &b) == 2) {
+            from = a;
+            to = b;
+        } else if (!strncmp(line, "VmFlags:", 8)) {
+            sum += strstr(line, flag) ? (int64_t)(to - from) : 0;
+        }
+    }
+    if (f)
+        fclose(f);
+    return sum;
+}
+
+/* Whether the system then has huge pages to give is its own affair. */
+static void large_memory_asks_for_huge_pages(void)
+{
+    struct llama_options o;
+    struct engine *small = NULL;
+    struct err e = {0};
+    if (!open_engine() || access("/sys/kernel/mm/transparent_hugepage/enabled", R_OK))
+        return;
+    int64_t asked = advised(" hg"), refused = advised(" nh");
+    CHECK(asked > facts.model_bytes / 2);
+    llama_defaults(&o);
+    o.model = model_path;
+    o.small_pages = true;
+    CHECK_EQ(llama_engine_create(&o, &small, &e), ERR_OK);
+    CHECK(advised(" nh") - refused > facts.model_bytes / 2);
+    CHECK_EQ(advised(" hg"), asked);
+    if (small)
+        small->ops->destroy(small);
+}
+#endif
+
 /* Widths from `from` on, `by` apart, against a width of one, which `other` computes. */
 static void check_widths(struct engine *other, int32_t from, int32_t by)
 {
@@ -417,6 +459,9 @@ static void no_number_ends_the_process(void)
 
 static const struct unit_test tests[] = {
     {"our_products_are_the_librarys", our_products_are_the_librarys},
+#ifdef TANDEM_LLAMA_PAGES
+    {"large_memory_asks_for_huge_pages", large_memory_asks_for_huge_pages},
+#endif
     {"chains_are_bit_equal_at_every_width", chains_are_bit_equal_at_every_width},
     {"threads_change_no_bit", threads_change_no_bit},
     {"chains_are_bit_equal_with_flash_attention", chains_are_bit_equal_with_flash_attention},

@@ -21,7 +21,7 @@ struct llama_options {
     int32_t max_rows;   /* rows of one step: n_batch and n_ubatch */
     int32_t max_seqs;
     int32_t max_branches; /* leaves of a draft tree */
-    bool flash;           /* flash attention: faster prefill, slower wide steps; other numerics */
+    bool flash;           /* flash attention: other numerics; faster or slower by CPU and kernels */
     bool small_pages;     /* while it is created huge pages are refused (huge_pages.h) */
 };
 
