@@ -103,7 +103,9 @@ static void write_script(FILE *f, const struct figure_point *p, int32_t n, const
     quoted(f, title);
     fprintf(f, " noenhanced\nset xlabel ");
     quoted(f, axis);
-    fprintf(f, " noenhanced\nset ylabel 'predicted'\nset logscale xy\nset grid lc rgb '#dddddd'\n"
+    fprintf(f, " noenhanced\nset ylabel 'predicted'.");
+    quoted(f, axis + strcspn(axis, ","));
+    fprintf(f, " noenhanced\nset logscale xy\nset grid lc rgb '#dddddd'\n"
                "set key outside right top reverse Left noenhanced\nset size square\n");
     axes(f, p, n);
     for (int32_t g = 0; g < n_labels; g++) {

@@ -13,8 +13,8 @@ struct figure_point {
 
 /* All are SVG, written whole or not at all. ERR_DEVICE when gnuplot is missing or fails. */
 
-/* Predicted (y) against measured (x), which `axis` names ("end to end, ms"), with the lines of
- * +-5 %, one colour per group. */
+/* Predicted (y) against measured or published (x), which `axis` names with what they are of
+ * ("measured, end to end, ms"), with the lines of +-5 %, one colour per group. */
 int figure_predicted(const struct figure_point *p, int32_t n, const char *const *label,
                      int32_t n_labels, const char *title, const char *axis, const char *path,
                      struct err *e);
