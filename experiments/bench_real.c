@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "experiments/command.h"
+#include "experiments/progress.h"
 #include "experiments/spec.h"
 #include "experiments/world.h"
 #include "hwmodels/belief.h"
@@ -51,8 +52,7 @@ double bench_seconds(const struct bench_real *b)
 
 void bench_progress(const struct bench_real *b, const struct bench_model *m, const char *what)
 {
-    if (b->o->progress)
-        fprintf(stderr, "\r%5.0f s  %.24s: %-48.48s ", bench_seconds(b), m->name, what);
+    progress_show("%5.0f s  %.24s: %.48s", bench_seconds(b), m->name, what);
 }
 
 /* ---- one run -------------------------------------------------------------------------------- */
@@ -464,8 +464,7 @@ static int run_model(struct bench_real *b, struct bench_model *m, const struct w
     if (!rc)
         rc = bench_bound(m, e);
     session_close(&m->session);
-    if (b->o->progress)
-        fprintf(stderr, "\r%90s\r", "");
+    progress_end();
     return rc;
 }
 

@@ -44,7 +44,6 @@ struct bench_options {
     int32_t repetitions; /* at most, once all prompts were run */
     double budget_s;     /* of all models together, shared by their bytes */
     uint64_t seed;
-    bool progress; /* lines on stderr */
 };
 
 /* Of all of a task's runs: tokens, those that were drafted, those of them that were accepted. */

@@ -356,7 +356,7 @@ static int bench_pages(const struct args *a, enum output_format format, int64_t 
 static int bench_real(const struct args *a, enum output_format format, int64_t repetitions,
                       struct err *e)
 {
-    struct bench_options o = {.seed = 1, .progress = isatty(STDERR_FILENO) != 0};
+    struct bench_options o = {.seed = 1};
     struct bench_real b;
     int64_t prompts = 0, tokens = 0, budget = 0;
     int rc = arg_int(a, "--prompts", 1, 13, &prompts, e);

@@ -1,9 +1,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "experiments/command.h"
+#include "experiments/progress.h"
 #include "experiments/session.h"
 #include "experiments/spec.h"
 #include "experiments/world.h"
@@ -281,14 +281,12 @@ static int observe_all(struct observing *o, const struct asked *asked, int n, st
             const struct workload *w = &asked[i].workload;
             const struct workload_item *item = &w->item[asked[i].index[turn]];
             done++;
-            if (isatty(STDERR_FILENO))
-                fprintf(stderr, "\r%d of %d: %-32s", done, total, item->id);
+            progress_show("%d of %d: %s", done, total, item->id);
             int rc = observe(o, w, item, e);
             if (rc)
                 return rc;
         }
-    if (isatty(STDERR_FILENO))
-        fprintf(stderr, "\r%60s\r", "");
+    progress_end();
     return total ? ERR_OK : trace_write(o->trace, o->output, e); /* which says that there is none */
 }
 

@@ -6,6 +6,7 @@
 
 #include "experiments/command.h"
 #include "experiments/profile.h"
+#include "experiments/progress.h"
 #ifdef TANDEM_REAL
 #include "hwmodels/real/probe.h"
 #endif
@@ -203,15 +204,14 @@ static int measure(struct profiling *p, int64_t from, struct profile_noise *nois
     for (int64_t r = from; r < p->rounds && !rc; r++) {
         rc = profile_round(&p->session, &p->plan, (int32_t)r, &p->samples, e);
         double each = (seconds() - start) / (double)(r - from + 1);
-        if (!rc && isatty(STDERR_FILENO))
-            fprintf(stderr, "\rround %lld of %lld, about %.0f s left ", (long long)r + 1,
-                    (long long)p->rounds, each * (double)(p->rounds - r - 1));
+        if (!rc)
+            progress_show("round %lld of %lld, about %.0f s left", (long long)r + 1,
+                          (long long)p->rounds, each * (double)(p->rounds - r - 1));
         /* Saved after every round: a killed profile loses one. */
         if (!rc)
             rc = save(p, noise, (int32_t)r + 1, e);
     }
-    if (isatty(STDERR_FILENO))
-        fprintf(stderr, "\r%60s\r", "");
+    progress_end();
     return rc;
 }
 

@@ -6,15 +6,11 @@
 
 #include "experiments/command.h"
 #include "experiments/output.h"
+#include "experiments/progress.h"
 #include "experiments/run.h"
 #include "sim/exec/log.h"
 
 static const char replay_prefix[] = "replay:";
-
-static void show_progress(const struct experiment_policy *policy, int32_t at, int32_t n)
-{
-    fprintf(stderr, "\r\033[Krun %" PRId32 " of %" PRId32 ": %s", at + 1, n, policy->label);
-}
 
 /* For `tandem bench start`: says that the simulation has begun, and ends the process. */
 static void say_first_event(void)
@@ -176,7 +172,6 @@ static int read_options(const struct args *a, struct request_of_user *u, struct 
     u->o.mix_numerics = arg_given(a, "--mix-numerics");
     u->o.log_dir = arg_text(a, "--log");
     u->o.first_event = arg_given(a, "--first-event") ? say_first_event : NULL;
-    u->o.progress = isatty(STDERR_FILENO) ? show_progress : NULL;
     int rc = arg_word(a, "--format", output_formats, &word, e);
     u->format = (enum output_format)word;
     if (!rc)
@@ -252,8 +247,7 @@ static int run_all(const struct args *a, struct experiment *x, struct request_of
     if (rc)
         return command_fail(&e);
     rc = run_experiment(x, &u->o, &report, &e);
-    if (u->o.progress)
-        fputs("\r\033[K", stderr);
+    progress_end();
     if (!rc)
         rc = u->by_task ? program->report_tasks(&report, (int)u->format, stdout, &e)
                         : output_report(&report, u->format, stdout, &e);

@@ -2,7 +2,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "analysis/figure.h"
 #include "experiments/command.h"
@@ -100,7 +99,6 @@ static int read_options(const struct args *a, struct val_options *o, char *model
     o->device_in = arg_text(a, "--device");
     o->device_out = o->device_in ? NULL : arg_text(a, "--save-device");
     o->resume = arg_given(a, "--resume");
-    o->progress = isatty(STDERR_FILENO);
     o->n_workloads = arg_all(a, "--workload", o->workload, VAL_MAX_WORKLOADS);
     o->all_held_out = o->n_workloads > 0;
     if (!o->all_held_out)

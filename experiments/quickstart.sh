@@ -70,5 +70,5 @@ build/tandem validate --quick --store "$store" --save-device out/quickstart.yaml
 step ""
 
 printf '\nAll of it, one object:  %s\nThe picture:            %s\n' "$report" "$picture"
-printf 'Every held-out prompt:  build/tandem validate   (about 20 minutes)\n'
+printf 'More held-out prompts:  build/tandem validate   (about 20 minutes)\n'
 printf 'This took %d s.\n' $(($(date +%s) - started)) >&2

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "experiments/progress.h"
 #include "sim/exec/log.h"
 
 static int no_memory(struct err *e)
@@ -355,8 +356,8 @@ static int run_world(struct world *w, const struct run_options *o, int32_t seed0
                                         .policy_index = p,
                                         .repetition = i % repetitions,
                                         .seed = x->seed[seed0 + i / repetitions]};
-            if (o->progress)
-                o->progress(out->policy, r->n, r->cap);
+            progress_show("run %" PRId32 " of %" PRId32 ": %s", r->n + 1, r->cap,
+                          out->policy->label);
             rc = run_one(w, o, r, out, e);
             out->code = rc;
             if (rc)

@@ -69,8 +69,6 @@ struct run_options {
     const char *log_dir;            /* made when it is not there; NULL: no logs */
     const struct fault_plan *fault; /* NULL: none */
     struct run_sink *sink;          /* NULL: none */
-    /* Called before each run: number `at` of `n`; NULL. */
-    void (*progress)(const struct experiment_policy *policy, int32_t at, int32_t n);
     /* Called when the first event of all is delivered; NULL. */
     void (*first_event)(void);
 };

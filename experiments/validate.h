@@ -56,7 +56,6 @@ struct val_options {
     bool quick; /* the shortest held-out prompts, few tokens each */
     bool resume;
     uint64_t seed;
-    bool progress; /* lines on stderr */
 };
 
 struct val_policy {

@@ -403,6 +403,10 @@ static void judge(struct val_report *r)
         passes = passes || !r->control[i].missed;
     bool high = r->floor_median_pct > 3 || r->floor_p90_pct > 10;
     bool no_tpot = isnan(r->noise.tpot.p90); /* then every control misses, untried */
+    bool open = passes || high || no_tpot;
+    add_why(r, passes, "a negative control passes");
+    add_why(r, high, "the repetition floor is above 3 / 10 %");
+    add_why(r, no_tpot, "no prompt has a second token, so no time per token");
     /* An error that is no number is met by no bar. */
     add_why(r, !(r->noise.e2e.median <= 2 && r->noise.e2e.p90 <= 5),
             "end-to-end error above 2 / 5 %");
@@ -416,13 +420,7 @@ static void judge(struct val_report *r)
     add_why(r, !(r->regret_pct <= 1), "regret above 1 %");
     add_why(r, !(r->tokens_equal >= 1), "a lossless policy changed a text");
     add_why(r, !r->replay_equal, "a replay differs");
-    r->verdict = r->why[0] ? "failed" : "passed";
-    if (passes || high || no_tpot) {
-        r->verdict = "inconclusive";
-        add_why(r, passes, "a negative control passes");
-        add_why(r, high, "the repetition floor is above 3 / 10 %");
-        add_why(r, no_tpot, "no prompt has a second token, so no time per token");
-    }
+    r->verdict = open ? "inconclusive" : r->why[0] ? "failed" : "passed";
 }
 
 /* ---- all of it ------------------------------------------------------------------------------ */

@@ -2,6 +2,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "experiments/progress.h"
 #include "experiments/spec.h"
 #include "experiments/validate_blind.h"
 #include "experiments/validate_change.h"
@@ -51,9 +52,7 @@ static double seconds(const struct validation *v)
 void val_progress(const struct validation *v, const char *what)
 {
     double at_s = seconds(v), left_s = v->o->budget_s - at_s;
-    if (v->o->progress)
-        fprintf(stderr, "\r%5.0f s  %-44s about %4.0f s left ", at_s, what,
-                left_s > 0 ? left_s : 0);
+    progress_show("%5.0f s  %-44s about %4.0f s left", at_s, what, left_s > 0 ? left_s : 0);
 }
 
 /* ---- workload ------------------------------------------------------------------------------- */
@@ -351,8 +350,7 @@ static int run_all(struct validation *v, struct err *e)
     }
     while (!rc && v->n_rounds < v->o->rounds * v->plan.n_contexts)
         rc = val_calibrate(v, VAL_UNCHANGED, e);
-    if (v->o->progress)
-        fprintf(stderr, "\r%78s\r", "");
+    progress_end();
     return rc;
 }
 

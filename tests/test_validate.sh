@@ -181,7 +181,10 @@ verdict=$(sed -n 's/^ *"verdict": "\(.*\)",/\1/p' out.txt)
 ok "--check ends with $got when the verdict is $verdict" \
     [ "$got" = "$([ "$verdict" = passed ] && echo 0 || echo 1)" ]
 
-# Other circumstances are not mixed with what is there.
+# Other circumstances are not mixed with what is there; nor does a name that is not there begin anew.
+t 2 $v --resume --store out/nope.sqlite
+err 'out/nope.sqlite: is not there, and --resume goes on with a store'
+absent out/nope.sqlite
 t 1 $v --resume --roles 'target=cpu:0 draft=cpu:0'
 err "this validation has roles 'target=cpu:0 draft=cpu:0', the file's has"
 err 'name another --store'
