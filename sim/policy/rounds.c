@@ -247,25 +247,25 @@ static bool has_chances(const struct draft_tree *tree)
     return tree->n > 0 && tree->chance && tree->chance[0] > 0;
 }
 
-/* How many nodes are verified, at what width, and which: node[0, n). */
+/* How many nodes are verified, at what width, and which: node[0, n), or the first ones where that
+ * is NULL. Only a chain may be longer than the width. */
 static int32_t choose(const struct rounds *r, const struct draft_tree *tree, int32_t *width,
                       int32_t *node)
 {
     int32_t n = tree ? tree->n : 0;
     int64_t asked = r->opt.width;
-    bool fill = r->opt.fill && n && has_chances(tree);
-    if (fill)
+    if (node)
         fill_width(r, tree, &n, width, node);
     else if (asked == PARAM_AUTO)
         auto_width(r, n, &n, width);
-    for (int32_t i = 0; !fill && i < n; i++)
-        node[i] = i;
     if (asked != PARAM_AUTO)
         *width = asked ? (int32_t)asked : n + 1;
-    bool chain = true;
-    for (int32_t i = 0; i < n; i++)
-        chain = chain && tree->parent[node[i]] == (i ? node[i - 1] : -1);
-    return chain ? n : min32(n, *width - 1);
+    for (int32_t i = 0; n >= *width && i < n; i++) {
+        int32_t before = i && node ? node[i - 1] : i - 1;
+        if (tree->parent[node ? node[i] : i] != before)
+            n = *width - 1;
+    }
+    return n;
 }
 
 /* ---- a round -------------------------------------------------------------------------------- */
@@ -293,26 +293,50 @@ static void submit_step(struct rounds *r, int32_t width, struct actions *out)
     }
 }
 
-/* The root and the chosen nodes of the proposal become the step's rows. A tree's first nodes are a
- * tree, because parents come first; so are its likeliest. */
-static void verify(struct rounds *r, const struct draft_tree *tree, struct actions *out)
+/* The first n nodes of the proposal become rows behind the root: a tree, because parents come
+ * first. */
+static void take_first(struct rounds *r, const struct draft_tree *tree, int32_t n)
 {
-    int32_t node[ROUNDS_MAX_ROWS], row_of[ROUNDS_MAX_ROWS], width = 1;
-    int32_t n = choose(r, tree, &width, node);
-    bool more = r->opt.width == PARAM_AUTO && !r->opt.fill && tree && n < tree->n;
-    r->untried = more && tree->parent[n] == n - 1 ? tree->token[n] : -1;
-    r->n = n + 1;
-    r->token[0] = r->serve->root;
-    r->parent[0] = -1;
-    r->chain = true;
+    for (int32_t i = 0; i < n; i++) {
+        int32_t above = tree->parent[i] + 1;
+        r->token[i + 1] = tree->token[i];
+        r->parent[i + 1] = above;
+        r->chain &= above == i;
+    }
+}
+
+/* The same with the n nodes of node[], which are its likeliest. */
+static void take_likely(struct rounds *r, const struct draft_tree *tree, const int32_t *node,
+                        int32_t n)
+{
+    int32_t row_of[ROUNDS_MAX_ROWS];
     for (int32_t i = 0; i < n; i++) {
         int32_t above = tree->parent[node[i]];
         row_of[node[i]] = i + 1;
         r->token[i + 1] = tree->token[node[i]];
         r->parent[i + 1] = above < 0 ? 0 : row_of[above];
         r->chain = r->chain && r->parent[i + 1] == i;
-        r->chance[i + 1] = tree->chance ? tree->chance[node[i]] : 0;
+        r->chances += tree->chance[node[i]];
     }
+}
+
+/* The root and the chosen nodes of the proposal become the step's rows. */
+static void verify(struct rounds *r, const struct draft_tree *tree, struct actions *out)
+{
+    int32_t node[ROUNDS_MAX_ROWS], width = 1;
+    bool likely = r->opt.fill && tree && has_chances(tree);
+    int32_t n = choose(r, tree, &width, likely ? node : NULL);
+    bool more = r->opt.width == PARAM_AUTO && !r->opt.fill && tree && n < tree->n;
+    r->untried = more && tree->parent[n] == n - 1 ? tree->token[n] : -1;
+    r->n = n + 1;
+    r->token[0] = r->serve->root;
+    r->parent[0] = -1;
+    r->chain = true;
+    r->chances = 0;
+    if (likely)
+        take_likely(r, tree, node, n);
+    else
+        take_first(r, tree, n);
     r->n_shown = 0;
     submit_step(r, width, out);
 }
@@ -368,8 +392,7 @@ static void show(struct rounds *r)
     if (r->n_shown)
         return;
     r->n_shown = r->n;
-    for (int32_t i = 1; i < r->n; i++)
-        r->expected += r->chance[i];
+    r->expected += r->chances;
     if (!r->opt.reuse)
         return;
     size_t bytes = (size_t)r->n * sizeof *r->choice;

@@ -85,7 +85,8 @@ struct rounds {
     int32_t fresh[ROUNDS_MAX_ROWS];
     int32_t n; /* rows of the step being verified */
     bool chain;
-    int32_t token[ROUNDS_MAX_ROWS], parent[ROUNDS_MAX_ROWS], chance[ROUNDS_MAX_ROWS];
+    int32_t token[ROUNDS_MAX_ROWS], parent[ROUNDS_MAX_ROWS];
+    int64_t chances; /* of the rows, all together; counted with fill alone */
     int32_t n_choices, choice[ROUNDS_MAX_ROWS]; /* of the passes that are done */
     int64_t agreed, refused; /* drafted tokens on the path, and ends of paths before the draft's */
     int32_t untried;         /* drafted after the last of the rows, not verified; -1: none */

@@ -153,7 +153,7 @@ int serve_event(struct serve *s, const struct event *ev, struct actions *out, bo
         close_step(s, out, started);
         return ERR_OK;
     }
-    if (!s->stepwise)
+    if (!s->stepwise && s->pos < s->n_prompt)
         serve_prefill(s, out);
     *mine = true;
     return ERR_OK;
