@@ -105,60 +105,58 @@ void act_finish(struct actions *a, int32_t request)
  * words do not pass from one to the next unseen. */
 #define FACTOR UINT64_C(0xd1342543de82ef95)
 
-static inline uint64_t four(uint64_t h, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+static inline uint64_t one(uint64_t h, int64_t a)
+{
+    return h * FACTOR + (uint64_t)a;
+}
+
+static inline uint64_t four(uint64_t h, int64_t a, int64_t b, int64_t c, int64_t d)
 {
     const uint64_t square = FACTOR * FACTOR;
-    return h * (square * square) + (a * (square * FACTOR) + b * square) + (c * FACTOR + d);
+    return h * (square * square) + ((uint64_t)a * (square * FACTOR) + (uint64_t)b * square) +
+           ((uint64_t)c * FACTOR + (uint64_t)d);
 }
 
-static uint64_t hash_words(uint64_t h, const void *words, int32_t n)
+static uint64_t hash_array(uint64_t h, const char *words, int32_t n)
 {
-    const char *p = words;
     uint32_t w[4];
-    int32_t left = words && n > 0 ? n : 0;
-    h = h * FACTOR + (words ? (uint64_t)n + 1 : 0);
-    for (; left >= 4; left -= 4, p += sizeof w) {
-        memcpy(w, p, sizeof w); /* a float's bits too */
+    h = one(h, (int64_t)n + 1);
+    for (; n >= 4; n -= 4, words += sizeof w) {
+        memcpy(w, words, sizeof w); /* a float's bits too */
         h = four(h, w[0], w[1], w[2], w[3]);
     }
-    for (; left > 0; left--, p += sizeof *w) {
-        memcpy(w, p, sizeof *w);
-        h = h * FACTOR + w[0];
+    for (; n > 0; n--, words += sizeof *w) {
+        memcpy(w, words, sizeof *w);
+        h = one(h, w[0]);
     }
     return h;
 }
 
-static uint64_t hash_ints(uint64_t h, const int64_t *v, size_t n)
+static inline uint64_t hash_words(uint64_t h, const void *words, int32_t n)
 {
-    for (; n >= 4; n -= 4, v += 4)
-        h = four(h, (uint64_t)v[0], (uint64_t)v[1], (uint64_t)v[2], (uint64_t)v[3]);
-    for (; n; n--, v++)
-        h = h * FACTOR + (uint64_t)*v;
-    return h;
+    return words ? hash_array(h, words, n) : one(h, 0);
 }
-
-#define HASH_INTS(h, ...)                                                                          \
-    hash_ints((h), (const int64_t[]){__VA_ARGS__},                                                 \
-              sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t))
 
 static uint64_t hash_forward(uint64_t h, const struct job_forward *f)
 {
-    h = HASH_INTS(h, f->graph, f->b0, f->b1, f->width, f->seq, f->pos, f->n, f->slot_in,
-                  f->slot_out, f->want, f->want_from, f->want_k);
+    h = four(h, f->graph, f->b0, f->b1, f->width);
+    h = four(h, f->seq, f->pos, f->n, f->slot_in);
+    h = four(h, f->slot_out, f->want, f->want_from, f->want_k);
     return hash_words(hash_words(h, f->token, f->n), f->parent, f->n);
 }
 
 static uint64_t hash_draft(uint64_t h, const struct job_draft *d)
 {
-    h = HASH_INTS(h, d->drafter, d->max_nodes, d->n_rows);
+    h = one(one(one(h, d->drafter), d->max_nodes), d->n_rows);
     h = hash_words(hash_words(h, d->token, d->n), d->row_token, d->n_rows);
     return hash_words(hash_words(h, d->row_parent, d->n_rows), d->row_choice, d->n_rows);
 }
 
 static uint64_t hash_job(uint64_t h, const struct job *j)
 {
-    h = HASH_INTS(h, j->id, j->request, j->kind, j->phase, j->role, j->n_wait);
-    h = hash_ints(h, j->wait, j->n_wait);
+    h = one(one(four(h, j->id, j->request, j->kind, j->phase), j->role), j->n_wait);
+    for (int i = 0; i < j->n_wait; i++)
+        h = one(h, j->wait[i]);
     switch (j->kind) {
     case JOB_FORWARD:
     case JOB_HEAD:
@@ -167,24 +165,23 @@ static uint64_t hash_job(uint64_t h, const struct job *j)
         return hash_draft(h, &j->draft);
     case JOB_CALIBRATE: {
         const struct job_calibrate *c = &j->calibrate;
-        h = HASH_INTS(h, c->drafter, c->pos, c->n, c->k);
+        h = four(h, c->drafter, c->pos, c->n, c->k);
         return hash_words(hash_words(h, c->top, c->n * c->k), c->logit, c->n * c->k);
     }
     case JOB_COMMIT:
-        h = HASH_INTS(h, j->commit.seq, j->commit.pos, j->commit.n);
+        h = one(one(one(h, j->commit.seq), j->commit.pos), j->commit.n);
         return hash_words(h, j->commit.row, j->commit.n);
     case JOB_LOAD:
     case JOB_FREE:
-        return HASH_INTS(h, j->graph.graph, j->graph.block);
+        return one(one(h, j->graph.graph), j->graph.block);
     default:
-        return HASH_INTS(h, j->copy.seq_from, j->copy.seq_to, j->copy.n);
+        return one(one(one(h, j->copy.seq_from), j->copy.seq_to), j->copy.n);
     }
 }
 
 static uint64_t hash_emit(uint64_t h, const struct action *a)
 {
-    h = HASH_INTS(h, a->emit.request);
-    return hash_words(h, a->emit.token, a->emit.n);
+    return hash_words(one(h, a->emit.request), a->emit.token, a->emit.n);
 }
 
 uint64_t action_hash(uint64_t h, const struct action *a)
@@ -193,13 +190,13 @@ uint64_t action_hash(uint64_t h, const struct action *a)
     case ACT_SUBMIT:
         return hash_step(h, hash_job(a->kind, &a->job));
     case ACT_CANCEL:
-        return hash_step(h, HASH_INTS(a->kind, a->id));
+        return hash_step(h, one(a->kind, a->id));
     case ACT_WAKE:
-        return hash_step(h, HASH_INTS(a->kind, a->wake_ns));
+        return hash_step(h, one(a->kind, a->wake_ns));
     case ACT_EMIT:
         return hash_step(h, hash_emit(a->kind, a));
     default:
-        return hash_step(h, HASH_INTS(a->kind, a->request));
+        return hash_step(h, one(a->kind, a->request));
     }
 }
 
