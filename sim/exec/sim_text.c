@@ -5,8 +5,8 @@
 static bool make_rows(struct sim_rows *r, struct arena *arena, int32_t max_rows)
 {
     r->token = arena_room(arena, (size_t)max_rows, sizeof *r->token);
-    r->parent = arena_room(arena, (size_t)max_rows, sizeof *r->parent);
-    return r->token && r->parent;
+    r->above = arena_room(arena, (size_t)max_rows, sizeof *r->above);
+    return r->token && r->above;
 }
 
 int sim_text_init(struct sim_text *t, struct arena *arena, struct truth *truth,
@@ -21,12 +21,13 @@ int sim_text_init(struct sim_text *t, struct arena *arena, struct truth *truth,
     t->seq = arena_alloc(arena, (size_t)t->n_seqs, sizeof *t->seq);
     size_t rows = (size_t)t->max_rows;
     t->wrong = arena_room(arena, (size_t)t->max_ctx + rows, sizeof *t->wrong);
-    t->own = arena_room(arena, rows, sizeof *t->own);
-    t->end = arena_room(arena, rows, sizeof *t->end);
-    t->says = arena_room(arena, rows, sizeof *t->says);
+    t->chain = arena_room(arena, rows, sizeof *t->chain);
+    t->stand = arena_room(arena, 1 + rows, sizeof *t->stand);
     t->path = arena_room(arena, rows, sizeof *t->path);
-    bool whole = t->prompt && t->seq && t->wrong && t->own && t->end && t->says && t->path &&
+    bool whole = t->prompt && t->seq && t->wrong && t->chain && t->stand && t->path &&
                  make_rows(&t->step, arena, t->max_rows);
+    for (int32_t i = 0; whole && i < t->max_rows; i++)
+        t->chain[i] = i - 1;
     for (int32_t i = 0; whole && i < max_requests; i++)
         t->prompt[i].request = -1;
     for (int32_t i = 0; whole && i < t->n_seqs; i++) {
@@ -71,20 +72,14 @@ static bool settle(struct sim_text *t, struct sim_seq *s, int32_t pos)
     return s->n == pos && !s->last.n;
 }
 
-static void keep_rows(struct sim_rows *r, const struct job_forward *f)
+static void keep_rows(const struct sim_text *t, struct sim_rows *r, const struct job_forward *f)
 {
+    size_t bytes = (size_t)f->n * sizeof *r->token;
     r->pos = f->pos;
     r->n = f->n;
-    r->chain = true;
-    memcpy(r->token, f->token, (size_t)f->n * sizeof *r->token);
-    if (!f->parent)
-        for (int32_t i = 0; i < f->n; i++)
-            r->parent[i] = i - 1;
-    else
-        for (int32_t i = 0; i < f->n; i++) {
-            r->parent[i] = f->parent[i];
-            r->chain = r->chain && r->parent[i] == i - 1;
-        }
+    memcpy(r->token, f->token, bytes);
+    r->chain = !f->parent || !memcmp(f->parent, t->chain, bytes);
+    r->parent = r->chain ? t->chain : memcpy(r->above, f->parent, bytes);
 }
 
 static bool commit(struct sim_text *t, const struct job_commit *c)
@@ -132,7 +127,7 @@ static bool copy(struct sim_text *t, const struct job_copy *c)
 /* ---- what the target says ------------------------------------------------------------------- */
 
 /* The target's own token at position `at`. */
-static int32_t own_at(struct sim_text *t, const struct sim_prompt *p, int32_t at)
+static inline int32_t own_at(struct sim_text *t, const struct sim_prompt *p, int32_t at)
 {
     if (at - p->n < p->n_own)
         return p->own[at - p->n];
@@ -222,13 +217,11 @@ static int32_t skip_prompt(struct sim_text *t, const struct sim_prompt *p, const
     n = n < want_from ? n : want_from;
     if (!r->chain || own < r->pos || n <= 0)
         return 0;
-    t->end[n - 1] = t->own[n - 1] = r->pos + n;
-    t->says[n - 1] = -1;
+    t->stand[n] = (struct sim_stand){r->pos + n, r->pos + n, -1};
     return n;
 }
 
-/* Row by row: where a row's text ends, and how far it is the target's own, come from its parent; so
- * does what the target says next, as long as all is its own. */
+/* Row by row: where a row stands comes from where its parent does. */
 static void outputs(struct sim_text *t, const struct job *job, const struct sim_rows *r,
                     struct done *done, int32_t *choice, int32_t *top, float *logit)
 {
@@ -242,26 +235,27 @@ static void outputs(struct sim_text *t, const struct job *job, const struct sim_
     bool follows = t->truth->ops->follow && first >= 0 && !f->want_from;
     done->n_choice = r->n - f->want_from;
     done->k = f->want == WANT_TOPK ? f->want_k : 0;
-    for (int32_t i = skip_prompt(t, p, r, before, f->want_from); i < r->n; i++) {
-        int32_t parent = r->parent[i];
-        int32_t at = parent < 0 ? r->pos : t->end[parent],
-                own = parent < 0 ? before : t->own[parent],
-                next = parent < 0 ? first : t->says[parent];
-        bool same = own == at && (at < p->n || (next >= 0 && next == r->token[i]));
-        int32_t end = t->end[i] = at + 1;
-        t->own[i] = same ? end : own;
-        t->says[i] = same && end >= p->n ? own_at(t, p, end) : -1;
-        if (i < f->want_from)
+    const int32_t *parent = r->parent, *token = r->token;
+    const int32_t n_prompt = p->n, n = r->n, from = f->want_from, k = done->k;
+    struct sim_stand *stand = t->stand;
+    stand[0] = (struct sim_stand){r->pos, before, first};
+    for (int32_t i = skip_prompt(t, p, r, before, from); i < n; i++) {
+        struct sim_stand was = stand[parent[i] + 1];
+        bool same =
+            was.own == was.end && (was.end < n_prompt || (was.says >= 0 && was.says == token[i]));
+        int32_t end = was.end + 1, says = same && end >= n_prompt ? own_at(t, p, end) : -1;
+        stand[i + 1] = (struct sim_stand){end, same ? end : was.own, says};
+        if (i < from)
             continue;
-        int32_t *c = choice + (i - f->want_from);
-        if (same || end < p->n) /* inside the prompt: see top */
-            *c = t->says[i];
+        int32_t *c = choice + (i - from);
+        if (same || end < n_prompt) /* inside the prompt: see top */
+            *c = says;
         else
-            *c = follows ? choice_on(t, p, r, i, end, own)
-                         : choice_after(t, p, s, r, i, end, own > p->n ? own : p->n);
-        if (done->k)
-            top_after(t, p, t->end[i], done->k, c, top + (i - f->want_from) * done->k,
-                      logit + (i - f->want_from) * done->k);
+            *c = follows
+                     ? choice_on(t, p, r, i, end, was.own)
+                     : choice_after(t, p, s, r, i, end, was.own > n_prompt ? was.own : n_prompt);
+        if (k)
+            top_after(t, p, end, k, c, top + (i - from) * k, logit + (i - from) * k);
     }
 }
 
@@ -274,7 +268,7 @@ static const struct sim_rows *rows_of_slot(struct sim_text *t, const struct job_
     const struct sim_seq *s = &t->seq[f->seq];
     if (f->pos > s->n + (s->last.chain ? s->last.n : 0))
         return NULL;
-    keep_rows(&t->step, f);
+    keep_rows(t, &t->step, f);
     return &t->step;
 }
 
@@ -287,7 +281,7 @@ static const char *forward(struct sim_text *t, const struct job *job, bool ends,
     if (job->kind == JOB_FORWARD && f->b0 == 0) {
         if (!settle(t, s, f->pos))
             return "the step is not at the cache's end";
-        keep_rows(&s->last, f);
+        keep_rows(t, &s->last, f);
     } else if (!(rows = rows_of_slot(t, f))) {
         return "the rows' blocks before this one have not run";
     }

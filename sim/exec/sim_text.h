@@ -11,7 +11,14 @@
 struct sim_rows {
     int32_t pos, n;
     bool chain;
-    int32_t *token, *parent; /* [max_rows] */
+    int32_t *token, *above; /* [max_rows] */
+    const int32_t *parent;  /* [n]: above, or those of any chain */
+};
+
+/* A row, or the text before all of them: where it ends, how far it is the target's own, and what
+ * the target says next as long as that is all of it; -1 where it is not known, or in the prompt. */
+struct sim_stand {
+    int32_t end, own, says;
 };
 
 struct sim_text {
@@ -29,10 +36,11 @@ struct sim_text {
         struct sim_rows last;  /* the step made at n; n == 0: none */
         int32_t request, same; /* the request's prompt and own continuation go so far in it */
     } * seq;                   /* [n_seqs] */
-    struct sim_rows step; /* the job's own rows, when they are not a sequence's last; scratch */
-    int32_t *wrong;       /* [max_ctx + max_rows], scratch */
-    int32_t *own, *end, *says; /* [max_rows], scratch: see outputs */
-    struct truth_path *path;   /* [max_rows], scratch: of rows that are wrong */
+    struct sim_rows step;    /* the job's own rows, when they are not a sequence's last; scratch */
+    int32_t *chain;          /* [max_rows]: -1, 0, 1, ...: the parents of a chain */
+    int32_t *wrong;          /* [max_ctx + max_rows], scratch */
+    struct sim_stand *stand; /* [1 + max_rows], scratch: before the rows, and after each */
+    struct truth_path *path; /* [max_rows], scratch: of rows that are wrong */
 };
 
 /* Memory is the arena's; the truth is kept. ERR_NOMEM. */
