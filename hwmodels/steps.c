@@ -18,6 +18,7 @@ struct steps {
     const struct device_draft *draft[DEVICE_MAX_PROCESSORS][EXEC_MAX_DRAFTERS]; /* NULL: unknown */
     int32_t n_roles;
     int32_t role[EXEC_MAX_ROLES];
+    int32_t with[EXEC_MAX_ROLES]; /* the processor whose costs are the role's */
     struct costs costs[DEVICE_MAX_PROCESSORS];
     struct cost_processor list[DEVICE_MAX_PROCESSORS];
 };
@@ -163,8 +164,7 @@ static int steps_job(const struct cost_model *m, const struct job *job,
 {
     const struct steps *s = steps_of(m);
     assert(job->role < s->n_roles);
-    int32_t own = s->role[job->role];
-    int32_t with = s->d->processor[own].same_as >= 0 ? s->d->processor[own].same_as : own;
+    int32_t with = s->with[job->role];
     const struct device_processor *p = &s->d->processor[with];
     memset(out, 0, sizeof *out);
     switch (job->kind) {
@@ -268,6 +268,7 @@ int device_cost_create(const struct device *d, const int32_t *role_processor, in
         assert(p >= 0 && p < d->n_processors);
         s->role[r] = p;
         int32_t with = d->processor[p].same_as >= 0 ? d->processor[p].same_as : p;
+        s->with[r] = with;
         for (int32_t i = 0; i < EXEC_MAX_DRAFTERS; i++)
             s->draft[with][i] = find_draft(&d->processor[with], opt->drafter[i]);
         int code = prepare(&s->costs[with], &d->processor[with], opt, arena, e);

@@ -11,7 +11,7 @@ enum { SORT_AGAIN = EVQ_SORTED / 2, ARITY = 4 };
 int evq_init(struct evq *q, struct arena *a, uint32_t capacity)
 {
     assert(capacity > 0);
-    *q = (struct evq){.capacity = capacity};
+    *q = (struct evq){.capacity = capacity, .next_ns = CLOCK_NEVER};
     q->at = arena_alloc(a, capacity, sizeof *q->at);
     return q->at ? ERR_OK : ERR_NOMEM;
 }
@@ -72,6 +72,12 @@ void evq_push_many(struct evq *q, struct evq_event e)
     sift_up(q, q->count++, e);
 }
 
+static void look(struct evq *q)
+{
+    const struct evq_event *e = evq_peek(q);
+    q->next_ns = e ? e->time_ns : CLOCK_NEVER;
+}
+
 static void remove_from_heap(struct evq *q, uint32_t i)
 {
     struct evq_event last = q->at[--q->count];
@@ -99,12 +105,14 @@ bool evq_cancel(struct evq *q, uint64_t id)
         for (; i < q->count; i++)
             q->at[i] = q->at[i + 1];
     }
+    look(q);
     return true;
 }
 
 void evq_drop_first(struct evq *q)
 {
     remove_from_heap(q, 0);
+    look(q);
 }
 
 bool evq_pop(struct evq *q, struct evq_event *out)

@@ -31,7 +31,8 @@ struct evq {
     struct evq_event *at;
     uint32_t count, capacity;
     uint64_t sequence;
-    bool heap; /* at[] is a heap, earliest first; otherwise sorted, earliest last */
+    int64_t next_ns; /* of the earliest: asked for more often than it changes */
+    bool heap;       /* at[] is a heap, earliest first; otherwise sorted, earliest last */
 };
 
 /* Room for `capacity` (at least 1) pending events, owned by the arena. ERR_OK or ERR_NOMEM. */
@@ -68,6 +69,7 @@ static inline uint64_t evq_push(struct evq *q, int64_t time_ns, unsigned kind, u
         evq_push_many(q, e);
     else
         evq_insert(q->at, q->count++, e);
+    q->next_ns = clock_min(q->next_ns, time_ns);
     return e.id;
 }
 
@@ -83,17 +85,18 @@ static inline const struct evq_event *evq_peek(const struct evq *q)
 /* Its time; CLOCK_NEVER when none is pending. */
 static inline int64_t evq_next_ns(const struct evq *q)
 {
-    const struct evq_event *e = evq_peek(q);
-    return e ? e->time_ns : CLOCK_NEVER;
+    return q->next_ns;
 }
 
 /* Takes the earliest event out; one is pending. */
 static inline void evq_drop(struct evq *q)
 {
-    if (q->heap)
+    if (q->heap) {
         evq_drop_first(q);
-    else
-        q->count--;
+        return;
+    }
+    q->count--;
+    q->next_ns = q->count ? q->at[q->count - 1].time_ns : CLOCK_NEVER;
 }
 
 /* Takes the earliest event; false when none is pending. */

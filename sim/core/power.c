@@ -52,7 +52,8 @@ static void change(struct power *p, int64_t now_ns)
 {
     assert(now_ns >= p->since_ns && now_ns <= CLOCK_MAX_NS);
     if (p->running) {
-        p->active = power_work(p, now_ns);
+        if (p->active.known) /* what is unknown stays so */
+            p->active = power_work(p, now_ns);
         p->active_ns += now_ns - p->since_ns;
     }
     p->since_ns = now_ns;

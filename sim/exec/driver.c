@@ -245,20 +245,19 @@ static int check_times(struct driver *d, const struct flight *f, const struct do
                        "executor %s: job %" PRId64 " began at %" PRId64
                        " ns, before it was submitted at %" PRId64 " ns",
                        executor, f->id, done->start_ns, f->submit_ns);
-    struct ran *role = &d->ran[f->role], was = *role;
-    if (overlaps(role, done))
+    const struct ran *role = &d->ran[f->role], *switched = &d->switched;
+    if (overlaps(&d->ran[f->role], done))
         return err_set(d->e, ERR_DEVICE,
                        "executor %s: jobs %" PRId64 " and %" PRId64 " of role %s overlap: %" PRId64
                        " to %" PRId64 " ns and %" PRId64 " to %" PRId64 " ns",
-                       executor, was.id, f->id, d->setup->policy->role[f->role], was.start_ns,
-                       was.end_ns, done->start_ns, done->end_ns);
-    was = d->switched;
+                       executor, role->id, f->id, d->setup->policy->role[f->role], role->start_ns,
+                       role->end_ns, done->start_ns, done->end_ns);
     if ((f->kind == JOB_LOAD || f->kind == JOB_FREE) && overlaps(&d->switched, done))
         return err_set(d->e, ERR_POLICY,
                        "policy %s: two switches overlap, jobs %" PRId64 " and %" PRId64 ": %" PRId64
                        " to %" PRId64 " ns and %" PRId64 " to %" PRId64 " ns",
-                       d->setup->policy->name, was.id, f->id, was.start_ns, was.end_ns,
-                       done->start_ns, done->end_ns);
+                       d->setup->policy->name, switched->id, f->id, switched->start_ns,
+                       switched->end_ns, done->start_ns, done->end_ns);
     return ERR_OK;
 }
 
@@ -367,10 +366,10 @@ static bool open_request(const struct driver *d, int32_t r)
 
 static bool known_tokens(const struct driver *d, const struct job_forward *f)
 {
-    uint32_t n_vocab = (uint32_t)d->setup->n_vocab, outside = 0;
+    uint32_t most = 0; /* a negative token is more than any other */
     for (int32_t i = 0; i < f->n; i++)
-        outside |= (uint32_t)f->token[i] >= n_vocab;
-    return !outside;
+        most = most > (uint32_t)f->token[i] ? most : (uint32_t)f->token[i];
+    return most < (uint32_t)d->setup->n_vocab;
 }
 
 static int check_submit(struct driver *d, const struct job *j, int64_t now_ns)

@@ -33,14 +33,28 @@ int pool_init(struct pool *p, struct arena *arena, const struct exec_caps *caps,
         r->top = r->words + job_words(caps);
         r->logit = number;
         r->floats = number + tops;
+        r->done.choice = r->choice;
+        r->done.top = r->top;
+        r->done.logit = r->logit;
+        r->done.tree = (struct draft_tree){0, r->token, r->parent, r->chance};
         r->next = p->free;
         p->free = r;
     }
     return whole ? ERR_OK : err_set(e, ERR_NOMEM, "out of memory for %d jobs in flight", p->cap);
 }
 
-/* Copied, and not zeroed in place, which takes longer. */
-static const struct done blank = {.why = ""};
+/* Nothing has come of the job yet. The arrays stay. */
+static void blank(struct done *d, const struct job *job)
+{
+    d->id = job->id;
+    d->job_kind = job->kind;
+    d->status = DONE_OK;
+    d->extrapolated = false;
+    d->why = "";
+    d->sample_ns = d->bytes = d->resident_bytes = 0;
+    d->n_choice = d->k = d->tree.n = 0;
+    d->work = (struct draft_work){0};
+}
 
 int pool_submit(struct pool *p, const struct job *job, struct job_record **out)
 {
@@ -55,13 +69,7 @@ int pool_submit(struct pool *p, const struct job *job, struct job_record **out)
     r->blocked = 0;
     r->start_ns = r->end_ns = 0;
     r->mark = 0;
-    r->done = blank;
-    r->done.id = job->id;
-    r->done.job_kind = job->kind;
-    r->done.choice = r->choice;
-    r->done.top = r->top;
-    r->done.logit = r->logit;
-    r->done.tree = (struct draft_tree){0, r->token, r->parent, r->chance};
+    blank(&r->done, job);
     for (int i = 0; i < job->n_wait; i++) {
         const struct job_record *w = pool_find(p, job->wait[i]);
         if (w && w->state != JOB_ENDED)
@@ -70,6 +78,7 @@ int pool_submit(struct pool *p, const struct job *job, struct job_record **out)
             r->doomed = true;
     }
     p->flight[p->n_flight++] = r;
+    p->n_waiting++;
     if (p->role[job->role].tail)
         p->role[job->role].tail->next = r;
     else
@@ -95,15 +104,19 @@ bool pool_withdraw(struct pool *p, struct job_record *r)
     if (p->role[role].tail == r)
         p->role[role].tail = last;
     r->next = NULL;
+    p->n_waiting--;
     return true;
 }
 
 void pool_start(struct pool *p, struct job_record *r)
 {
-    bool first = p->role[r->job.role].head == r && !r->blocked;
-    assert(first && "jobs of one role start in order");
-    (void)first;
-    pool_withdraw(p, r);
+    int role = r->job.role;
+    assert(p->role[role].head == r && !r->blocked && "jobs of one role start in order");
+    p->role[role].head = r->next;
+    if (!r->next)
+        p->role[role].tail = NULL;
+    r->next = NULL;
+    p->n_waiting--;
     r->state = JOB_RUNNING;
 }
 
@@ -162,7 +175,7 @@ void pool_end(struct pool *p, struct job_record *r)
 {
     assert(r->state != JOB_ENDED && "a job ends once");
     r->state = JOB_ENDED;
-    for (int32_t i = 0; i < p->n_flight; i++) {
+    for (int32_t i = 0; p->n_waiting && i < p->n_flight; i++) {
         struct job_record *w = p->flight[i];
         if (w->state != JOB_WAITING)
             continue;

@@ -17,7 +17,7 @@ struct job_record {
     int32_t blocked; /* waits that have not ended */
     int64_t start_ns, end_ns;
     uint64_t mark;    /* the executor's own: an event's id, a flow's */
-    struct done done; /* outputs; its arrays are the record's: what pool_init makes room for */
+    struct done done; /* outputs, but for start and end; its arrays are the record's */
     char why[EXEC_MAX_WHY];
     int32_t *words; /* storage of the job's arrays */
     float *floats;
@@ -33,8 +33,8 @@ struct pool {
     struct {
         struct job_record *head, *tail; /* not started, in order of submission */
     } role[EXEC_MAX_ROLES];
-    struct job_record **flight; /* [cap], not given back yet, in order of submission */
-    int32_t n_flight;
+    struct job_record **flight;  /* [cap], not given back yet, in order of submission */
+    int32_t n_flight, n_waiting; /* of those, the ones in queues of roles */
     struct watch watch;
 };
 

@@ -57,7 +57,7 @@ struct sim {
     int64_t heat_ns, slow_ns; /* when it was last looked at; time spent slowed */
     bool busy[SIM_MAX_PROCESSORS];
     int64_t ran_ns[SIM_MAX_PROCESSORS]; /* by jobs that ended */
-    bool may_start; /* something was submitted, ended or given up since start_jobs looked */
+    bool may_start; /* since start_jobs looked a job may have become one that can start */
     struct job_record **ended; /* [caps.max_jobs] not delivered yet, in the order of their ends */
     int32_t n_ended, n_ready;  /* the first n_ready of them are known on the host's side */
     int64_t ready_ns;          /* when the next one is */
@@ -220,14 +220,11 @@ static void do_work(struct sim *s, struct job_record *r)
         pool_fail(r, DONE_FAILED, "%s", why);
 }
 
-/* What all draw until now, since the last time that it was asked: before any power changes. */
-static void look_at_heat(struct sim *s)
+static void add_heat(struct sim *s, int64_t ns)
 {
-    int64_t mw = 0, ns = s->clock.now_ns - s->heat_ns;
+    int64_t mw = 0;
     double bus_mw = 0;
     s->heat_ns = s->clock.now_ns;
-    if (!ns || !s->drawn.known)
-        return;
     for (int32_t i = 0; i < s->n_processors; i++) {
         int64_t one = power_now_mw(&s->power[i]);
         mw = mw < 0 || one < 0 ? POWER_UNKNOWN : mw + one;
@@ -247,6 +244,14 @@ static void look_at_heat(struct sim *s)
     s->peak_mc = s->heat.mc > s->peak_mc ? s->heat.mc : s->peak_mc;
 }
 
+/* What all draw until now, since the last time that it was asked: before any power changes. */
+static inline void look_at_heat(struct sim *s)
+{
+    int64_t ns = s->clock.now_ns - s->heat_ns;
+    if (s->drawn.known && ns)
+        add_heat(s, ns);
+}
+
 /* A job begins to draw its power and to move its bytes. */
 static void draw(struct sim *s, int role, const struct cost *c)
 {
@@ -258,7 +263,11 @@ static void draw(struct sim *s, int role, const struct cost *c)
     s->bus_mw[role] = c->alone_ns ? (double)s->bus_pj * (double)c->bytes / (double)c->alone_ns : 0;
 }
 
-static void begin_job(struct sim *s, struct job_record *r)
+/* Functions that the loop of what happens next calls, and not every time: inlined there, each would
+ * have it save all the registers that it needs at every turn. */
+#define APART __attribute__((noinline))
+
+APART static void begin_job(struct sim *s, struct job_record *r)
 {
     int role = r->job.role;
     pool_start(&s->pool, r);
@@ -302,7 +311,7 @@ static void begin_job(struct sim *s, struct job_record *r)
 
 /* Starts what can start. A worker that is idle needs dispatch_ns to take a job; one that just
  * ended its last takes the next at once. */
-static void start_jobs(struct sim *s)
+APART static void start_jobs(struct sim *s)
 {
     s->may_start = false;
     for (int role = 0; role < s->n_roles; role++) {
@@ -351,12 +360,10 @@ static void find_ready(struct sim *s)
 
 static void end_job(struct sim *s, struct job_record *r)
 {
-    s->may_start = true;
+    s->may_start = s->pool.n_waiting > 0;
     r->end_ns = s->clock.now_ns;
     if (r->done.status == DONE_OK && (r->job.kind == JOB_LOAD || r->job.kind == JOB_FREE))
         settle_block(s, r);
-    r->done.start_ns = r->start_ns;
-    r->done.end_ns = r->end_ns;
     pool_end(&s->pool, r);
     s->ended[s->n_ended++] = r;
     find_ready(s);
@@ -398,22 +405,36 @@ static void check_bus(struct sim *s)
     s->bus_seen_bytes = moved;
 }
 
+/* What moved its bytes by now ends. */
+APART static void end_moved(struct sim *s)
+{
+    int64_t now_ns = s->clock.now_ns;
+    uint64_t index;
+    if (fluid_next_ns(&s->bus) == now_ns)
+        check_bus(s);
+    while (fluid_pop(&s->bus, now_ns, &index))
+        finish_running(s, &s->pool.record[index]);
+}
+
+/* The queue's next event. */
+static void begin_or_end(struct sim *s)
+{
+    const struct evq_event *ev = evq_peek(&s->queue);
+    struct job_record *r = &s->pool.record[ev->data];
+    bool ends = evq_kind(ev) == SIM_END;
+    evq_drop(&s->queue);
+    ends ? finish_running(s, r) : begin_job(s, r);
+}
+
 /* Lets what comes next, at t, happen, with all that it brings about at the same moment but starts
  * of jobs. */
-static void happen(struct sim *s, int64_t t)
+APART static void happen(struct sim *s, int64_t t)
 {
-    uint64_t index;
     vclock_advance(&s->clock, t);
-    if (s->has_bus && fluid_next_ns(&s->bus) == t)
-        check_bus(s);
-    while (s->has_bus && fluid_pop(&s->bus, t, &index))
-        finish_running(s, &s->pool.record[index]);
-    for (const struct evq_event *ev; (ev = evq_peek(&s->queue)) && ev->time_ns == t;) {
-        struct job_record *r = &s->pool.record[ev->data];
-        bool ends = evq_kind(ev) == SIM_END;
-        evq_drop(&s->queue);
-        ends ? finish_running(s, r) : begin_job(s, r);
-    }
+    if (s->has_bus)
+        end_moved(s);
+    while (evq_next_ns(&s->queue) == t)
+        begin_or_end(s);
     while (s->ready_ns == t) {
         s->n_ready++;
         find_ready(s);
@@ -574,7 +595,8 @@ static int sim_act(struct exec *x, const struct action *a, struct err *e)
     case ACT_SUBMIT:
         if (pool_submit(&s->pool, &a->job, &r))
             return err_set(e, ERR_LIMIT, "more than %d jobs in flight", s->caps.max_jobs);
-        s->may_start = true;
+        if (pool_ready(&s->pool, r->job.role) == r && !s->busy[s->processor[r->job.role]])
+            s->may_start = true;
         if (r->doomed)
             cancel_record(s, r);
         break;
