@@ -250,6 +250,26 @@ static void put_layout(struct output *o, const struct device *d, const struct ex
     put_total(o, x, layouts[q->layout], how, r.ns, -1);
 }
 
+/* Attention elsewhere draws its own processor's power. */
+static int64_t step_pj(const struct device *d, const struct explain_step *x,
+                       const struct roof_unit *unit, enum explain_phase phase)
+{
+    const struct device_processor *p = explain_owner(d, unit);
+    int64_t elsewhere_pj = 0, elsewhere_ns = 0;
+    for (int32_t i = 0; i < x->n && x->known; i++) {
+        const struct explain_row *row = &x->row[i];
+        const struct device_processor *other = explain_owner(d, row->by);
+        int64_t ns = row->layers * row->time.ns;
+        if (other == p)
+            continue;
+        int64_t pj = explain_energy_pj(d, other, phase, ns, 0);
+        elsewhere_pj = elsewhere_pj < 0 || pj < 0 ? -1 : elsewhere_pj + pj;
+        elsewhere_ns += ns;
+    }
+    int64_t pj = explain_energy_pj(d, p, phase, x->known ? x->ns - elsewhere_ns : -1, x->bytes);
+    return pj < 0 || elsewhere_pj < 0 ? -1 : pj + elsewhere_pj;
+}
+
 static int choose(const struct device *d, const struct args *a, const char *which,
                   const struct roof_unit **out, struct err *e)
 {
@@ -278,7 +298,7 @@ static int put_operators(struct output *o, const struct device *d, const struct 
     int rc = choose(d, a, "--processor", &unit, e);
     if (!rc && arg_text(a, "--attention")) {
         int32_t p = device_find(d, arg_text(a, "--attention"));
-        attention = p < 0 ? NULL : device_unit(&d->processor[p], NULL, NULL);
+        attention = p < 0 ? NULL : explain_attention(d, p, unit);
         if (!attention)
             rc = err_set(e, ERR_USAGE, "--attention: device '%s' has no processor '%s'", d->name,
                          arg_text(a, "--attention"));
@@ -304,9 +324,7 @@ static int put_operators(struct output *o, const struct device *d, const struct 
         put_row(o, d, &x.row[i]);
     char by[200];
     snprintf(by, sizeof by, "%s %s", unit->backend, unit->datatype);
-    put_total(
-        o, &x, "step", by, x.ns,
-        explain_energy_pj(d, explain_owner(d, unit), (enum explain_phase)q->phase, x.ns, x.bytes));
+    put_total(o, &x, "step", by, x.ns, step_pj(d, &x, unit, (enum explain_phase)q->phase));
     put_layout(o, d, &x, unit, attention, q, b1 - q->b0);
     return ERR_OK;
 }

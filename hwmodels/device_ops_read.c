@@ -179,8 +179,10 @@ static void check_kernel(struct yaml *y, struct yaml_node *at, const struct roof
         return;
     if (k->rows_from > k->rows_to)
         yaml_fail(y, at, ERR_RANGE, "expected 'from' up to 'to' rows");
-    if (k->included && (any || k->n_points))
-        yaml_fail(y, at, ERR_SCHEMA, "what is included in other kernels has no numbers of its own");
+    if (k->included && (any || k->n_points) && k->op != ROOF_ATTENTION)
+        yaml_fail(y, at, ERR_SCHEMA,
+                  "what is included in other kernels has no numbers of its own: only attention can "
+                  "be computed elsewhere");
     if (k->n_points && k->op != ROOF_MATMUL)
         yaml_fail(y, at, ERR_SCHEMA, "points are those of products: expected 'operator: matmul'");
     if (!k->flops_per_s.value || !k->bytes_per_s.value || !k->copy_bytes_per_s.value)

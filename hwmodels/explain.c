@@ -34,24 +34,48 @@ static struct explain_row *find(struct explain_step *x, const struct op *op)
     return NULL;
 }
 
-static void ask(const struct device *d, const struct roof_unit *u, struct explain_row *row)
+/* `apart`: another unit computes the products, so that no rate of theirs holds this one's time. */
+static void ask(const struct device *d, const struct roof_unit *u, bool apart,
+                struct explain_row *row)
 {
-    const struct roof_kernel *k = roof_kernel_of(u, &row->op);
+    const struct roof_kernel *of = roof_kernel_of(u, &row->op);
     const struct device_processor *p = explain_owner(d, u);
     row->by = u;
     row->unit = p ? p->name : "";
-    if (!k) {
+    if (!of) {
         row->time = (struct roof_time){.ns = -1, .path = -1};
         return;
     }
+    struct roof_kernel k = *of;
     struct ranged cap = RANGED_UNKNOWN;
-    if (k->path >= 0) {
-        const struct platform_path *path = &d->platform.bus.path[k->path];
+    if (k.path >= 0) {
+        const struct platform_path *path = &d->platform.bus.path[k.path];
         cap = path->bytes_per_s;
         if (!cap.source)
             cap.source = path->source ? path->source : d->platform.bus.source;
     }
-    roof_kernel_time(k, &row->op, &cap, &row->time);
+    k.included = k.included && !apart;
+    roof_kernel_time(&k, &row->op, &cap, &row->time);
+}
+
+static bool has_attention(const struct roof_unit *u)
+{
+    for (int32_t i = 0; i < u->n_kernels; i++)
+        if (u->kernel[i].op == ROOF_ATTENTION)
+            return true;
+    return false;
+}
+
+const struct roof_unit *explain_attention(const struct device *d, int32_t processor,
+                                          const struct roof_unit *products)
+{
+    const struct device_processor *p = &d->processor[processor];
+    if (explain_owner(d, products) == p)
+        return products;
+    for (int32_t i = 0; i < p->n_units; i++)
+        if (has_attention(&p->unit[i]))
+            return &p->unit[i];
+    return p->n_units ? &p->unit[0] : NULL;
 }
 
 int explain_step(const struct device *d, const struct roof_unit *u,
@@ -75,7 +99,8 @@ int explain_step(const struct device *d, const struct roof_unit *u,
         }
         row = &out->row[out->n++];
         *row = (struct explain_row){.op = ops.op[i], .layers = 1};
-        ask(d, attention && ops.op[i].kind == OP_ATTENTION ? attention : u, row);
+        bool other = attention && attention != u && ops.op[i].kind == OP_ATTENTION;
+        ask(d, other ? attention : u, other, row);
     }
     out->known = true;
     out->total = ops_total(&ops);

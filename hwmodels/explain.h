@@ -22,12 +22,18 @@ struct explain_step {
     struct op total;
 };
 
-/* The step by the unit's kernels, attention by another unit's where `attention` is not NULL. Fills
- * *out, its memory the arena's. The errors of ops_build. */
+/* The step by the unit's kernels, attention by another unit's where `attention` is not NULL: what
+ * that unit's own products include then has the time that its numbers give, unknown without any.
+ * Fills *out, its memory the arena's. The errors of ops_build. */
 int explain_step(const struct device *d, const struct roof_unit *u,
                  const struct roof_unit *attention, const struct model_desc *m,
                  const struct ops_step *s, struct arena *arena, struct explain_step *out,
                  struct err *e);
+
+/* Whose attention a processor brings to `products`: theirs on their own processor, elsewhere its
+ * first unit with a kernel for attention, or its first; NULL: it has no units. */
+const struct roof_unit *explain_attention(const struct device *d, int32_t processor,
+                                          const struct roof_unit *products);
 
 /* The processor that a unit belongs to. */
 const struct device_processor *explain_owner(const struct device *d, const struct roof_unit *u);

@@ -121,7 +121,7 @@ static int find_layout(const struct phone *p, struct graphs *to, const struct ro
     if (g->layout == LAYOUT_ONE)
         return ERR_OK;
     int32_t other = g->attention ? device_find(p->d, g->attention) : -1;
-    *attention = other < 0 ? NULL : device_unit(&p->d->processor[other], NULL, NULL);
+    *attention = other < 0 ? NULL : explain_attention(p->d, other, p->unit);
     if (!*attention)
         return err_set(e, ERR_SCHEMA,
                        "graphs.attention is '%s': with this layout, expected a processor of device "

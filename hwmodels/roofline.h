@@ -58,7 +58,8 @@ struct roof_kernel {
     int32_t tile;  /* >= 1 */
     bool overlap;  /* compute and memory at once */
     bool hidden;   /* the launch is a shortest time: work that takes longer hides it */
-    bool included; /* the numbers of other kernels hold its time; it has none */
+    bool included; /* the numbers of the unit's other kernels hold its time. Its own, which only
+                      attention may have, count beside another unit's products (explain.h) */
     int32_t path;  /* index of the device's bus paths; -1 */
     struct ranged launch_ns, flops_per_s, bytes_per_s;
     struct ranged copy_bytes_per_s; /* -1: copies cost nothing that is known */

@@ -354,7 +354,9 @@ out 'heat: NPU vanilla up to 4'
 ok 'nothing was slowed' sh -c "! grep -q 'NPU vanilla up to [0-9.]* C, slowed for 0.0 %' '$stdout'"
 
 # every key of `graphs` changes what is printed; both runs are told `also`
-sed "s/^  - name: cpu-npu/  - {name: gpu-npu, sleeping: null, polling: 90 us, source: made up}\n&/" \
+alone='launch: 0 us, peak: 1 TFLOPS, bandwidth: 20 GB/s, source: made up'
+sed "s/^  - name: cpu-npu/  - {name: gpu-npu, sleeping: null, polling: 90 us, source: made up}\n&/
+    s|{operator: attention, included: true}|{operator: attention, included: true, $alone}|" \
     hwmodels/devices/oneplus-13.yaml >hwmodels/devices/crossings.yaml
 sed 's/^  event: .*/  event: 70 us/' hwmodels/devices/example-2core.yaml >hwmodels/devices/slow.yaml
 polled='--set device.sync.cpu-npu.polling=20us --set graphs.layout=mllm'

@@ -147,6 +147,26 @@ t 0 $one --sleeping
 cp out base.csv
 t 0 $one --sleeping --set device.sync.cpu-npu.sleeping='9 us'
 ok 'sleeping changes nothing' sh -c '! cmp -s out base.csv'
+# attention on a CPU between an NPU's products costs its time: 4 m n k + 5 m n heads at 296 GFLOPS
+on_cpu='explain --device oneplus-13 --model qwen2.5-1.5b --width 256 --attention cpu --layout mllm --sleeping --format csv'
+t 0 $on_cpu
+has 'attention,cpu,28,256,256,1536,406.585,2097.2,1373.599,compute,'
+has 'assumed: no attention of this CPU was timed'
+has 'mllm,"29 graphs, 56 edges",,,,,802177.942,2160023.6,135312.092,'
+t 0 $on_cpu --context 4000
+has 'attention,cpu,28,256,4256,1536,6759.481,6193.2,22836.086,compute,'
+has 'mllm,"29 graphs, 56 edges",,,,,980059.030,2274711.6,736261.728,'
+t 0 $on_cpu --set device.processors.cpu.operators.0.kernels.1.peak=null
+has 'attention,cpu,28,256,256,1536,406.585,2097.2,unknown,unknown,'
+has 'mllm,"29 graphs, 56 edges",,,,,802177.942,2160023.6,unknown,'
+# its energy is that of its own processor
+powers='--set device.processors.npu.power.decode=4W --set device.processors.cpu.power.decode'
+t 0 $on_cpu $powers=4W
+cp out base.csv
+t 0 $on_cpu $powers=8W
+ok 'the power of attention changes nothing' sh -c '! cmp -s out base.csv'
+t 0 $on_cpu --set device.processors.npu.power.decode=4W
+has 'step,qnn w4a16,,,,,802177.942,2160023.6,123440.092,,,,,,unknown,'
 
 # ---- what mechanisms rest on
 t 0 explain --device redmi-k70-pro --mechanisms --format csv

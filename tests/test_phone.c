@@ -43,6 +43,26 @@ static int make(const char *map, const char *drafter, enum layout layout, struct
     return phone_spec(&d, &host, &m, &g, &run, &arena, &spec, e);
 }
 
+/* A layer's attention on the CPU between the products of the target's unit. */
+static int64_t attention_ns(int32_t rows, int32_t context)
+{
+    const struct roof_unit *u = device_unit(&d.processor[0], "qnn", NULL);
+    struct explain_step x;
+    struct err e = {0};
+    struct ops_step s = {.b1 = m.layers,
+                         .rows = rows,
+                         .context = context,
+                         .weights = u->weights,
+                         .head = u->weights,
+                         .activation_bytes = u->activation_bytes,
+                         .kv_bytes = u->kv_bytes};
+    CHECK_EQ(explain_step(&d, u, explain_attention(&d, 2, u), &m, &s, &arena, &x, &e), ERR_OK);
+    for (int32_t i = 0; i < x.n; i++)
+        if (x.row[i].op.kind == OP_ATTENTION)
+            return x.row[i].time.ns;
+    return -1;
+}
+
 /* Layers [b0, all) and the head at head_rows, by a processor's unit: what explain says. */
 static int64_t explained(int32_t processor, const char *backend, int32_t b0, int32_t rows,
                          int32_t context, int32_t head_rows)
@@ -146,7 +166,7 @@ static void powers_go_by_phase(void)
     arena_fini(&arena);
 }
 
-static void layouts_cost_their_crossings(void)
+static void layouts_cost_their_crossings_and_attention(void)
 {
     struct err e = {0};
     open_all(NULL, 0);
@@ -154,13 +174,25 @@ static void layouts_cost_their_crossings(void)
     int64_t one = spec.graph[1].compute_ns[0] + spec.graph[1].compute_ns[1];
     int64_t wide = spec.graph[0].compute_ns[0];
     CHECK_EQ(make(NULL, NULL, LAYOUT_ALTERNATING, &e), ERR_OK);
-    /* attention is in the other kernels' rates: crossings alone, 212 us each */
+    /* crossings of 212 us each, and attention, which no rate of the NPU's products holds */
     CHECK_EQ(spec.graph[1].compute_ns[0] + spec.graph[1].compute_ns[1] - one,
-             2 * m.layers * INT64_C(212000));
+             m.layers * (2 * INT64_C(212000) + attention_ns(32, 1024)));
     int64_t alternating = spec.graph[0].compute_ns[0];
     CHECK(alternating > wide);
     CHECK_EQ(make(NULL, NULL, LAYOUT_PAIRS, &e), ERR_OK);
     CHECK(spec.graph[0].compute_ns[0] < alternating); /* the other chunk fills the waits */
+    arena_fini(&arena);
+}
+
+static void attention_elsewhere_without_numbers_is_unknown(void)
+{
+    static const char *const set[] = {"device.processors.cpu.operators.0.kernels.1.peak=null"};
+    struct err e = {0};
+    open_all(set, 1);
+    CHECK_EQ(attention_ns(32, 1024), -1);
+    CHECK_EQ(make(NULL, NULL, LAYOUT_ALTERNATING, &e), ERR_UNSUPPORTED);
+    CHECK_EQ(make("target=cpu", NULL, LAYOUT_ONE, &e), ERR_SCHEMA); /* of backend qnn */
+    CHECK(explained(2, NULL, 0, 32, 1024, 32) > 0);                 /* its own steps hold it */
     arena_fini(&arena);
 }
 
@@ -169,7 +201,9 @@ static const struct unit_test tests[] = {
     {"dynamic_steps_are_what_explain_says", dynamic_steps_are_what_explain_says},
     {"eagle_is_a_layer_and_the_head", eagle_is_a_layer_and_the_head},
     {"powers_go_by_phase", powers_go_by_phase},
-    {"layouts_cost_their_crossings", layouts_cost_their_crossings},
+    {"layouts_cost_their_crossings_and_attention", layouts_cost_their_crossings_and_attention},
+    {"attention_elsewhere_without_numbers_is_unknown",
+     attention_elsewhere_without_numbers_is_unknown},
     {NULL, NULL},
 };
 

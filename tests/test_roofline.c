@@ -353,7 +353,8 @@ static void files_with_operators_that_are_wrong_are_refused(void)
         {"slow_permille: {value: 500", "slow_permille: {value: 1001", "1001"},
         {"path: dma", "path: dna", "bus.paths"},
         {"to: 4", "from: 5, to: 4", "'from' up to 'to'"},
-        {"included: true", "included: true, launch: 1 us", "numbers of its own"},
+        {"elementwise, included: true", "elementwise, included: true, launch: 1 us",
+         "numbers of its own"},
         {"operator: attention,", "operator: attention, points: [{m: 1, n: 1, k: 1, time: 1 us}],",
          "points are those of products"},
         {"peak: 1 TFLOPS", "peak: 0 TFLOPS", "above 0"},
@@ -450,7 +451,33 @@ static void a_step_is_the_sum_of_its_operators(void)
     /* its rate was derived from this model's 23.47 tokens/s */
     CHECK_NEAR(1e9 / (double)x.ns, 23.47, 0.15);
     CHECK_HAS(explain_source(&d, &x.row[1], 0), "AI Hub");
-    /* attention elsewhere, whose time is not known */
+    /* attention elsewhere: 4 m n k + 5 m n heads by the CPU's rate, which its own rates do not hold
+     */
+    u = unit_of(&d, "npu", "qnn");
+    const struct roof_unit *cpu = unit_of(&d, "cpu", "mnn");
+    int64_t before = 0;
+    CHECK(explain_attention(&d, 2, u) == cpu);
+    CHECK(explain_attention(&d, 0, unit_of(&d, "npu", "mnn")) == unit_of(&d, "npu", "mnn"));
+    for (s.context = 0; s.context <= 4000; s.context += 1000) {
+        CHECK_EQ(explain_step(&d, u, cpu, &m, &s, &a, &x, &e), ERR_OK);
+        CHECK(x.known && x.ns > sum);
+        const struct explain_row *row = &x.row[6];
+        CHECK_STR(row->op.name, "attention");
+        CHECK_STR(row->unit, "cpu");
+        int64_t n = s.context + 1;
+        double us = (double)(4 * n * 3072 + 5 * n * 24) / 296e3;
+        double bus_us = (double)row->time.bytes / 25.5e3;
+        CHECK_NEAR((double)row->time.ns / 1e3, us > bus_us ? us : bus_us, 0.001);
+        CHECK(row->time.ns > before);
+        before = row->time.ns;
+        CHECK_HAS(explain_source(&d, row, 0), bus_us > us ? "nntrainer" : "assumed");
+    }
+    s.context = 0;
+    CHECK_EQ(explain_step(&d, u, unit_of(&d, "gpu", "mnn"), &m, &s, &a, &x, &e), ERR_OK);
+    CHECK(!x.known); /* a GPU that has no numbers for it alone */
+    CHECK_EQ(explain_step(&d, u, unit_of(&d, "npu", "mnn"), &m, &s, &a, &x, &e), ERR_OK);
+    CHECK(!x.known); /* nor are one backend's rates another's */
+    /* a unit that has nothing for attention */
     CHECK_EQ(device_load(phone[1], NULL, 0, &a, &d, &e), ERR_OK);
     u = unit_of(&d, "npu", "qnn");
     CHECK_EQ(explain_step(&d, u, unit_of(&d, "cpu", "mllm"), &m, &s, &a, &x, &e), ERR_OK);
