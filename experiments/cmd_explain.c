@@ -160,7 +160,14 @@ static int put_table(struct output *o, const struct device *d, const struct devi
                     ? NAN
                     : (double)(t->fixed_bytes + t->per_token_bytes * (q->context + q->width)) / 1e3;
     const char *source = t->source ? t->source : p->source ? p->source : d->source ? d->source : "";
-    put_whole(o, what, p->name, q->width, kb, ns, "measured", guess ? "extrapolated" : "", source);
+    double bus_ns = d->dram_bytes_per_s > 0 ? kb * 1e12 / (double)d->dram_bytes_per_s : 0;
+    bool bus = bus_ns > ns; /* not so where the bytes are not known */
+    put_whole(o, what, p->name, q->width, kb, bus ? bus_ns : ns, bus ? "dram" : "measured",
+              guess ? "extrapolated" : "",
+              bus ? d->bus_source ? d->bus_source
+                    : d->source   ? d->source
+                                  : ""
+                  : source);
     put_changes(o, &grid, what, p->name, source);
     return ERR_OK;
 }

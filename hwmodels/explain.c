@@ -34,6 +34,45 @@ static struct explain_row *find(struct explain_step *x, const struct op *op)
     return NULL;
 }
 
+static bool is_less(const struct ranged *a, const struct ranged *b)
+{
+    return a->value > 0 && (b->value <= 0 || a->value < b->value);
+}
+
+/* What a kernel's bytes get at most: its path's cap, or what the DRAM gives one job alone. */
+static struct ranged cap_of(const struct platform_bus *bus, const struct roof_kernel *k,
+                            enum roof_limit *limit)
+{
+    struct ranged cap = RANGED_UNKNOWN, dram = bus->dram_bytes_per_s;
+    dram.source = dram.source ? dram.source : bus->source;
+    *limit = ROOF_BUS;
+    if (k->path >= 0) {
+        const struct platform_path *path = &bus->path[k->path];
+        cap = path->bytes_per_s;
+        if (!cap.source)
+            cap.source = path->source ? path->source : bus->source;
+    }
+    if (!is_less(&dram, &cap))
+        return cap;
+    *limit = ROOF_DRAM;
+    return dram;
+}
+
+/* A measured time holds the bus that it was measured with; a DRAM that gives less makes it longer,
+ * as it does in a run. */
+static void slow_to_dram(const struct platform_bus *bus, struct roof_time *t)
+{
+    int64_t rate = bus->dram_bytes_per_s.value;
+    double ns = rate > 0 ? (double)t->bytes * 1e9 / (double)rate : 0;
+    if (!t->known || t->limit != ROOF_MEASURED || !(ns > (double)t->ns) || !(ns <= ROOF_MAX_NS))
+        return;
+    t->ns = (int64_t)(ns + 0.5);
+    t->memory_ns = ns;
+    t->limit = ROOF_DRAM;
+    t->n_sources = 1;
+    t->source[0] = bus->dram_bytes_per_s.source ? bus->dram_bytes_per_s.source : bus->source;
+}
+
 /* `apart`: another unit computes the products, so that no rate of theirs holds this one's time. */
 static void ask(const struct device *d, const struct roof_unit *u, bool apart,
                 struct explain_row *row)
@@ -47,15 +86,13 @@ static void ask(const struct device *d, const struct roof_unit *u, bool apart,
         return;
     }
     struct roof_kernel k = *of;
-    struct ranged cap = RANGED_UNKNOWN;
-    if (k.path >= 0) {
-        const struct platform_path *path = &d->platform.bus.path[k.path];
-        cap = path->bytes_per_s;
-        if (!cap.source)
-            cap.source = path->source ? path->source : d->platform.bus.source;
-    }
+    enum roof_limit limit;
+    struct ranged cap = cap_of(&d->platform.bus, &k, &limit);
     k.included = k.included && !apart;
     roof_kernel_time(&k, &row->op, &cap, &row->time);
+    if (row->time.limit == ROOF_MEMORY && row->time.capped)
+        row->time.limit = limit;
+    slow_to_dram(&d->platform.bus, &row->time);
 }
 
 static bool has_attention(const struct roof_unit *u)

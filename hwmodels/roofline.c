@@ -4,8 +4,8 @@
 #include <string.h>
 
 const char *const roof_op_name[ROOF_OPS + 1] = {"matmul", "attention", "elementwise", NULL};
-const char *const roof_limit_name[ROOF_LIMITS] = {"unknown", "measured", "included", "launch",
-                                                  "compute", "memory",   "copy"};
+const char *const roof_limit_name[ROOF_LIMITS] = {
+    "unknown", "measured", "included", "launch", "compute", "memory", "copy", "bus", "dram"};
 
 static enum roof_op class_of(const struct op *op)
 {
@@ -167,7 +167,8 @@ static void from_roofline(const struct roof_kernel *k, const struct op *op,
     struct roof_work w;
     roof_work_of(k, op, &w);
     const struct ranged *bandwidth = &k->bytes_per_s;
-    if (cap && cap->value > 0 && (bandwidth->value < 0 || bandwidth->value > cap->value))
+    out->capped = cap && cap->value > 0 && (bandwidth->value < 0 || bandwidth->value > cap->value);
+    if (out->capped)
         bandwidth = cap;
     int64_t rate = bandwidth->value;
     if (k->launch_ns.value < 0 || k->flops_per_s.value <= 0 || rate <= 0)

@@ -41,6 +41,8 @@ enum roof_limit {
     ROOF_COMPUTE,
     ROOF_MEMORY,
     ROOF_COPY,
+    ROOF_BUS,  /* the memory, by the cap of the kernel's path */
+    ROOF_DRAM, /* by what the DRAM gives one path alone */
     ROOF_LIMITS
 };
 
@@ -83,6 +85,7 @@ enum { ROOF_MAX_SOURCES = 5 };
 
 struct roof_time {
     bool known, extrapolated;
+    bool capped; /* the bandwidth that counted was the cap, not the kernel's own */
     enum roof_limit limit;
     int64_t ns; /* -1 when not known */
     double launch_ns, compute_ns, memory_ns, copy_ns;
@@ -105,7 +108,8 @@ void roof_work_of(const struct roof_kernel *k, const struct op *op, struct roof_
 /* The first kernel that serves the operator; NULL. */
 const struct roof_kernel *roof_kernel_of(const struct roof_unit *u, const struct op *op);
 
-/* `cap_bytes_per_s`: of the kernel's path; NULL or its value <= 0: none known. */
+/* `cap_bytes_per_s`: of what the kernel's bytes pass; NULL or its value <= 0: none known. The limit
+ * is ROOF_MEMORY whoever's the bandwidth is: who gives the cap knows what it stands for. */
 void roof_kernel_time(const struct roof_kernel *k, const struct op *op,
                       const struct ranged *cap_bytes_per_s, struct roof_time *out);
 

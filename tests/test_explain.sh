@@ -168,6 +168,26 @@ ok 'the power of attention changes nothing' sh -c '! cmp -s out base.csv'
 t 0 $on_cpu --set device.processors.npu.power.decode=4W
 has 'step,qnn w4a16,,,,,802177.942,2160023.6,123440.092,,,,,,unknown,'
 
+# ---- the bus: a step alone gets what its path and the DRAM give, as in a run
+phone="explain --device oneplus-13 --model llama-3.2-3b --width 1 --context 7 --format csv"
+t 0 $phone --set device.bus.dram='1 GB/s'
+has 'attn_q,npu,28,1,3072,3072,18.874,4730.9,4718.592,dram,0.000,64.944,4718.592,'
+has 'as the 8 Gen 3'
+t 0 $phone --set device.bus.dram='60 GB/s' # above the rates
+has 'attn_q,npu,28,1,3072,3072,18.874,4730.9,125.162,memory,'
+t 0 $phone --backend mnn --processor gpu --set device.bus.paths.gpu.cap='1 GB/s'
+has 'attn_q,gpu,28,1,3072,3072,18.874,4730.9,4718.592,bus,'
+has "0.000,,,not found; HeteroInfer"
+t 0 $phone --backend mnn --processor gpu --set device.bus.paths.gpu.cap='2 GB/s' --set device.bus.dram='1 GB/s'
+has ',4718.592,dram,'
+t 0 explain --model llama-3.2-1b --backend mllm --width 64 --blocks 0..1 --set device.bus.dram='1 GB/s' --format csv
+has 'attn_q,npu,1,64,2048,2048,536.871,4456.4,4194.304,dram,' # measured: 900 us
+has 'HeteroInfer (arXiv 2501.14794) section 3.3, Fig. 5'
+t 0 explain --device example-2core --width 8 --context 150 --format csv --set device.bus.dram='1 GB/s'
+has 'step,cpu:0,all,8,,,,79425.8,79425.792,dram,'
+t 0 explain --device example-2core --width 8 --context 150 --format csv --set device.bus.dram='5 GB/s'
+has 'step,cpu:0,all,8,,,,79425.8,17000.000,measured,'
+
 # ---- what mechanisms rest on
 t 0 explain --device redmi-k70-pro --mechanisms --format csv
 has 'mechanism,status,why'

@@ -196,6 +196,19 @@ static void attention_elsewhere_without_numbers_is_unknown(void)
     arena_fini(&arena);
 }
 
+/* 28 layers of bytes by the DRAM alone: what a run's bus makes of them too. */
+static void a_pass_alone_gets_what_the_dram_gives(void)
+{
+    static const char *const set[] = {"device.bus.dram=1 GB/s"};
+    struct err e = {0};
+    open_all(set, 1);
+    CHECK_EQ(make(NULL, NULL, LAYOUT_ONE, &e), ERR_OK);
+    CHECK_EQ(spec.dram_bytes_per_s, 1000000000);
+    for (int b = 0; b < 2; b++)
+        CHECK(llabs(spec.graph[1].compute_ns[b] - spec.graph[1].compute_bytes[b]) <= 28 * 15);
+    arena_fini(&arena);
+}
+
 static const struct unit_test tests[] = {
     {"roles_have_processors", roles_have_processors},
     {"dynamic_steps_are_what_explain_says", dynamic_steps_are_what_explain_says},
@@ -204,6 +217,7 @@ static const struct unit_test tests[] = {
     {"layouts_cost_their_crossings_and_attention", layouts_cost_their_crossings_and_attention},
     {"attention_elsewhere_without_numbers_is_unknown",
      attention_elsewhere_without_numbers_is_unknown},
+    {"a_pass_alone_gets_what_the_dram_gives", a_pass_alone_gets_what_the_dram_gives},
     {NULL, NULL},
 };
 
