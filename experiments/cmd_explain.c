@@ -234,8 +234,7 @@ static void put_total(struct output *o, const struct explain_step *x, const char
     output_end(o);
 }
 
-/* The layout's time: products on the unit's processor, attention on that of `attention`, or, where
- * that is NULL, on a CPU. */
+/* The layout's time: products on the unit's processor, attention on that of `attention`. */
 static void put_layout(struct output *o, const struct device *d, const struct explain_step *x,
                        const struct roof_unit *unit, const struct roof_unit *attention,
                        const struct asked *q, int32_t layers)
@@ -246,9 +245,8 @@ static void put_layout(struct output *o, const struct device *d, const struct ex
         return;
     layout_of_step(x, layers, &t);
     char name[16];
-    int32_t other = attention ? explain_owner(d, attention)->kind : DEVICE_CPU;
     const struct platform_edge *sync =
-        device_crossing(d, explain_owner(d, unit)->kind, other, name);
+        device_crossing(d, explain_owner(d, unit)->kind, explain_owner(d, attention)->kind, name);
     t.edge_ns = !sync ? -1 : q->sleeping ? sync->sleeping_ns.value : sync->polling_ns.value;
     layout_run(&t, q->layout == 2 ? LAYOUT_PAIRS : LAYOUT_ALTERNATING, &r);
     char how[120];
@@ -298,11 +296,28 @@ static int choose(const struct device *d, const struct args *a, const char *whic
                           have);
 }
 
+/* What says nothing, or leaves a layout without its processor. */
+static int check_options(const struct args *a, const struct asked *q, int32_t layers, struct err *e)
+{
+    if (!q->layout && q->sleeping)
+        return err_set(e, ERR_USAGE,
+                       "--sleeping: one graph waits for no other processor: remove it, or name a "
+                       "--layout");
+    if (q->layout && !arg_text(a, "--attention"))
+        return err_set(e, ERR_USAGE, "--layout %s: which processor computes --attention?",
+                       layouts[q->layout]);
+    if (arg_given(a, "--head-rows") && q->b1 >= 0 && q->b1 < layers)
+        return err_set(e, ERR_USAGE, "--head-rows: these --blocks end before the head: remove one");
+    return ERR_OK;
+}
+
 static int put_operators(struct output *o, const struct device *d, const struct args *a,
                          const struct model_desc *m, const struct asked *q, struct err *e)
 {
     const struct roof_unit *unit, *attention = NULL;
-    int rc = choose(d, a, "--processor", &unit, e);
+    int rc = check_options(a, q, m->layers, e);
+    if (!rc)
+        rc = choose(d, a, "--processor", &unit, e);
     if (!rc && arg_text(a, "--attention")) {
         int32_t p = device_find(d, arg_text(a, "--attention"));
         attention = p < 0 ? NULL : explain_attention(d, p, unit);
@@ -383,6 +398,20 @@ static void put_status(struct output *o, const struct device *d)
     }
 }
 
+static int check_mechanisms(const struct args *a, struct err *e)
+{
+    static const char *const of_steps[] = {"--width", "--context", "--processor", NULL};
+    const char *extra = NULL;
+    for (int i = 0; of_operators[i]; i++)
+        extra = arg_given(a, of_operators[i]) ? of_operators[i] : extra;
+    for (int i = 0; of_steps[i]; i++)
+        extra = arg_given(a, of_steps[i]) ? of_steps[i] : extra;
+    if (!arg_given(a, "--mechanisms") || !extra)
+        return ERR_OK;
+    return err_set(e, ERR_USAGE, "--mechanisms are the device's, whatever the step: remove '%s'",
+                   extra);
+}
+
 static int run(int argc, char **argv)
 {
     static struct args a;
@@ -399,6 +428,8 @@ static int run(int argc, char **argv)
     int rc = arg_word(&a, "--format", output_formats, &format, &e);
     if (!rc)
         rc = read_numbers(&a, &q, &e);
+    if (!rc)
+        rc = check_mechanisms(&a, &e);
     if (rc)
         return command_fail(&e);
     int n_set = arg_all(&a, "--set", set, ARGS_MAX);

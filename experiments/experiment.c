@@ -384,6 +384,15 @@ static void read_estimator(struct reader *r, struct yaml_node *root)
     r->x->estimator = word ? DEVICE_MEDIAN : DEVICE_MINIMUM;
 }
 
+/* A key that another one overrules is refused, as an unused one is. */
+static void refuse(struct yaml *y, struct yaml_node *map, const char *key, const char *why)
+{
+    struct yaml_node *node = yaml_get(y, map, key);
+    if (node && node->type != YAML_NULL && !y->code)
+        yaml_fail(y, node, ERR_SCHEMA, "%s", why);
+}
+
+/* After the graphs, which are what loads. */
 static void read_belief(struct reader *r, struct yaml_node *root)
 {
     struct experiment *x = r->x;
@@ -395,9 +404,21 @@ static void read_belief(struct reader *r, struct yaml_node *root)
     x->belief_scale = yaml_double_or(&r->y, map, "scale", 0.001, 1000, 1);
     x->belief_noise_pct = yaml_double_or(&r->y, map, "noise_pct", 0, 100, 0);
     x->belief_load_scale = yaml_double_or(&r->y, map, "load_scale", 0.001, 1000, 1);
+    if (!x->has_graphs && !x->belief.given)
+        refuse(&r->y, map, "load_scale", "without graphs nothing is loaded: remove it");
 }
 
 /* ---- a model on a device of operators ------------------------------------------------------- */
+
+static void refuse_overruled(struct yaml *y, struct yaml_node *map, const struct phone_graphs *g)
+{
+    if (g->layout == LAYOUT_ONE) {
+        refuse(y, map, "attention", "only with layout: mllm or mllm-pairs is attention elsewhere");
+        refuse(y, map, "wait", "only with layout: mllm or mllm-pairs do processors wait");
+    }
+    if (g->load_bytes_per_s > 0)
+        refuse(y, map, "read_block", "graphs.load is the bandwidth: remove one of the two");
+}
 
 static void read_graphs(struct reader *r, struct yaml_node *root)
 {
@@ -407,6 +428,8 @@ static void read_graphs(struct reader *r, struct yaml_node *root)
     if (!map)
         return;
     r->x->has_graphs = true;
+    r->x->graphs_line = map->line;
+    r->x->graphs_col = map->col;
     g->wide = (int32_t)yaml_int(y, map, "wide", 1, DEVICE_MAX_WIDTH);
     g->narrow = (int32_t)yaml_int(y, map, "narrow", 1, DEVICE_MAX_WIDTH);
     g->blocks = (int32_t)yaml_int_or(y, map, "blocks", 1, GRAPHS_MAX_BLOCKS, 1);
@@ -429,6 +452,7 @@ static void read_graphs(struct reader *r, struct yaml_node *root)
                   g->wide);
     if (!y->code && !g->load_bytes_per_s)
         yaml_fail(y, yaml_get(y, map, "load"), ERR_SCHEMA, "expected a bandwidth above 0, or null");
+    refuse_overruled(y, map, g);
 }
 
 /* ---- the whole ------------------------------------------------------------------------------ */
@@ -586,19 +610,21 @@ static void put_graphs(FILE *f, const struct experiment *x)
             g->wide, g->narrow, g->blocks);
     if (g->context)
         fprintf(f, "  context: %" PRId32 "\n", g->context);
-    fprintf(f, "  layout: %s\n  wait: %s\n", layout_words[g->layout], wait_words[g->sleeping]);
+    fprintf(f, "  layout: %s\n", layout_words[g->layout]);
+    if (g->layout != LAYOUT_ONE)
+        fprintf(f, "  wait: %s\n", wait_words[g->sleeping]);
     put(f, "  attention", g->attention);
     put(f, "  backend", g->backend);
     put(f, "  datatype", g->datatype);
     if (g->load_bytes_per_s > 0)
         fprintf(f, "  load: %" PRId64 " B/s\n", g->load_bytes_per_s);
+    else
+        fprintf(f, "  read_block: %" PRId64 " B\n", g->read_bytes);
     fprintf(f, "  unload: %" PRId64 " ns\n", g->unload_ns);
     if (g->load_mw >= 0)
         fprintf(f, "  load_power: %" PRId64 " mW\n", g->load_mw);
-    fprintf(f,
-            "  read_block: %" PRId64 " B\n  base: %" PRId64 " B\n  wide_own: %" PRId64
-            " B\n  narrow_own: %" PRId64 " B\n",
-            g->read_bytes, g->base_bytes, g->wide_bytes, g->narrow_bytes);
+    fprintf(f, "  base: %" PRId64 " B\n  wide_own: %" PRId64 " B\n  narrow_own: %" PRId64 " B\n",
+            g->base_bytes, g->wide_bytes, g->narrow_bytes);
     put(f, "  host", x->graphs_host.given);
 }
 
@@ -650,11 +676,10 @@ static void print(const struct experiment *x, FILE *f)
         fprintf(f, "]\nestimator: %s\n", estimator_words[x->estimator == DEVICE_MEDIAN]);
     fputs("belief:\n", f);
     put(f, "  file", x->belief.given);
-    fprintf(f,
-            "  scale: %.17g\n  noise_pct: %.17g\n  load_scale: %.17g\nmix_numerics: %s\n"
-            "policies:\n",
-            x->belief_scale, x->belief_noise_pct, x->belief_load_scale,
-            x->mix_numerics ? "true" : "false");
+    fprintf(f, "  scale: %.17g\n  noise_pct: %.17g\n", x->belief_scale, x->belief_noise_pct);
+    if (x->has_graphs || x->belief.given)
+        fprintf(f, "  load_scale: %.17g\n", x->belief_load_scale);
+    fprintf(f, "mix_numerics: %s\npolicies:\n", x->mix_numerics ? "true" : "false");
     for (int32_t i = 0; i < x->n_policies; i++)
         put_policy(f, &x->policy[i]);
 }

@@ -67,6 +67,7 @@ struct experiment {
     int32_t estimator_n;
     double belief_scale, belief_noise_pct, belief_load_scale;
     bool has_graphs; /* how `model` is put on a device of operators */
+    int32_t graphs_line, graphs_col;
     struct phone_graphs graphs;
     struct experiment_path graphs_host;
     bool mix_numerics;

@@ -391,6 +391,10 @@ static int check_requests(const struct world *w, struct err *e)
     if (x->max_ctx && x->max_ctx < ctx) {
         ctx = x->max_ctx;
         whose = "max_ctx";
+    } else if (w->phone && x->graphs.context) {
+        whose = "graphs.context";
+    } else if (w->phone && x->max_ctx == ctx) {
+        whose = "max_ctx";
     }
     for (int32_t i = 0; i < w->n_requests; i++) {
         const struct request *r = &w->request[i];
@@ -423,6 +427,20 @@ static int set_arrivals(struct world *w, struct err *e)
     return ERR_OK;
 }
 
+/* The bandwidth that graphs are loaded with: the experiment's or the storage's. */
+static int check_load(const struct world *w, struct err *e)
+{
+    const struct experiment *x = w->x;
+    bool beyond = false;
+    if (x->graphs.load_bytes_per_s > 0 ||
+        platform_storage_rate(&w->device.platform.storage, x->graphs.read_bytes, &beyond) > 0)
+        return ERR_OK;
+    return err_at(e, ERR_UNSUPPORTED, x->file, x->graphs_line, x->graphs_col,
+                  "graphs.load is null, and device '%s' does not know how fast its storage is read "
+                  "(storage.read): set one of the two, as graphs.load: 1 GB/s",
+                  w->device.name);
+}
+
 /* A device of operators runs a model that the experiment describes, as graphs of its shapes. */
 static int open_phone(struct world *w, struct err *e)
 {
@@ -452,6 +470,8 @@ static int open_phone(struct world *w, struct err *e)
                     "graphs.host: device '%s' has operators' times and no costs of drafting: "
                     "expected one that was profiled",
                     w->host.name);
+    if (!rc)
+        rc = check_load(w, e);
     if (x->graphs.context)
         w->device.max_ctx = x->graphs.context;
     else if (x->max_ctx && x->max_ctx < w->device.max_ctx)
@@ -537,17 +557,28 @@ static struct device_options options_of(const struct experiment *x)
     return (struct device_options){.estimator = x->estimator, .estimator_n = x->estimator_n};
 }
 
-/* A belief file made wrong as belief_options says; device_belief does it for a device's. */
-static void distort(struct belief *b, const struct belief_options *how)
+static int64_t distorted(int64_t ns, double scale, const struct belief_options *how, uint64_t key)
+{
+    double u = 2 * rng_unit(rng_u64(how->seed, RNG_BELIEF, 0, key)) - 1;
+    double wrong = (double)ns * scale * how->scale * (1 + how->noise_pct / 100 * u) + 0.5;
+    return wrong < 4e18 ? (int64_t)wrong : INT64_MAX / 2;
+}
+
+/* A belief file made wrong as belief_options says, its loads by load_scale besides; device_belief
+ * and blocks_belief do it for a device's. */
+static void distort(struct belief *b, const struct belief_options *how, double load_scale)
 {
     for (int32_t w = 0; w < b->n_widths; w++)
-        for (int32_t c = 0; c < b->n_contexts; c++) {
-            uint64_t key = (uint64_t)b->width[w] << 32 | (uint32_t)b->context[c];
-            double u = 2 * rng_unit(rng_u64(how->seed, RNG_BELIEF, 0, key)) - 1;
-            double ns =
-                (double)b->step_ns[w][c] * how->scale * (1 + how->noise_pct / 100 * u) + 0.5;
-            b->step_ns[w][c] = ns < 4e18 ? (int64_t)ns : INT64_MAX / 2;
-        }
+        for (int32_t c = 0; c < b->n_contexts; c++)
+            b->step_ns[w][c] = distorted(b->step_ns[w][c], 1, how,
+                                         (uint64_t)b->width[w] << 32 | (uint32_t)b->context[c]);
+    for (int32_t i = 0; i < b->n_blocks; i++) {
+        b->load_ns[i] = distorted(b->load_ns[i], load_scale, how, UINT64_MAX - (uint64_t)i);
+        for (int32_t g = 0; g < EXEC_MAX_GRAPHS; g++)
+            b->block_ns[g][i] =
+                distorted(b->block_ns[g][i], 1, how,
+                          UINT64_MAX - (uint64_t)(g + 1) * BELIEF_MAX_BLOCKS - (uint64_t)i);
+    }
 }
 
 /* What a run costs on a device of operators. */
@@ -601,8 +632,14 @@ static int make_belief(const struct world *w, const struct run_setup *setup, str
     arena_init(&scratch);
     if (x->belief.path) {
         rc = belief_load(x->belief.path, &scratch, out, e);
-        if (!rc && (how.scale < 1 || how.scale > 1 || how.noise_pct > 0))
-            distort(out, &how);
+        bool loads = false;
+        for (int32_t b = 0; b < out->n_blocks; b++)
+            loads = loads || out->load_ns[b] > 0;
+        if (!rc && !loads && (x->belief_load_scale < 1 || x->belief_load_scale > 1))
+            rc = err_at(e, ERR_SCHEMA, x->file, 0, 0,
+                        "belief.load_scale: %s has no loads: remove it", x->belief.given);
+        if (!rc)
+            distort(out, &how, x->belief_load_scale);
     } else if (w->phone) {
         rc = phone_belief(w, setup, &scratch, out, e);
     } else if (w->has_device && !w->device.operators) {

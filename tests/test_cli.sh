@@ -249,7 +249,9 @@ t 1 run $q --set polices=1
 err "did you mean 'policies'?"
 t 1 run $q --set belief.scal=2
 err "--set belief.scal=2: unknown key 'scal' ('2') in belief: expected one of load_scale, noise_pct, "
-t 0 run $q --set belief.scale=2 --set belief.load_scale=3
+t 0 run $q --set belief.scale=2
+t 1 run $q --set belief.load_scale=3
+err "belief.load_scale is '3': without graphs nothing is loaded: remove it"
 t 1 run $q --set estimator=mean
 err "estimator is 'mean': expected minimum, median or {expected_minimum: N}"
 t 1 run $q --set max_ctx=100 --store refused.sqlite --log refused
@@ -324,7 +326,17 @@ err 'of 500 MB of address space; resident: base 58 MB, graph 1 blocks 0 '
 t 1 run $phone --set mix_numerics=false
 err 'allow that with mix_numerics: true'
 t 1 run $phone --set graphs.load=null
-err "does not know the time of a load of block 0 at width 256: set what is null"
+err "tandem: experiments/told.yaml:15:3: graphs.load is null, and device 'oneplus-13' does not know how fast"
+t 1 run $phone --set graphs.context=10
+err 'over the context of 10 (graphs.context)'
+t 1 run $phone --set graphs.context=null --set max_ctx=100
+err 'over the context of 100 (max_ctx)'
+for key in attention=nosuch wait=sleeping; do
+    t 1 run $phone --set graphs.$key
+    err "graphs.${key%=*} is '${key#*=}': only with layout: mllm or mllm-pairs"
+done
+t 1 run $phone --set graphs.read_block='4 kB'
+err "graphs.read_block is '4 kB': graphs.load is the bandwidth: remove one of the two"
 t 1 run $phone --set graphs.layout=mllm --set graphs.attention=cpu
 err "does not know the time of a crossing between 'cpu' and 'npu' (polling of sync cpu-npu)"
 t 1 run $phone --set graphs.layout=mllm --set graphs.attention=gpu
@@ -369,7 +381,7 @@ for key in $keys; do
     narrow) from=32 to=16 ;;
     blocks) from=2 to=4 ;;
     context) from=2048 to=1024 ;;
-    layout) from=one to=mllm also="${polled% --set*} --set graphs.attention=cpu" ;;
+    layout) from=mllm to=mllm-pairs also="${polled% --set*} --set graphs.attention=cpu" ;;
     wait) from=polling to=sleeping also="$polled --set graphs.attention=cpu" ;;
     attention)
         from=cpu to=gpu

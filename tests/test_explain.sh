@@ -76,6 +76,17 @@ t 2 explain --model qwen2.5-1.5b --attention tpu
 says "no processor 'tpu'"
 t 2 explain --model qwen2.5-1.5b --layout two
 says 'expected one of one, mllm, mllm-pairs'
+t 2 explain --model qwen2.5-1.5b --sleeping
+says '--sleeping: one graph waits for no other processor'
+t 2 explain --model qwen2.5-1.5b --layout mllm-pairs
+says '--layout mllm-pairs: which processor computes --attention?'
+t 2 explain --model qwen2.5-1.5b --head-rows 1 --blocks 0..4
+says '--head-rows: these --blocks end before the head'
+for option in '--width 4' '--context 4' '--processor cpu' '--model qwen2.5-1.5b' --sleeping; do
+    # shellcheck disable=SC2086 # an option and its value
+    t 2 explain --mechanisms $option
+    says "--mechanisms are the device's, whatever the step: remove '${option%% *}'"
+done
 t 1 run experiments/quickstart.yaml --set device=../hwmodels/devices/oneplus-13.yaml
 t 2 validate --published --quick
 says "'--published' measures nothing: remove '--quick'"
@@ -102,11 +113,11 @@ differs --blocks 0..3
 differs --processor cpu
 differs --datatype int4 --processor gpu
 differs --attention gpu
-differs --layout mllm --sleeping
+differs --layout mllm --attention cpu --sleeping
 cp out mllm.csv
-differs --layout mllm-pairs --sleeping
+differs --layout mllm-pairs --attention cpu --sleeping
 ok 'layouts are equal' sh -c '! cmp -s out mllm.csv'
-differs --layout mllm # polling is not known
+differs --layout mllm --attention cpu # polling is not known
 has 'mllm,"17 graphs, 32 edges"'
 has unknown
 
@@ -138,7 +149,7 @@ for set in device.processors.npu.power.decode='1 W' device.bus.energy='60 pJ/B' 
 done
 t 0 $qnn --phase prefill
 ok '--phase changes nothing' sh -c '! cmp -s out base.csv'
-one='explain --device oneplus-13 --model llama-3.2-1b --backend mnn --width 8 --layout mllm --format csv'
+one='explain --device oneplus-13 --model llama-3.2-1b --backend mnn --width 8 --layout mllm --attention cpu --format csv'
 t 0 $one
 cp out base.csv
 t 0 $one --set device.sync.cpu-npu.polling='9 us'
