@@ -224,6 +224,9 @@ static void loads_and_passes_have_times(void)
     CHECK_EQ(g.load_ns[0][1], (g.weight_bytes[1] + 1000) * 10);
     const struct roof_unit *u = device_unit(&d.processor[0], "qnn", NULL);
     CHECK_EQ(graphs_compute(&d, u, NULL, &m, 512, &a, &g, &e), ERR_OK);
+    CHECK_NEAR((double)g.compute_ns[1][0], 10.0 * (double)g.compute_bytes[1][0], 100);
+    d.platform.bus.dram_bytes_per_s.value = 61900000000; /* as the file has it */
+    CHECK_EQ(graphs_compute(&d, u, NULL, &m, 512, &a, &g, &e), ERR_OK);
     CHECK(g.compute_ns[0][0] > g.compute_ns[1][0] && g.compute_ns[1][0] > 0);
     CHECK_EQ(g.compute_ns[0][0] * 9, g.compute_ns[0][1] * 10); /* 10 layers and 9, no head */
     CHECK_EQ(g.compute_ns[0][2], g.compute_ns[0][1]);
