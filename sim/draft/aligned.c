@@ -36,7 +36,7 @@
  *
  * Memory for T = limits.max_tokens (and with a history limits.max_old + `history` tokens more), N =
  * limits.max_nodes: the automaton; 8 `calibration` T bytes of likely tokens, with a smaller
- * `capacity` C (8 `calibration` + 4) C; 48 + 32 PICKS bytes for each of N + 1 nodes; 4 (N + 1) for
+ * `capacity` C (8 `calibration` + 4) C; 72 + 16 PICKS bytes for each of N + 1 nodes; 4 (N + 1) for
  * each of `flights` + 1 runs. */
 #include <assert.h>
 #include <stdbool.h>
@@ -159,12 +159,13 @@ struct node {
     int32_t run, at;     /* the run that it is on, and the place of its next token; run -1 */
     int32_t child, next; /* the first child, the next of the same parent; -1 */
     int32_t written;     /* its place in the proposal */
+    int32_t pick, picks; /* where what may come after it begins, and how many there are */
 };
 
+/* The best of what may come after a node and was not taken yet. */
 struct candidate {
     uint64_t chance;
-    int32_t order; /* of two equal ones the one that came first is taken */
-    int32_t parent, token, run, at;
+    int32_t parent, pick;
 };
 
 struct pick {
@@ -173,8 +174,9 @@ struct pick {
 
 struct picks {
     int32_t n;
-    bool larger; /* of two weights of one token the larger counts; else their sum */
-    struct pick pick[PICKS];
+    bool larger;       /* of two weights of one token the larger counts; else their sum */
+    uint64_t seen;     /* a bit for each token, which it may share with others */
+    struct pick *pick; /* [PICKS] */
 };
 
 /* A run with the rejected tokens before it: `lead` of n tokens. */
@@ -196,13 +198,15 @@ struct aligned {
     int32_t n_common;
     struct {
         int32_t token, count;
-    } common[COMMON]; /* the commonest first */
+    } common[COMMON];             /* the commonest first */
+    int32_t common_share[COMMON]; /* of the text, in 1 / DRAFT_SURE; scratch */
     int32_t n_runs;
     struct run run[MAX_FLIGHTS + 1];
     /* scratch */
-    int32_t n_nodes, n_leaves, n_candidates, order;
+    int32_t n_nodes, n_leaves, n_candidates, n_picks;
     struct node *node;           /* [max_nodes + 1], 0: the root */
-    struct candidate *candidate; /* [(max_nodes + 1) * PICKS], a heap */
+    struct candidate *candidate; /* [max_nodes + 1], a heap */
+    struct pick *pick;           /* [(max_nodes + 1) * PICKS] */
 };
 
 /* ---- life ----------------------------------------------------------------------------------- */
@@ -228,7 +232,7 @@ static size_t mem_bytes(const int64_t *param, const struct draft_limits *limits)
 {
     size_t rows = (size_t)limits->max_nodes + 1;
     return sizeof(struct aligned) +
-           rows * (sizeof(struct node) + PICKS * sizeof(struct candidate)) +
+           rows * (sizeof(struct node) + sizeof(struct candidate) + PICKS * sizeof(struct pick)) +
            (size_t)param[P_CALIBRATION] * n_slots(param, limits) * sizeof(struct likely) +
            (evicts(param, limits) ? n_slots(param, limits) * sizeof(int32_t) : 0) +
            rows * (size_t)(param[P_FLIGHTS] + 1) * sizeof(int32_t) +
@@ -246,7 +250,8 @@ static void init(void *mem, const int64_t *param, const struct draft_limits *lim
     d->n_vocab = limits->n_vocab;
     d->node = (struct node *)(void *)(d + 1);
     d->candidate = (struct candidate *)(void *)(d->node + rows);
-    d->likely = (struct likely *)(void *)(d->candidate + rows * PICKS);
+    d->pick = (struct pick *)(void *)(d->candidate + rows);
+    d->likely = (struct likely *)(void *)(d->pick + rows * PICKS);
     for (size_t i = 0; i < n; i++)
         d->likely[i].token = -1;
     int32_t *words = (int32_t *)(void *)(d->likely + n);
@@ -459,16 +464,18 @@ static int32_t bucket(int32_t len)
     return b;
 }
 
+/* Of what is not negative. */
 static int32_t part(int32_t of, int64_t share)
 {
-    return (int32_t)(of * share / DRAFT_SURE);
+    return (int32_t)((uint64_t)of * (uint64_t)share / DRAFT_SURE);
 }
 
 static struct pick *add_pick(struct picks *p, int32_t token, int32_t weight,
                              struct draft_work *work)
 {
+    uint64_t bit = UINT64_C(1) << ((uint32_t)token % 64);
     work->probes++;
-    for (int32_t i = 0; i < p->n; i++)
+    for (int32_t i = p->seen & bit ? 0 : p->n; i < p->n; i++)
         if (p->pick[i].token == token) {
             if (!p->larger)
                 p->pick[i].weight += weight;
@@ -478,6 +485,7 @@ static struct pick *add_pick(struct picks *p, int32_t token, int32_t weight,
         }
     if (p->n == PICKS || weight <= 0 || token < 0)
         return NULL;
+    p->seen |= bit;
     p->pick[p->n] = (struct pick){token, weight, -1, 0};
     return &p->pick[p->n++];
 }
@@ -506,36 +514,59 @@ static void likely_at(const struct aligned *d, const struct automaton_state *s,
         at[1] = NULL;
 }
 
-/* The continuations of a suffix, with how often they came. */
+static void fetch_likely(const struct aligned *d, int32_t end)
+{
+    int32_t k = (int32_t)d->param[P_CALIBRATION], pos = end - d->base;
+    if (!d->held && pos >= 0 && pos < d->max_tokens)
+        __builtin_prefetch(d->likely + (size_t)pos * (size_t)k);
+}
+
+/* Begins to bring near what asking a suffix will read. */
+static void fetch_suffix(const struct aligned *d, int32_t state)
+{
+    const struct automaton_state *s = &d->text.state[state];
+    automaton_fetch(&d->text, state);
+    fetch_likely(d, s->recent);
+    fetch_likely(d, s->first);
+}
+
+/* The continuations of a suffix, with how often they came: the occurrence's, the others. */
 struct continuations {
     int32_t n;
     int64_t sum;
     int32_t token[EDGES], count[EDGES];
 };
 
+static void add_continuation(const struct aligned *d, int32_t token, int32_t to, int32_t again,
+                             struct continuations *c, struct draft_work *work)
+{
+    work->probes++;
+    if (token < 0 || token == again)
+        return;
+    c->token[c->n] = token;
+    c->count[c->n] = d->text.state[to].count;
+    c->sum += c->count[c->n++];
+}
+
 static void find_continuations(const struct aligned *d, const struct automaton_state *s,
                                struct continuations *c, struct draft_work *work)
 {
     const struct automaton *a = &d->text;
     int32_t end = d->param[P_OCCURRENCE] == OCCURRENCE_FIRST ? s->first : s->recent;
-    int32_t again = end >= 0 && end + 1 < a->n ? a->text[end + 1] : -1;
+    int32_t again = end < 0 || end + 1 >= a->n ? -1 : s->edge < 0 ? s->token : a->text[end + 1];
     c->n = 0;
     c->sum = 0;
     if (again >= 0) {
         int32_t to = automaton_next(a, (int32_t)(s - a->state), again, work);
         c->token[c->n] = again;
+        fetch_suffix(d, to); /* where the path is likely to go */
         c->count[c->n++] = a->state[to].count + (int32_t)d->param[P_RECENT];
         c->sum += c->count[0];
     }
-    for (int32_t e = s->edge; e >= 0 && c->n < EDGES; e = a->edge[e].next) {
-        int32_t token = a->edge[e].token;
-        work->probes++;
-        if (token < 0 || token == again)
-            continue;
-        c->token[c->n] = token;
-        c->count[c->n] = a->state[a->edge[e].to].count;
-        c->sum += c->count[c->n++];
-    }
+    for (int32_t e = s->edge; e >= 0 && c->n < EDGES; e = a->edge[e].next)
+        add_continuation(d, a->edge[e].token, a->edge[e].to, again, c, work);
+    if (s->to >= 0 && c->n < EDGES)
+        add_continuation(d, s->token, s->to, again, c, work);
 }
 
 /* The share of the target's likely tokens in what a suffix of bucket b says. Whoever comes first
@@ -627,8 +658,6 @@ static void find_picks(const struct aligned *d, int32_t node, struct picks *p,
 {
     const struct node *x = &d->node[node];
     int32_t left = DRAFT_SURE, s = x->state, len = x->len;
-    p->n = 0;
-    p->larger = d->param[P_DUPLICATES] == DUPLICATES_LARGER;
     if (x->run >= 0)
         left = ask_run(d, x->run, x->at, model.run[1], left, p, work);
     else if (node == 0)
@@ -637,23 +666,25 @@ static void find_picks(const struct aligned *d, int32_t node, struct picks *p,
         s = d->text.state[s].link;
         len = s < 0 ? 0 : d->text.state[s].len;
     }
+    int32_t next = s;
+    for (int64_t i = 0; i < d->param[P_CHAIN] && next > 0; i++, next = d->text.state[next].link)
+        fetch_suffix(d, next);
     for (int64_t i = 0; i < d->param[P_CHAIN] && s > 0 && len >= d->param[P_MIN_MATCH]; i++) {
         left = ask_suffix(d, s, len, left, p, work);
         s = d->text.state[s].link;
         len = d->text.state[s].len;
     }
+    left = part(left, model.common);
     for (int32_t i = 0; i < d->param[P_COMMON] && i < d->n_common; i++)
-        add_pick(
-            p, d->common[i].token,
-            part(part(left, model.common), (int64_t)d->common[i].count * DRAFT_SURE / d->text.n),
-            work);
+        add_pick(p, d->common[i].token, part(left, d->common_share[i]), work);
 }
 
 /* ---- the tree ------------------------------------------------------------------------------- */
 
+/* Of two equal ones the one that was found first is taken. */
 static bool above(const struct candidate *a, const struct candidate *b)
 {
-    return a->chance != b->chance ? a->chance > b->chance : a->order < b->order;
+    return a->chance != b->chance ? a->chance > b->chance : a->parent < b->parent;
 }
 
 static void push(struct aligned *d, const struct candidate *c)
@@ -679,18 +710,49 @@ static struct candidate pop(struct aligned *d)
     return top;
 }
 
-/* Offers what may come after a node. */
+/* The best of what may come after a node and was not taken; chance 0: there is none. */
+static struct candidate best_after(const struct aligned *d, int32_t node)
+{
+    const struct node *x = &d->node[node];
+    struct candidate best = {0, node, x->pick};
+    for (int32_t i = x->pick; i < x->pick + x->picks; i++) {
+        uint64_t chance = x->chance * (uint64_t)d->pick[i].weight / DRAFT_SURE;
+        if (chance > best.chance) {
+            best.chance = chance;
+            best.pick = i;
+        }
+    }
+    return best;
+}
+
+/* Offers the best of what may come after a node, and keeps the rest where there is room for another
+ * path. */
 static void offer(struct aligned *d, int32_t node, struct draft_work *work)
 {
-    struct picks p;
+    struct node *x = &d->node[node];
+    struct picks p = {.larger = d->param[P_DUPLICATES] == DUPLICATES_LARGER,
+                      .pick = d->pick + d->n_picks};
     find_picks(d, node, &p, work);
-    for (int32_t i = 0; i < p.n; i++) {
-        uint64_t chance = d->node[node].chance * (uint64_t)p.pick[i].weight / DRAFT_SURE;
-        struct candidate c = {chance,          d->order++,    node,
-                              p.pick[i].token, p.pick[i].run, p.pick[i].at};
-        if (chance)
-            push(d, &c);
+    x->pick = d->n_picks;
+    x->picks = p.n;
+    struct candidate best = best_after(d, node);
+    if (!best.chance)
+        return;
+    if (d->n_leaves >= d->param[P_BRANCHES]) {
+        d->pick[x->pick] = d->pick[best.pick];
+        best.pick = x->pick;
+        x->picks = 1;
     }
+    d->n_picks += x->picks;
+    push(d, &best);
+}
+
+/* Offers the best that is left. */
+static void offer_again(struct aligned *d, int32_t node)
+{
+    struct candidate best = best_after(d, node);
+    if (best.chance)
+        push(d, &best);
 }
 
 /* Moves the match on by a token: to the longest suffix of the old one that goes on so, as far as
@@ -715,37 +777,41 @@ static void follow(const struct aligned *d, struct node *x, int32_t token, struc
     x->len = to > 0;
 }
 
-/* Takes a candidate into the tree; its parent's children stay ordered, the best first. */
-static int32_t take(struct aligned *d, const struct candidate *c, struct draft_work *work)
+/* Takes a token into the tree; its parent's children stay ordered, the best first. */
+static int32_t take(struct aligned *d, int32_t parent, const struct pick *p, uint64_t chance,
+                    struct draft_work *work)
 {
     int32_t i = d->n_nodes++;
-    const struct node *above_it = &d->node[c->parent];
-    d->node[i] = (struct node){.chance = c->chance,
-                               .token = c->token,
-                               .parent = c->parent,
-                               .state = above_it->state,
-                               .len = above_it->len,
-                               .run = c->run,
-                               .at = c->at,
+    d->node[i] = (struct node){.chance = chance,
+                               .token = p->token,
+                               .parent = parent,
+                               .state = d->node[parent].state,
+                               .len = d->node[parent].len,
+                               .run = p->run,
+                               .at = p->at,
                                .child = -1,
                                .next = -1};
-    follow(d, &d->node[i], c->token, work);
-    int32_t *link = &d->node[c->parent].child;
+    follow(d, &d->node[i], p->token, work);
+    int32_t *link = &d->node[parent].child;
     d->n_leaves += *link >= 0 || d->n_nodes == 2;
-    while (*link >= 0 && d->node[*link].chance >= c->chance)
+    while (*link >= 0 && d->node[*link].chance >= chance)
         link = &d->node[*link].next;
     d->node[i].next = *link;
     *link = i;
     return i;
 }
 
+/* When there are as many paths as there may be only what has no child yet goes on. */
 static void grow(struct aligned *d, int32_t max_nodes, struct draft_work *work)
 {
     while (d->n_candidates && d->n_nodes <= max_nodes) {
         struct candidate c = pop(d);
         if (d->node[c.parent].child >= 0 && d->n_leaves >= d->param[P_BRANCHES])
             continue;
-        int32_t node = take(d, &c, work);
+        int32_t node = take(d, c.parent, &d->pick[c.pick], c.chance, work);
+        d->pick[c.pick].weight = 0;
+        if (d->n_leaves < d->param[P_BRANCHES])
+            offer_again(d, c.parent);
         if (d->n_nodes <= max_nodes)
             offer(d, node, work);
     }
@@ -760,8 +826,8 @@ static void append_run(struct aligned *d, int32_t max_nodes, struct draft_work *
     for (int32_t at = d->run[0].lead; at < d->run[0].n && d->n_nodes <= max_nodes; at++) {
         int32_t trust = model.run[at > d->run[0].lead];
         uint64_t chance = d->node[end].chance * (uint64_t)trust / DRAFT_SURE;
-        struct candidate c = {chance ? chance : 1, 0, end, d->run[0].token[at], -1, 0};
-        end = take(d, &c, work);
+        struct pick p = {d->run[0].token[at], 0, -1, 0};
+        end = take(d, end, &p, chance ? chance : 1, work);
         work->probes++;
     }
 }
@@ -801,7 +867,9 @@ static void propose(void *self, int32_t max_nodes, struct draft_tree *out, struc
                                .child = -1,
                                .next = -1};
     d->n_nodes = 1;
-    d->n_leaves = d->n_candidates = d->order = 0;
+    d->n_leaves = d->n_candidates = d->n_picks = 0;
+    for (int32_t i = 0; i < d->n_common; i++)
+        d->common_share[i] = (int32_t)((int64_t)d->common[i].count * DRAFT_SURE / d->text.n);
     bool at_end = d->param[P_REUSE] == REUSE_END && d->n_runs;
     if (at_end)
         room =

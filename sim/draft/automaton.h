@@ -13,24 +13,35 @@
  *
  * Probes are table slots inspected, suffix links followed, transitions copied and states told.
  *
+ * Laid out for memory that is not near, as a step finds it: a state keeps the first of its
+ * transitions itself, since most have no other, and what finding it costs, so that following it
+ * reads the state alone; the others of a state lie in blocks.
+ *
  * Memory for T tokens: at most 2 T states and 3 T transitions (2 T - 1 and 3 T - 4 from T = 3 on,
- * both reached); 24 bytes per state, 16 per transition, 4 per token, 4 per table slot, the slots
- * being the power of two in [4 T, 8 T): three quarters full at most. */
+ * both reached). At most T of these are not the first of their state, for there are at most T - 2
+ * more transitions than states (Blumer et al.) and only the state of the whole text has none;
+ * blocks have less than twice the places that are used. So 32 bytes per state, 2 T times 16 for
+ * transitions, 4 per token, 4 per table slot, the slots being the power of two in [4 T, 8 T): three
+ * quarters full at most; and 60 to begin at a cache line. */
 #ifndef TANDEM_DRAFT_AUTOMATON_H
 #define TANDEM_DRAFT_AUTOMATON_H
 
 #include "sim/draft/internal.h"
 
+/* Half a cache line. */
 struct automaton_state {
     int32_t len;  /* of its longest string */
     int32_t link; /* the state of its longest suffix that ends at more positions; -1: the root's */
-    int32_t edge; /* the first of its transitions, the one made last; or -1 */
     int32_t first, recent, count;
+    int32_t token, to; /* its first transition; to -1: it has none */
+    int32_t edge;      /* its other transitions, the one made last first; none: minus the probes
+                        * that look up its first, which stay the same; without any -1 */
 };
 
+/* A transition that is not the first of its state. */
 struct automaton_edge {
     int32_t from, token, to;
-    int32_t next; /* of the same state, or -1 */
+    int32_t next; /* of the same state, or negative */
 };
 
 struct automaton {
@@ -41,7 +52,7 @@ struct automaton {
     struct automaton_state *state;
     struct automaton_edge *edge;
     int32_t *text;
-    int32_t *slot; /* an edge, or -1; keyed by (from, token) */
+    int32_t *slot; /* keyed by (from, token): an edge; -2 - from for the first of `from`; or -1 */
 };
 
 /* A multiple of 4. */
@@ -59,5 +70,8 @@ void automaton_tell(struct automaton *a, struct draft_work *work);
 /* The state that `token` leads to, or -1. */
 int32_t automaton_next(const struct automaton *a, int32_t state, int32_t token,
                        struct draft_work *work);
+
+/* Begins to bring near what looking into a state will read. */
+void automaton_fetch(const struct automaton *a, int32_t state);
 
 #endif
