@@ -389,12 +389,13 @@ static int check_file(struct validation *v, struct err *e)
 int val_db_open(struct validation *v, struct err *e)
 {
     int rc = store_check_path(v->o->store, e);
+    if (!rc)
+        rc = lock(v, e);
+    /* With the lock: who holds it may be about to make the file. */
     if (!rc && v->o->resume && access(v->o->store, F_OK))
         rc = err_at(e, ERR_USAGE, v->o->store, 0, 0,
                     "is not there, and --resume goes on with a store: name the one of the run that "
                     "was stopped, or leave --resume out");
-    if (!rc)
-        rc = lock(v, e);
     if (rc)
         return rc;
     if (sqlite3_open(v->o->store, &v->db) != SQLITE_OK)

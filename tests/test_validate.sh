@@ -185,6 +185,7 @@ ok "--check ends with $got when the verdict is $verdict" \
 t 2 $v --resume --store out/nope.sqlite
 err 'out/nope.sqlite: is not there, and --resume goes on with a store'
 absent out/nope.sqlite
+absent out/nope.sqlite.lock
 t 1 $v --resume --roles 'target=cpu:0 draft=cpu:0'
 err "this validation has roles 'target=cpu:0 draft=cpu:0', the file's has"
 err 'name another --store'
