@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "experiments/command.h"
+#include "experiments/faults.h"
 #include "experiments/output.h"
 #include "experiments/progress.h"
 #include "experiments/run.h"
@@ -130,7 +131,8 @@ struct request_of_user {
     const char *set[EXPERIMENT_MAX_SETS];
     int n_set;
     int64_t seed; /* -1: the file's */
-    struct fault_plan fault;
+    bool mix_numerics, has_faults;
+    struct fault_plan faults; /* instead of the file's */
     struct run_options o;
 };
 
@@ -147,6 +149,11 @@ static int check_together(const struct args *a, const struct request_of_user *u,
         if (arg_given(a, "--mix-numerics") && !strncmp(u->set[i], "mix_numerics=", 13))
             return err_set(e, ERR_USAGE,
                            "--mix-numerics and --set %s say the same thing: remove one of them",
+                           u->set[i]);
+        if (arg_given(a, "--faults") && !strncmp(u->set[i], "faults", 6) &&
+            strchr("=.", u->set[i][6]))
+            return err_set(e, ERR_USAGE,
+                           "--faults and --set %s both give the faults: remove one of them",
                            u->set[i]);
     }
     for (size_t i = 0; u->log && i < sizeof not_replayed / sizeof *not_replayed; i++)
@@ -169,7 +176,7 @@ static int read_options(const struct args *a, struct request_of_user *u, struct 
     const char *on = arg_text(a, "--on"), *faults = arg_text(a, "--faults");
     u->seed = -1;
     u->n_set = arg_all(a, "--set", u->set, EXPERIMENT_MAX_SETS);
-    u->o.mix_numerics = arg_given(a, "--mix-numerics");
+    u->mix_numerics = arg_given(a, "--mix-numerics");
     u->o.log_dir = arg_text(a, "--log");
     u->o.first_event = arg_given(a, "--first-event") ? say_first_event : NULL;
     int rc = arg_word(a, "--format", output_formats, &word, e);
@@ -190,8 +197,8 @@ static int read_options(const struct args *a, struct request_of_user *u, struct 
         return rc;
     if (u->log || u->o.kind == WORLD_REAL)
         return err_set(e, ERR_USAGE, "--faults goes with --on sim and --on toy");
-    u->o.fault = &u->fault;
-    return run_fault_parse(faults, &u->fault, e);
+    u->has_faults = true;
+    return faults_parse(faults, &u->faults, e);
 }
 
 static int check_files(const struct args *a, const struct experiment *x, struct err *e)
@@ -220,6 +227,20 @@ static int leave_out(struct experiment *x, const struct request_of_user *u, stru
                 "exists in simulation only\n",
                 left_out, left_out + x->n_policies);
     return ERR_OK;
+}
+
+/* What runs is all in the experiment: the store and the reports have it from there. */
+static void put_options(const struct request_of_user *u, struct experiment *x)
+{
+    if (u->seed >= 0) {
+        x->n_seeds = 1;
+        x->seed[0] = (uint64_t)u->seed;
+    }
+    x->mix_numerics = x->mix_numerics || u->mix_numerics;
+    if (u->has_faults) {
+        x->has_faults = true;
+        x->faults = u->faults;
+    }
 }
 
 /* --on sim and so on. */
@@ -278,10 +299,8 @@ static int run(int argc, char **argv)
         rc = x ? experiment_load(a.arg[0], u.set, u.n_set, &arena, x, &e)
                : err_set(&e, ERR_NOMEM, "out of memory");
     }
-    if (!rc && x && u.seed >= 0) {
-        x->n_seeds = 1;
-        x->seed[0] = (uint64_t)u.seed;
-    }
+    if (!rc && x)
+        put_options(&u, x);
     rc = rc ? command_fail(&e) : u.log ? replay(u.log, x, u.format) : run_all(&a, x, &u);
     arena_fini(&arena);
     return rc;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "experiments/faults.h"
 #include "experiments/session.h"
 #include "sim/base/io.h"
 #include "sim/base/yaml.h"
@@ -455,6 +456,51 @@ static void read_graphs(struct reader *r, struct yaml_node *root)
     refuse_overruled(y, map, g);
 }
 
+/* ---- the device, altered -------------------------------------------------------------------- */
+
+/* Whether two of --set, PATH=VALUE, are of the same value. */
+static bool same_path(const char *a, const char *b)
+{
+    size_t n = strcspn(a, "=");
+    return n == strcspn(b, "=") && !strncmp(a, b, n);
+}
+
+static void add_device_set(struct reader *r, const struct yaml_node *at, const char *set)
+{
+    struct experiment *x = r->x;
+    if (x->n_device_sets == EXPERIMENT_MAX_SETS)
+        yaml_fail(&r->y, at, ERR_LIMIT, "more than %d values of a device", EXPERIMENT_MAX_SETS);
+    else
+        x->device_set[x->n_device_sets++] = set;
+}
+
+/* Behind them come those of the command line, which are there already and replace them. */
+static void read_device_sets(struct reader *r, struct yaml_node *root)
+{
+    struct experiment *x = r->x;
+    const char *own[EXPERIMENT_MAX_SETS];
+    int32_t n_own = x->n_device_sets;
+    struct yaml_node *list = yaml_list_or(&r->y, root, "device_set");
+    memcpy(own, x->device_set, sizeof own);
+    x->n_device_sets = 0;
+    for (struct yaml_node *c = list ? list->first : NULL; c && !r->y.code; c = c->next) {
+        const char *set = yaml_str(&r->y, c, NULL);
+        bool replaced = false;
+        if (!r->y.code && (strncmp(set, "device.", 7) || !strchr(set, '=')))
+            yaml_fail(&r->y, c, ERR_SCHEMA,
+                      "expected what --set takes, as in \"device.bus.dram=80 GB/s\"");
+        for (int32_t i = 0; i < x->n_device_sets && !r->y.code; i++)
+            if (same_path(x->device_set[i], set))
+                yaml_fail(&r->y, c, ERR_SCHEMA, "this value comes twice: remove one of them");
+        for (int32_t i = 0; i < n_own && !r->y.code; i++)
+            replaced = replaced || same_path(own[i], set);
+        if (!r->y.code && !replaced)
+            add_device_set(r, c, set);
+    }
+    for (int32_t i = 0; i < n_own && !r->y.code; i++)
+        add_device_set(r, root, own[i]);
+}
+
 /* ---- the whole ------------------------------------------------------------------------------ */
 
 static void read_root(struct reader *r)
@@ -469,6 +515,7 @@ static void read_root(struct reader *r)
     }
     x->name = yaml_str(y, root, "name");
     x->device = read_path(r, root, "device");
+    read_device_sets(r, root);
     x->model = read_path(r, root, "model");
     x->trace = read_path(r, root, "trace");
     read_workloads(r, root);
@@ -487,19 +534,18 @@ static void read_root(struct reader *r)
     read_estimator(r, root);
     read_belief(r, root);
     x->mix_numerics = yaml_bool_or(y, root, "mix_numerics", false);
+    x->has_faults = faults_read(y, root, &x->faults);
 }
 
 /* Two --set of one value would hide the first. */
 static int check_sets(const char *const *set, int32_t n_set, struct err *e)
 {
     for (int32_t i = 0; i < n_set; i++)
-        for (int32_t k = 0; k < i; k++) {
-            size_t n = strcspn(set[i], "=");
-            if (n == strcspn(set[k], "=") && !strncmp(set[i], set[k], n))
+        for (int32_t k = 0; k < i; k++)
+            if (same_path(set[i], set[k]))
                 return err_set(e, ERR_USAGE,
                                "--set %s and --set %s are of the same value: remove one of them",
                                set[k], set[i]);
-        }
     return ERR_OK;
 }
 
@@ -640,14 +686,39 @@ static void put_arrivals(FILE *f, const struct experiment *x)
                     i + 1 == x->n_arrivals ? "]\n" : "");
 }
 
-static void print(const struct experiment *x, FILE *f)
+/* A value may be a whole table, and is never cut; false without memory. */
+static bool put_device_sets(FILE *f, const struct experiment *x, struct arena *arena)
+{
+    if (x->n_device_sets)
+        fputs("device_set:\n", f);
+    for (int32_t i = 0; i < x->n_device_sets; i++) {
+        size_t size = 4 * strlen(x->device_set[i]) + 3;
+        char *quoted = arena_alloc(arena, size, 1);
+        if (!quoted)
+            return false;
+        fprintf(f, "  - %s\n", yaml_quote(x->device_set[i], quoted, size));
+    }
+    return true;
+}
+
+static void put_faults(FILE *f, const struct experiment *x)
+{
+    int64_t value[PARAM_MAX];
+    if (!x->has_faults)
+        return;
+    faults_values(&x->faults, value);
+    fputs("faults: {", f);
+    put_params(f, faults_spec, value, "", ", ");
+    fputs("}\n", f);
+}
+
+static bool print(const struct experiment *x, FILE *f, struct arena *arena)
 {
     fprintf(f, "schema: %s\n", EXPERIMENT_SCHEMA);
     put(f, "name", x->name);
-    char set[1024];
     put(f, "device", x->device.given);
-    for (int32_t i = 0; i < x->n_device_sets; i++)
-        fprintf(f, "# --set %s\n", yaml_quote(x->device_set[i], set, sizeof set));
+    if (!put_device_sets(f, x, arena))
+        return false;
     put(f, "model", x->model.given);
     put(f, "trace", x->trace.given);
     if (x->n_workloads)
@@ -679,9 +750,12 @@ static void print(const struct experiment *x, FILE *f)
     fprintf(f, "  scale: %.17g\n  noise_pct: %.17g\n", x->belief_scale, x->belief_noise_pct);
     if (x->has_graphs || x->belief.given)
         fprintf(f, "  load_scale: %.17g\n", x->belief_load_scale);
-    fprintf(f, "mix_numerics: %s\npolicies:\n", x->mix_numerics ? "true" : "false");
+    fprintf(f, "mix_numerics: %s\n", x->mix_numerics ? "true" : "false");
+    put_faults(f, x);
+    fputs("policies:\n", f);
     for (int32_t i = 0; i < x->n_policies; i++)
         put_policy(f, &x->policy[i]);
+    return true;
 }
 
 const char *experiment_text(const struct experiment *x, struct arena *arena)
@@ -691,8 +765,8 @@ const char *experiment_text(const struct experiment *x, struct arena *arena)
     FILE *f = open_memstream(&text, &n);
     if (!f)
         return NULL;
-    print(x, f);
-    if (!fclose(f))
+    bool whole = print(x, f, arena);
+    if (!fclose(f) && whole)
         kept = arena_strdup(arena, text);
     free(text);
     return kept;

@@ -10,6 +10,7 @@
 #include "hwmodels/table.h"
 #include "sim/base/arena.h"
 #include "sim/exec/driver.h"
+#include "sim/exec/shims.h"
 
 #define EXPERIMENT_SCHEMA "tandem-experiment-1"
 
@@ -71,13 +72,16 @@ struct experiment {
     struct phone_graphs graphs;
     struct experiment_path graphs_host;
     bool mix_numerics;
-    int32_t n_device_sets;
+    bool has_faults;
+    struct fault_plan faults;
+    int32_t n_device_sets; /* the file's, then those of --set, which come before the file's */
     const char *device_set[EXPERIMENT_MAX_SETS]; /* "device.bus.dram=80 GB/s" */
 };
 
 /* Reads a file with `set` (n_set texts, "policies.0.max_draft=5") put in; those that begin with
- * "device." are kept for the device file. Errors name file:line:column, the value, what was
- * expected, the remedy; ERR_USAGE for two sets of one value. */
+ * "device." are kept for the device file, in the place of the file's own of the same value. Errors
+ * name file:line:column, the value, what was expected, the remedy; ERR_USAGE for two sets of one
+ * value. */
 int experiment_load(const char *path, const char *const *set, int32_t n_set, struct arena *arena,
                     struct experiment *out, struct err *e);
 
@@ -90,7 +94,8 @@ int experiment_parse(const char *name, const void *bytes, size_t n, const char *
 int32_t experiment_drop_truth(struct experiment *x);
 
 /* The experiment with every default and every --set resolved, as the text of an experiment file, in
- * the arena; NULL without memory. */
+ * the arena; NULL without memory. In the folder of the experiment's own file it is that experiment
+ * again, of which nothing is left to a command line. */
 const char *experiment_text(const struct experiment *x, struct arena *arena);
 
 /* "lookup ngram=3 branches=1" of each, joined by "; "; "" for none. Returns buf. */

@@ -197,8 +197,8 @@ static void put_notes(const struct run_report *r, const struct run_summary *s, F
     put_heat(s, n, f);
     put_work(s, n, f);
     put_status(r, s, f);
-    if (r->faulty)
-        fputs("with injected faults\n", f);
+    if (*r->faults)
+        fprintf(f, "with injected faults: %s\n", r->faults);
 }
 
 static int print_table(const struct run_report *r, const struct run_summary *s, FILE *f,
@@ -242,6 +242,7 @@ static const char *const csv_columns[] = {"label",
                                           "needs_truth",
                                           "parametric",
                                           "lossless",
+                                          "faults",
                                           NULL};
 
 static void put_csv_row(struct output *o, const struct run_report *r, const struct run_summary *s)
@@ -270,6 +271,7 @@ static void put_csv_row(struct output *o, const struct run_report *r, const stru
     output_int(o, s->needs_truth);
     output_int(o, s->parametric);
     output_int(o, s->lossless);
+    output_text(o, r->faults);
     output_end(o);
 }
 
@@ -435,7 +437,11 @@ static int print_json(const struct run_report *r, const struct run_summary *s, F
     json_string(&w, "numerics_id", r->numerics);
     json_string(&w, "device_numerics_id", r->device_numerics);
     json_bool(&w, "mixed_numerics", r->mixed);
-    json_bool(&w, "faults", r->faulty);
+    json_bool(&w, "faults", *r->faults);
+    if (*r->faults)
+        json_string(&w, "fault_plan", r->faults);
+    else
+        json_null(&w, "fault_plan");
     json_string(&w, "roles", r->roles);
     json_string(&w, "version", r->version);
     json_double(&w, "tokens_equal", run_tokens_equal(r));

@@ -247,6 +247,8 @@ static int put_notes(const struct tasks *t, FILE *f, struct err *e)
                     " of %" PRId32 " requests\n",
                     s[i].policy->label, s[i].n_differ, s[i].n_requests);
     }
+    if (*t->r->faults)
+        fprintf(f, "with injected faults: %s\n", t->r->faults);
     free(s);
     return rc;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "experiments/faults.h"
 #include "experiments/progress.h"
 #include "sim/exec/log.h"
 
@@ -19,59 +20,6 @@ void run_report_fini(struct run_report *r)
 {
     arena_fini(&r->arena);
     r->n = 0;
-}
-
-/* ---- faults --------------------------------------------------------------------------------- */
-
-int run_fault_parse(const char *text, struct fault_plan *out, struct err *e)
-{
-    enum { FAIL, DROP, DELAY, DELAY_NS, REORDER, SEED };
-    static const struct param spec[] = {
-        {"fail", "jobs of 1000 that end failed", 0, 0, 1000, NULL, 0},
-        {"drop", "jobs of 1000 whose end never comes", 0, 0, 1000, NULL, 0},
-        {"delay", "jobs of 1000 that end delay_ns later", 0, 0, 1000, NULL, 0},
-        {"delay_ns", "nanoseconds", 0, 0, INT64_C(1000000000000), NULL, 0},
-        {"reorder", "jobs of 1000 that end after the next one", 0, 0, 1000, NULL, 0},
-        {"seed", "of the draw", 1, 0, INT64_MAX, NULL, 0},
-        {.name = NULL}};
-    int64_t value[PARAM_MAX];
-    char name[32], number[32];
-    bool given[PARAM_MAX] = {false};
-    int used;
-    param_defaults(spec, value);
-    const char *at = text + strspn(text, " ,");
-    do {
-        struct err why = {0};
-        used = 0;
-        if (sscanf(at, "%31[^= ,]=%31[^ ,]%n", name, number, &used) != 2 || !used)
-            return err_set(e, ERR_USAGE,
-                           "--faults is '%s': expected NAME=NUMBER pairs, as in 'fail=10 drop=5 "
-                           "seed=1'",
-                           text);
-        if (param_set(spec, name, number, value, &why))
-            return err_set(e, ERR_USAGE, "--faults is '%s': %s", text, why.msg);
-        int32_t which = param_find(spec, name);
-        if (given[which])
-            return err_set(e, ERR_USAGE, "--faults is '%s': %s is given twice: remove one of them",
-                           text, name);
-        given[which] = true;
-        at += used;
-        at += strspn(at, " ,");
-    } while (*at);
-    if (value[DELAY] && !value[DELAY_NS])
-        return err_set(e, ERR_USAGE,
-                       "--faults is '%s': delay without a delay_ns above 0 delays nothing: add it",
-                       text);
-    *out = (struct fault_plan){.seed = (uint64_t)value[SEED],
-                               .fail = (int32_t)value[FAIL],
-                               .drop = (int32_t)value[DROP],
-                               .delay = (int32_t)value[DELAY],
-                               .reorder = (int32_t)value[REORDER],
-                               .delay_ns = value[DELAY_NS]};
-    if (out->fail + out->drop + out->delay + out->reorder > 1000)
-        return err_set(e, ERR_USAGE, "--faults is '%s': more than 1000 of 1000 jobs suffer one",
-                       text);
-    return ERR_OK;
 }
 
 /* ---- the first event ------------------------------------------------------------------------ */
@@ -188,12 +136,13 @@ static int take_stats(struct run_outcome *o, const struct exec *inner, enum worl
 }
 
 /* Puts the shims around the executor; owns it also when it fails. */
-static int wrap(const struct run_options *o, const struct run_setup *setup, const char *log,
-                bool first, struct exec **x, struct err *e)
+static int wrap(const struct experiment *of, const struct run_options *o,
+                const struct run_setup *setup, const char *log, bool first, struct exec **x,
+                struct err *e)
 {
     int rc = ERR_OK;
-    if (o->fault)
-        rc = fault_create(*x, o->fault, x, e);
+    if (of->has_faults)
+        rc = fault_create(*x, &of->faults, x, e);
     if (!rc && log)
         rc = record_create(*x, setup, log, x, e);
     if (!rc && first && o->first_event)
@@ -230,7 +179,7 @@ static int run_one(struct world *w, const struct run_options *o, struct run_repo
     if (rc)
         return rc;
     x = inner;
-    rc = wrap(o, setup, out->log, !report->n, &x, e);
+    rc = wrap(w->x, o, setup, out->log, !report->n, &x, e);
     if (rc)
         return rc;
     rc = driver_run(setup, x, request, w->n_requests, &report->arena, &out->result, e);
@@ -274,10 +223,10 @@ static int check_policies(struct world *w, const struct experiment *x, struct er
 
 /* ---- all of them ---------------------------------------------------------------------------- */
 
-static int check_seeds(const struct experiment *x, const struct run_options *o, struct err *e)
+static int check_seeds(const struct experiment *x, enum world_kind kind, struct err *e)
 {
     bool random =
-        x->belief_noise_pct > 0 || o->fault || o->kind == WORLD_TOY || x->order == ORDER_SHUFFLED;
+        x->belief_noise_pct > 0 || x->has_faults || kind == WORLD_TOY || x->order == ORDER_SHUFFLED;
     if (x->n_seeds == 1 || random)
         return ERR_OK;
     return err_at(e, ERR_USAGE, x->file, 0, 0,
@@ -286,8 +235,16 @@ static int check_seeds(const struct experiment *x, const struct run_options *o, 
                   x->n_seeds);
 }
 
-static int describe(struct run_report *r, const struct world *w, const struct run_options *o,
-                    struct err *e)
+static int check_faults(const struct experiment *x, enum world_kind kind, struct err *e)
+{
+    if (!x->has_faults || kind != WORLD_REAL)
+        return ERR_OK;
+    return err_at(e, ERR_UNSUPPORTED, x->file, 0, 0,
+                  "faults are injected with --on sim and --on toy: with --on real say --set "
+                  "faults=null");
+}
+
+static int describe(struct run_report *r, const struct world *w, struct err *e)
 {
     struct run_setup setup;
     int rc = world_run_setup(w, &w->x->policy[0], w->x->seed[0], &setup, e);
@@ -295,7 +252,8 @@ static int describe(struct run_report *r, const struct world *w, const struct ru
         return rc;
     r->n_requests = w->n_requests;
     r->mixed = w->mixed;
-    r->faulty = o->fault != NULL;
+    if (w->x->has_faults)
+        faults_format(&w->x->faults, r->faults, sizeof r->faults);
     if (w->kind == WORLD_SIM && w->has_device) {
         const struct status_use use = {.layout = w->x->graphs.layout != LAYOUT_ONE,
                                        .load_given = w->x->graphs.load_bytes_per_s > 0};
@@ -382,14 +340,16 @@ int run_experiment(const struct experiment *x, const struct run_options *o, stru
     int32_t repetitions = o->kind == WORLD_SIM ? 1 : x->repetitions;
     out->cap = x->n_policies * x->n_seeds * repetitions;
     out->run = arena_alloc(&out->arena, (size_t)out->cap, sizeof *out->run);
-    int rc = out->run ? check_seeds(x, o, e) : no_memory(e);
+    int rc = out->run ? check_seeds(x, o->kind, e) : no_memory(e);
+    if (!rc)
+        rc = check_faults(x, o->kind, e);
     for (int32_t i = 0; i < worlds && !rc; i++) {
         struct world w;
-        rc = world_open(x, o->kind, x->seed[i], o->mix_numerics, &w, e);
+        rc = world_open(x, o->kind, x->seed[i], &w, e);
         if (!rc && !i)
             rc = check_policies(&w, x, e);
         if (!rc && !i)
-            rc = describe(out, &w, o, e);
+            rc = describe(out, &w, e);
         if (!rc && !i)
             rc = make_folder(o->log_dir, e);
         if (!rc && !i && o->sink)

@@ -39,7 +39,8 @@ struct run_report {
     const struct experiment *x;
     enum world_kind kind;
     char device[160], model[128], numerics[64], device_numerics[64], version[128], roles[256];
-    bool mixed, faulty;
+    char faults[160]; /* the plan, as --faults takes it; "": none */
+    bool mixed;
     int32_t n_requests;
     int32_t n_status; /* of a simulated device's mechanisms that runs can exercise */
     struct status status[STATUS_MECHANISMS];
@@ -65,22 +66,16 @@ struct run_sink {
 
 struct run_options {
     enum world_kind kind;
-    bool mix_numerics;
-    const char *log_dir;            /* made when it is not there; NULL: no logs */
-    const struct fault_plan *fault; /* NULL: none */
-    struct run_sink *sink;          /* NULL: none */
+    const char *log_dir;   /* made when it is not there; NULL: no logs */
+    struct run_sink *sink; /* NULL: none */
     /* Called when the first event of all is delivered; NULL. */
     void (*first_event)(void);
 };
 
-/* Reads "fail=10 drop=0 delay=5 delay_ns=1000000 reorder=2 seed=1"; what is not named is 0, the
- * seed 1. ERR_USAGE, also for a text without a pair and for a delay without delay_ns. */
-int run_fault_parse(const char *text, struct fault_plan *out, struct err *e);
-
 /* Runs everything. On an executor that computes its times there is one repetition, and with no
- * random component (a noisy belief, faults, the toy's language) several seeds are ERR_USAGE. Stops
- * at the first run that fails, with its error. run_report_fini is right after success and failure.
- */
+ * random component (a noisy belief, faults, the toy's language) several seeds are ERR_USAGE;
+ * faults for real are ERR_UNSUPPORTED. Stops at the first run that fails, with its error.
+ * run_report_fini is right after success and failure. */
 int run_experiment(const struct experiment *x, const struct run_options *o, struct run_report *out,
                    struct err *e);
 

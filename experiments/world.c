@@ -350,11 +350,11 @@ static int open_session(struct world *w, uint64_t seed, struct err *e)
     return open_workloads(w, e);
 }
 
-static int check_numerics(struct world *w, bool mix, struct err *e)
+static int check_numerics(struct world *w, struct err *e)
 {
     const char *device = w->device.numerics_id;
     w->mixed = w->phone;
-    if (w->phone && !mix && !w->x->mix_numerics)
+    if (w->phone && !w->x->mix_numerics)
         return err_at(e, ERR_MISMATCH, w->x->file, 0, 0,
                       "the trace was recorded with '%s' and not on this device with '%s': allow "
                       "that with mix_numerics: true, or --mix-numerics",
@@ -368,7 +368,7 @@ static int check_numerics(struct world *w, bool mix, struct err *e)
         !strcmp(device, w->numerics))
         return ERR_OK;
     w->mixed = true;
-    if (mix || w->x->mix_numerics)
+    if (w->x->mix_numerics)
         return ERR_OK;
     return err_at(e, ERR_MISMATCH, w->x->file, 0, 0,
                   "the trace has the numerics id '%s', the device '%s': they were made with other "
@@ -490,8 +490,8 @@ static int make_order(struct world *w, struct err *e)
     return w->order && w->ordered && w->ordered_map ? ERR_OK : no_memory(e);
 }
 
-int world_open(const struct experiment *x, enum world_kind kind, uint64_t seed, bool mix,
-               struct world *out, struct err *e)
+int world_open(const struct experiment *x, enum world_kind kind, uint64_t seed, struct world *out,
+               struct err *e)
 {
     *out = (struct world){.kind = kind, .x = x};
     arena_init(&out->arena);
@@ -501,7 +501,8 @@ int world_open(const struct experiment *x, enum world_kind kind, uint64_t seed, 
                          e);
         out->has_device = !rc;
     } else if (!rc && x->n_device_sets) {
-        rc = err_set(e, ERR_USAGE, "--set %s: the experiment names no device file",
+        rc = err_set(e, ERR_USAGE,
+                     "%s is to be set, and the experiment names no device file: add 'device'",
                      x->device_set[0]);
     }
     if (!rc)
@@ -509,7 +510,7 @@ int world_open(const struct experiment *x, enum world_kind kind, uint64_t seed, 
     if (!rc)
         rc = kind == WORLD_SIM ? open_trace(out, e) : open_session(out, seed, e);
     if (!rc)
-        rc = check_numerics(out, mix, e);
+        rc = check_numerics(out, e);
     if (!rc)
         rc = set_arrivals(out, e);
     if (!rc)

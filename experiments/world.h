@@ -74,11 +74,11 @@ const char *world_kind_name(enum world_kind kind);
 
 /* Opens the files that the experiment names and loads the engine. The seed is the toy's. Refuses
  * what cannot be run: ERR_SCHEMA where the experiment lacks what this kind needs; ERR_MISMATCH when
- * trace and device have different numerics ids and neither `mix` nor the experiment allows it;
+ * trace and device have different numerics ids and the experiment does not allow it;
  * ERR_RANGE for a request that does not fit the context, by its name. world_close is right after
  * success and after failure. */
-int world_open(const struct experiment *x, enum world_kind kind, uint64_t seed, bool mix,
-               struct world *out, struct err *e);
+int world_open(const struct experiment *x, enum world_kind kind, uint64_t seed, struct world *out,
+               struct err *e);
 void world_close(struct world *w);
 
 /* The run of one policy, its belief included: from the belief file, else from the device, else

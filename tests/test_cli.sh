@@ -493,7 +493,38 @@ err 'a device or engine failed'
 t 1 run $q --on toy --faults 'drop=20'
 err 'was dropped by the fault plan'
 t 0 run $q --faults 'delay=50 delay_ns=3000000'
-out 'with injected faults'
+out 'with injected faults: fail=0 drop=0 delay=50 delay_ns=3000000 reorder=0 seed=1'
+t 0 run $q --faults 'delay=50 delay_ns=3000000' --by task
+out 'with injected faults: fail=0'
+t 0 run $q --set 'faults={delay: 50, delay_ns: 3000000}' --format json
+out '"fault_plan": "fail=0 drop=0 delay=50 delay_ns=3000000 reorder=0 seed=1"'
+t 2 run $q --faults fail=1 --set faults.fail=2
+err '--faults and --set faults.fail=2 both give the faults: remove one of them'
+
+# ---- the stored configuration is what ran: given again, it gives the same
+stored() # NAME ARGUMENTS...: for every format; leaves the configuration in experiments/NAME.yaml
+{
+    name=$1
+    shift
+    for format in table csv json; do
+        rm -f "$name.sqlite"
+        t 0 run "$@" --store "$name.sqlite" --format $format
+        cp out first
+        python3 -c "import sqlite3, sys
+print(sqlite3.connect(sys.argv[1]).execute('SELECT config FROM experiment').fetchone()[0], end='')" \
+            "$name.sqlite" >"experiments/$name.yaml"
+        t 0 run "experiments/$name.yaml" --format $format
+        ok "the configuration that $name stored gives something else as $format" cmp -s first out
+    done
+}
+stored plain $q
+ok 'faults where there are none' [ "$(grep -c faults experiments/plain.yaml)" = 0 ]
+stored faulty $q --faults 'delay=1000 delay_ns=50000000 seed=7'
+ok 'the plan is not in the JSON' grep -qF '"fault_plan": "fail=0 drop=0 delay=1000 ' out
+stored mixed experiments/strict.yaml --set trace=../other.trace --mix-numerics
+stored altered $q --set device.bus.dram='9 GB/s' --seed 3
+stored altered experiments/altered.yaml --set device.bus.dram='8 GB/s' --set limit=2
+ok 'the file'\''s own value was not replaced' [ "$(grep -c device.bus.dram experiments/altered.yaml)" = 1 ]
 t 0 run $q --store faults.sqlite
 printf 'no database, and longer than the header of one: %0100d' 0 >foreign
 t 1 run $q --store foreign
@@ -539,7 +570,7 @@ t 0 run $q --log deep/sim
 # is simulated changes them, and is meant.
 t 0 run $q --format csv
 ok "the experiment's bytes are not the golden ones: $(cksum <out)" \
-    [ "$(cksum <out)" = '860983054 1813' ]
+    [ "$(cksum <out)" = '3051537711 1826' ]
 for file in deep/sim/*.log; do "$build/tandem" log "$file" --format csv; done >out 2>err
 ok "the steps' bytes are not the golden ones: $(cksum <out)" [ "$(cksum <out)" = '2521661332 86753' ]
 t 0 log deep/sim/04-*.log --perfetto deep/trace.json

@@ -1,5 +1,6 @@
 /* Experiment files, what they are wired to, and the runner. */
 #include "experiments/experiment.h"
+#include "experiments/faults.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -49,7 +50,9 @@ static const char everything[] =
     "seed: [3, 1]\n"
     "estimator: {expected_minimum: 5}\n"
     "belief: {file: b.yaml, scale: 1.25, noise_pct: 10}\n"
-    "mix_numerics: true\n";
+    "mix_numerics: true\n"
+    "device_set: [device.bus.dram=70 GB/s, 'device.memory.ram=4 GB']\n"
+    "faults: {delay: 5, delay_ns: 1000000, seed: 7}\n";
 
 static void check_paths_and_numbers(const struct experiment *x)
 {
@@ -77,6 +80,11 @@ static void check_paths_and_numbers(const struct experiment *x)
     CHECK_NEAR(x->belief_scale, 1.25, 0);
     CHECK_NEAR(x->belief_noise_pct, 10, 0);
     CHECK(x->mix_numerics);
+    CHECK_EQ(x->n_device_sets, 2);
+    CHECK_STR(x->device_set[1], "device.memory.ram=4 GB");
+    CHECK(x->has_faults);
+    CHECK(!x->faults.fail && x->faults.delay == 5 && x->faults.delay_ns == 1000000);
+    CHECK_EQ(x->faults.seed, 7);
 }
 
 static void check_policies(const struct experiment *x)
@@ -154,8 +162,9 @@ static void sets(void)
     CHECK_EQ(x.n_seeds, 1);
     CHECK_EQ(x.seed[0], 9);
     CHECK_EQ(x.limit, 3);
-    CHECK_EQ(x.n_device_sets, 1);
-    CHECK_STR(x.device_set[0], "device.bus.dram=80 GB/s");
+    CHECK_EQ(x.n_device_sets, 2);
+    CHECK_STR(x.device_set[0], "device.memory.ram=4 GB");
+    CHECK_STR(x.device_set[1], "device.bus.dram=80 GB/s"); /* not the file's */
     CHECK_STR(x.device.path, "dir/other.yaml");
     static const char *const bad[] = {"policies.mine.max_drafts=3"};
     CHECK_EQ(parse(everything, bad, 1, &a, &x, &e), ERR_SCHEMA);
@@ -163,6 +172,27 @@ static void sets(void)
     static const char *const twice[] = {"seed=9", "seeds=1", "seed=10"};
     CHECK_EQ(parse(everything, twice, 3, &a, &x, &e), ERR_USAGE);
     CHECK_STR(e.msg, "--set seed=9 and --set seed=10 are of the same value: remove one of them");
+    arena_fini(&a);
+}
+
+/* However long: a --set may be a whole table. */
+static void a_long_set_is_kept_whole(void)
+{
+    static struct experiment x, again;
+    static char set[8000];
+    const char *const sets[] = {set};
+    char text[300];
+    struct arena a;
+    struct err e;
+    int n = snprintf(set, sizeof set, "device.bus.table=[\"");
+    memset(set + n, 'x', sizeof set - (size_t)n - 3);
+    memcpy(set + sizeof set - 3, "\"]", 3);
+    arena_init(&a);
+    snprintf(text, sizeof text, "%s%s", head, plain);
+    CHECK_EQ(parse(text, sets, 1, &a, &x, &e), ERR_OK);
+    CHECK_EQ(parse(experiment_text(&x, &a), NULL, 0, &a, &again, &e), ERR_OK);
+    CHECK_EQ(again.n_device_sets, 1);
+    CHECK_STR(again.device_set[0], set);
     arena_fini(&a);
 }
 
@@ -257,6 +287,16 @@ static const struct {
      "two policies are named 'autoregressive'"},
     {"policies: [{policy: autoregressive, name: \"a\\nb\"}]\n", ERR_SCHEMA, 3, 43, "one line"},
     {"policies: [{policy: autoregressive}]\npolicy: 3\n", ERR_SCHEMA, 4, 1, "unknown key"},
+    {"policies: [{policy: autoregressive}]\ndevice_set: [bus.dram=1]\n", ERR_SCHEMA, 4, 14,
+     "expected what --set takes"},
+    {"policies: [{policy: autoregressive}]\ndevice_set: [device.a=1, device.a=2]\n", ERR_SCHEMA, 4,
+     26, "comes twice"},
+    {"policies: [{policy: autoregressive}]\nfaults: {fail: 1001}\n", ERR_RANGE, 4, 16,
+     "from 0 to 1000"},
+    {"policies: [{policy: autoregressive}]\nfaults: {delay: 3}\n", ERR_SCHEMA, 4, 9, "add it"},
+    {"policies: [{policy: autoregressive}]\nfaults: {fail: 600, drop: 401}\n", ERR_SCHEMA, 4, 9,
+     "more than 1000"},
+    {"policies: [{policy: autoregressive}]\nfaults: {}\n", ERR_SCHEMA, 4, 9, "or null"},
     {"policies: [{policy: autoregressive}]\nseed: [1, 2, 1]\n", ERR_SCHEMA, 4, 14, "twice"},
     {"policies: [{policy: autoregressive}]\nseed: []\n", ERR_SCHEMA, 4, 7, "1 to 256 seeds"},
     {"policies: [{policy: autoregressive}]\nseed: -1\n", ERR_RANGE, 4, 7, "-1"},
@@ -528,28 +568,27 @@ static void logs_replay(void)
 static const struct {
     const char *numerics, *more;
     enum world_kind kind;
-    bool mix;
     int code;
     const char *says;
 } refused[] = {
-    {"other", "", WORLD_SIM, false, ERR_MISMATCH, "--mix-numerics"},
-    {"other", "", WORLD_SIM, true, ERR_OK, ""},
-    {"other", "mix_numerics: true\n", WORLD_SIM, false, ERR_OK, ""},
-    {"", "", WORLD_SIM, false, ERR_OK, ""},
-    {"example-2core", "max_ctx: 342\n", WORLD_SIM, false, ERR_OK, ""},
-    {"example-2core", "max_ctx: 341\n", WORLD_SIM, false, ERR_RANGE,
+    {"other", "", WORLD_SIM, ERR_MISMATCH, "--mix-numerics"},
+    {"other", "mix_numerics: true\n", WORLD_SIM, ERR_OK, ""},
+    {"", "", WORLD_SIM, ERR_OK, ""},
+    {"example-2core", "max_ctx: 342\n", WORLD_SIM, ERR_OK, ""},
+    {"example-2core", "max_ctx: 341\n", WORLD_SIM, ERR_RANGE,
      "request 'r3' has 330 prompt tokens and asks for 12 more"},
-    {"example-2core", "max_ctx: 442\nsplit: all\n", WORLD_SIM, false, ERR_OK, ""},
-    {"example-2core", "max_ctx: 441\nsplit: all\nmax_tokens: 11\n", WORLD_SIM, false, ERR_OK, ""},
-    {"example-2core", "seed: [1, 2]\n", WORLD_SIM, false, ERR_USAGE, "nothing here is random"},
-    {"example-2core", "seed: [1, 2]\nbelief: {noise_pct: 5}\n", WORLD_SIM, false, ERR_OK, ""},
-    {"example-2core", "arrivals: [0 ms, 1 ms, 2 ms]\n", WORLD_SIM, false, ERR_SCHEMA,
+    {"example-2core", "max_ctx: 442\nsplit: all\n", WORLD_SIM, ERR_OK, ""},
+    {"example-2core", "max_ctx: 441\nsplit: all\nmax_tokens: 11\n", WORLD_SIM, ERR_OK, ""},
+    {"example-2core", "seed: [1, 2]\n", WORLD_SIM, ERR_USAGE, "nothing here is random"},
+    {"example-2core", "seed: [1, 2]\nbelief: {noise_pct: 5}\n", WORLD_SIM, ERR_OK, ""},
+    {"example-2core", "arrivals: [0 ms, 1 ms, 2 ms]\n", WORLD_SIM, ERR_SCHEMA,
      "3 times and there are 2 requests"},
-    {"example-2core", "arrivals: [0 ms, 1 ms]\n", WORLD_SIM, false, ERR_OK, ""},
-    {"example-2core", "roles: {target: nobody}\n", WORLD_SIM, false, ERR_SCHEMA, "nobody"},
-    {"example-2core", "belief: {file: nowhere.yaml}\n", WORLD_SIM, false, ERR_IO, ""},
-    {"example-2core", "", WORLD_TOY, false, ERR_SCHEMA, "needs the key 'workload': add a JSON"},
-    {"example-2core", "workload: nowhere.jsonl\n", WORLD_TOY, false, ERR_IO, ""},
+    {"example-2core", "arrivals: [0 ms, 1 ms]\n", WORLD_SIM, ERR_OK, ""},
+    {"example-2core", "roles: {target: nobody}\n", WORLD_SIM, ERR_SCHEMA, "nobody"},
+    {"example-2core", "belief: {file: nowhere.yaml}\n", WORLD_SIM, ERR_IO, ""},
+    {"example-2core", "faults: {fail: 1}\n", WORLD_REAL, ERR_UNSUPPORTED, "--set faults=null"},
+    {"example-2core", "", WORLD_TOY, ERR_SCHEMA, "needs the key 'workload': add a JSON"},
+    {"example-2core", "workload: nowhere.jsonl\n", WORLD_TOY, ERR_IO, ""},
 };
 
 static void refusals(void)
@@ -559,7 +598,7 @@ static void refusals(void)
         char more[600];
         snprintf(more, sizeof more, "%s%s", plain, refused[i].more);
         fix_init(&f, refused[i].numerics, more);
-        struct run_options o = {.kind = refused[i].kind, .mix_numerics = refused[i].mix};
+        struct run_options o = {.kind = refused[i].kind};
         bool ok = CHECK_EQ(run(&f, o), refused[i].code);
         ok = CHECK_HAS(f.e.msg, refused[i].says) && ok;
         if (!ok)
@@ -578,7 +617,7 @@ static void noisy_belief(void)
     fix_init(&f, "example-2core", more);
     struct world w;
     struct run_setup *s = calloc(4, sizeof *s);
-    CHECK_EQ(world_open(&f.x, WORLD_SIM, 0, false, &w, &f.e), ERR_OK);
+    CHECK_EQ(world_open(&f.x, WORLD_SIM, 0, &w, &f.e), ERR_OK);
     for (int i = 0; i < 3; i++)
         CHECK_EQ(world_run_setup(&w, &f.x.policy[2], i == 2 ? 9 : 4, &s[i], &f.e), ERR_OK);
     f.x.belief_noise_pct = 0;
@@ -625,18 +664,21 @@ static void fault_plans(void)
 {
     struct fault_plan p;
     struct err e = {0};
-    CHECK_EQ(run_fault_parse("fail=1 drop=2,delay=3 delay_ns=4 reorder=5 seed=6", &p, &e), ERR_OK);
+    CHECK_EQ(faults_parse("fail=1 drop=2,delay=3 delay_ns=4 reorder=5 seed=6", &p, &e), ERR_OK);
     CHECK(p.fail == 1 && p.drop == 2 && p.delay == 3 && p.delay_ns == 4 && p.reorder == 5 &&
           p.seed == 6);
-    CHECK_EQ(run_fault_parse(" drop=2", &p, &e), ERR_OK);
+    CHECK_EQ(faults_parse(" drop=2", &p, &e), ERR_OK);
     CHECK_EQ(p.fail, 0);
     CHECK_EQ(p.seed, 1);
+    char text[160];
+    CHECK_STR(faults_format(&p, text, sizeof text),
+              "fail=0 drop=2 delay=0 delay_ns=0 reorder=0 seed=1");
     static const char *const bad[] = {
         "fail", "fail=",         "=1", "fail=1001", "fail=x", "fial=1", "fail=600 drop=401",
         " ",    "delay=5 drop=1"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         e = (struct err){0};
-        CHECK_EQ(run_fault_parse(bad[i], &p, &e), ERR_USAGE);
+        CHECK_EQ(faults_parse(bad[i], &p, &e), ERR_USAGE);
         CHECK_HAS(e.msg, bad[i]);
     }
 }
@@ -664,10 +706,11 @@ static void failing_run(void)
 {
     static struct fix f;
     int counts[2] = {0};
-    struct fault_plan plan = {.drop = 60, .seed = 3};
     struct run_sink sink = {counts, begin_nothing, count_failed, NULL};
     fix_init(&f, "example-2core", three);
-    struct run_options o = {.kind = WORLD_SIM, .fault = &plan, .sink = &sink};
+    f.x.has_faults = true;
+    f.x.faults = (struct fault_plan){.drop = 60, .seed = 3};
+    struct run_options o = {.kind = WORLD_SIM, .sink = &sink};
     CHECK_EQ(run(&f, o), ERR_STALLED);
     CHECK_HAS(f.e.msg, "dropped by the fault plan");
     CHECK_EQ(counts[1], 1);
@@ -717,6 +760,7 @@ static void cells(void)
 static const struct unit_test tests[] = {
     {"whole", whole},
     {"defaults", defaults},
+    {"a_long_set_is_kept_whole", a_long_set_is_kept_whole},
     {"sets", sets},
     {"chosen_evenly", chosen_evenly},
     {"repeating_texts_are_counted_once", repeating_texts_are_counted_once},
