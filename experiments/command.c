@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "sim/base/io.h"
@@ -42,6 +43,21 @@ int command_can_write(const char *path, struct err *e)
     struct io_out out;
     int rc = path ? io_out_open(&out, path, e) : ERR_OK;
     return rc || !path ? rc : io_out_close(&out, false, e);
+}
+
+const char *command_host(char *buf, size_t size)
+{
+    struct utsname u;
+    char line[256], name[128] = "";
+    FILE *f = fopen("/proc/cpuinfo", "r");
+    while (f && !*name && fgets(line, sizeof line, f))
+        sscanf(line, "model name : %127[^\n]", name);
+    if (f)
+        fclose(f);
+    if (uname(&u) < 0)
+        return memcpy(buf, "unknown", sizeof "unknown");
+    snprintf(buf, size, "%s %s %s%s%s", u.sysname, u.release, u.machine, *name ? ", " : "", name);
+    return buf;
 }
 
 /* The folder that a path is in; false when there is none. *name is the rest of the path. */

@@ -94,6 +94,10 @@ int command_yaml_files(const char *relative, char *folder, size_t size, struct d
  * outside a clone). */
 extern const char *const tandem_version, *const tandem_commit;
 
+/* This machine: system, release, architecture, and its processor's name where the system has one;
+ * not what it is called. Returns buf. */
+const char *command_host(char *buf, size_t size);
+
 /* ---- arguments ------------------------------------------------------------------------------ */
 
 enum { ARGS_MAX = 256 };

@@ -7,7 +7,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -20,9 +19,6 @@ struct store {
     char *path;
     bool full; /* the disk, or what the file may grow to */
 };
-
-/* "Tndm": tells our files from other databases. */
-#define STORE_APPLICATION_ID "1416520813"
 
 /* Each brings a file from the version that is its index to the next. Never edited, only appended
  * to. Times are nanoseconds, NULL is "not known". */
@@ -267,35 +263,71 @@ int64_t store_last_id(const struct store *s)
 
 /* ---- opening -------------------------------------------------------------------------------- */
 
+/* Before validations had an id of their own they were told by their tables. */
+static enum store_kind kind_of(sqlite3_stmt *q)
+{
+    bool old_validation = !sqlite3_column_int(q, 0) && sqlite3_column_int(q, 3) == 4;
+    return old_validation ? STORE_VALIDATION : (enum store_kind)sqlite3_column_int(q, 0);
+}
+
+int store_look(struct sqlite3 *db, const char *path, enum store_kind kind, int newest,
+               int64_t *version, struct err *e)
+{
+    static const char runs[] = "runs (tandem run --store)";
+    static const char validation[] = "a validation (tandem validate --store)";
+    sqlite3_stmt *q = NULL;
+    int rc = sqlite3_prepare_v2(db,
+                                "SELECT application_id, user_version, COUNT(name),"
+                                " COALESCE(SUM(name IN ('meta', 'policy', 'round', 'run')), 0)"
+                                " FROM pragma_application_id, pragma_user_version LEFT JOIN"
+                                " sqlite_schema ON type = 'table'",
+                                -1, &q, NULL);
+    if (rc != SQLITE_OK || sqlite3_step(q) != SQLITE_ROW) {
+        sqlite3_finalize(q);
+        return store_failed(db, path, NULL, e);
+    }
+    bool empty = !sqlite3_column_int(q, 2);
+    enum store_kind found = kind_of(q);
+    *version = empty ? 0 : sqlite3_column_int64(q, 1);
+    sqlite3_finalize(q);
+    const char *expected = kind == STORE_RUNS ? runs : validation;
+    if (empty)
+        return ERR_OK;
+    if (found != STORE_RUNS && found != STORE_VALIDATION)
+        return err_at(e, ERR_CORRUPT, path, 0, 0,
+                      "this database is not one of Tandem's, and one with %s was expected: name "
+                      "another file",
+                      expected);
+    if (found != kind)
+        return err_at(e, ERR_MISMATCH, path, 0, 0,
+                      "this store holds %s, and one with %s was expected: name another file",
+                      found == STORE_RUNS ? runs : validation, expected);
+    if (*version > newest)
+        return err_at(e, ERR_UNSUPPORTED, path, 0, 0,
+                      "the store has version %" PRId64 ", this program knows up to %d: use a newer "
+                      "Tandem, or another file",
+                      *version, newest);
+    return ERR_OK;
+}
+
 /* Within one transaction, so that two processes that open a new file do not both build it. */
 static int migrate(struct store *s, struct err *e)
 {
-    int64_t version = 0, application = 0, tables = 0;
+    int64_t version = 0;
     char sql[80];
     int rc = store_exec(s, e, "BEGIN IMMEDIATE", "");
     if (rc)
         return rc;
-    rc = store_get(s, e, 0, &version, "PRAGMA user_version", "");
-    if (!rc)
-        rc = store_get(s, e, 0, &application, "PRAGMA application_id", "");
-    if (!rc)
-        rc = store_get(s, e, 0, &tables, "SELECT COUNT(*) FROM sqlite_schema", "");
-    if (!rc && tables && application != strtoll(STORE_APPLICATION_ID, NULL, 10))
-        rc = err_at(e, ERR_CORRUPT, s->path, 0, 0,
-                    "this database is not one of Tandem's: name another file");
-    if (!rc && version > STORE_VERSION)
-        rc = err_at(e, ERR_UNSUPPORTED, s->path, 0, 0,
-                    "the store has version %" PRId64 ", this program knows up to %d: use a newer "
-                    "Tandem, or another file",
-                    version, STORE_VERSION);
+    rc = store_look(s->db, s->path, STORE_RUNS, STORE_VERSION, &version, e);
     for (int64_t v = version; !rc && v < STORE_VERSION; v++)
         if (sqlite3_exec(s->db, migration[v], NULL, NULL, NULL) != SQLITE_OK)
             rc = fail(s, e, "the tables cannot be made");
     snprintf(sql, sizeof sql, "PRAGMA user_version = %d", STORE_VERSION);
     if (!rc && version < STORE_VERSION)
         rc = store_exec(s, e, sql, "");
+    snprintf(sql, sizeof sql, "PRAGMA application_id = %d", STORE_RUNS);
     if (!rc && version < STORE_VERSION)
-        rc = store_exec(s, e, "PRAGMA application_id = " STORE_APPLICATION_ID, "");
+        rc = store_exec(s, e, sql, "");
     int end = store_exec(s, rc ? NULL : e, rc ? "ROLLBACK" : "COMMIT", "");
     return rc ? rc : end;
 }
@@ -334,9 +366,12 @@ int store_open(const char *path, struct store **out, struct err *e)
     }
     memcpy(s->path, path, n);
     bool made = access(path, F_OK) != 0;
+    int64_t version;
     rc = sqlite3_open_v2(path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL);
     rc = rc == SQLITE_OK ? ERR_OK : fail(s, e, "the store cannot be opened");
     sqlite3_busy_timeout(s->db, 10000);
+    if (!rc)
+        rc = store_look(s->db, path, STORE_RUNS, STORE_VERSION, &version, e);
     if (!rc)
         rc = store_exec(s, e, "PRAGMA foreign_keys = ON", "");
     if (!rc)
@@ -370,19 +405,16 @@ void store_close(struct store *s)
 int store_begin_experiment(struct store *s, const struct store_experiment *x, int64_t *id,
                            struct err *e)
 {
-    struct utsname host;
     struct tm utc;
-    char created[32] = "", where[256] = "unknown";
+    char created[32] = "", host[256];
     time_t now = time(NULL);
     if (gmtime_r(&now, &utc))
         strftime(created, sizeof created, "%Y-%m-%dT%H:%M:%SZ", &utc);
-    if (uname(&host) >= 0)
-        snprintf(where, sizeof where, "%s %s %s", host.sysname, host.release, host.machine);
     int rc = store_exec(s, e,
                         "INSERT INTO experiment(name, command, config, seed, source_commit, host,"
                         " created) VALUES (?, ?, ?, ?, ?, ?, ?)",
                         "tttittt", x->name, x->command, x->config, (int64_t)x->seed, tandem_commit,
-                        where, created);
+                        command_host(host, sizeof host), created);
     *id = store_last_id(s);
     return rc;
 }

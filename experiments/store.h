@@ -14,9 +14,20 @@ enum { STORE_VERSION = 2 };
 struct sqlite3;
 struct store;
 
+/* What a file of ours holds: PRAGMA application_id, "Tndm" and "TndV". */
+enum store_kind { STORE_RUNS = 0x546e646d, STORE_VALIDATION = 0x546e6456 };
+
+/* Whether a database that was opened is of that kind, or empty; *version is its user_version then,
+ * 0 of an empty one. Nothing is written. ERR_MISMATCH for the other kind, ERR_CORRUPT for what is
+ * not Tandem's, ERR_UNSUPPORTED for a version above `newest`; the messages say what is there, what
+ * was expected, and the remedy. */
+int store_look(struct sqlite3 *db, const char *path, enum store_kind kind, int newest,
+               int64_t *version, struct err *e);
+
 /* Opens the file, makes it when it is not there, and migrates an older one. ERR_UNSUPPORTED for a
- * newer one, ERR_CORRUPT for a file that is no store, ERR_IO with SQLite's words, the errors of
- * store_check_path. A file that was made and that the disk had no room for is removed. */
+ * newer one, ERR_MISMATCH and ERR_CORRUPT for a file that is no store of runs, ERR_IO with SQLite's
+ * words, the errors of store_check_path. A file that was made and that the disk had no room for is
+ * removed. */
 int store_open(const char *path, struct store **out, struct err *e);
 void store_close(struct store *s);
 

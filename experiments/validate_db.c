@@ -6,13 +6,14 @@
 #include <sqlite3.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "experiments/command.h"
 #include "experiments/spec.h"
 #include "experiments/store.h"
 #include "sim/base/hash.h"
+
+enum { VAL_DB_VERSION = 5 };
 
 /* Samples and steps are arrays of this program's structs, told apart by `layout`: they
  * are for going on with, not for other programs; the columns and v_run are for those. */
@@ -37,7 +38,8 @@ static const char schema[] =
     "CREATE VIEW IF NOT EXISTS v_run AS SELECT prompt, label, repetition, first_ns - arrive_ns AS"
     " ttft_ns, last_ns - arrive_ns AS e2e_ns, length(output) / 4 AS tokens, verifies"
     " FROM run JOIN policy USING (policy);"
-    "PRAGMA user_version = 4;"
+    "PRAGMA application_id = 0x546e6456;" /* STORE_VALIDATION */
+    "PRAGMA user_version = 5;"
     "COMMIT;";
 
 static int failed(struct validation *v, struct err *e)
@@ -151,14 +153,66 @@ static int put_prompts(struct validation *v, struct err *e)
     return rc;
 }
 
+/* What the runs do not depend on, and a reader wants to know: of the command that opened the file
+ * last. */
+static int setting(struct validation *v, const char *key, const char *value, struct err *e)
+{
+    sqlite3_stmt *s = prepare(v, "INSERT OR REPLACE INTO meta VALUES (?, ?)", e);
+    if (!s)
+        return ERR_IO;
+    sqlite3_bind_text(s, 1, key, -1, SQLITE_STATIC);
+    sqlite3_bind_text(s, 2, value, -1, SQLITE_STATIC);
+    return finish(v, s, e);
+}
+
+static int put_number(struct validation *v, const char *key, double x, struct err *e)
+{
+    char text[40];
+    snprintf(text, sizeof text, "%.15g", x);
+    return setting(v, key, text, e);
+}
+
+static const char *join(const int32_t *x, int32_t n, char *buf, size_t size)
+{
+    size_t at = 0;
+    buf[0] = 0;
+    for (int32_t i = 0; i < n && at < size; i++)
+        at += (size_t)snprintf(buf + at, size - at, "%s%" PRId32, i ? " " : "", x[i]);
+    return buf;
+}
+
+static int put_settings(struct validation *v, struct err *e)
+{
+    const struct val_options *o = v->o;
+    const struct measure_plan *p = &v->plan;
+    char text[800], key[32];
+    int rc = setting(v, "version", tandem_version, e);
+    if (!rc)
+        rc = put_number(v, "budget_s", o->budget_s, e);
+    if (!rc)
+        rc = setting(v, "quick", o->quick ? "true" : "false", e);
+    if (!rc)
+        rc = put_number(v, "rounds", o->rounds, e);
+    if (!rc)
+        rc = put_number(v, "max_prompts", o->max_prompts, e);
+    if (!rc)
+        rc = put_number(v, "max_ctx", o->max_ctx, e);
+    if (!rc)
+        rc = setting(v, "widths", join(p->width, p->n_widths, text, sizeof text), e);
+    if (!rc)
+        rc = setting(v, "contexts", join(p->context, p->n_contexts, text, sizeof text), e);
+    for (int32_t i = 0; i < o->n_workloads && !rc; i++) {
+        snprintf(key, sizeof key, "workload %" PRId32, i);
+        rc = setting(v, key, o->workload[i], e);
+    }
+    return rc;
+}
+
 static int put_identity(struct validation *v, struct err *e)
 {
     char roles[256];
     role_map_format(&v->session.roles, roles, sizeof roles);
-    char seed[32], repetitions[32], host[256] = "unknown";
-    struct utsname u;
-    if (uname(&u) >= 0)
-        snprintf(host, sizeof host, "%s %s %s", u.sysname, u.release, u.machine);
+    char seed[32], repetitions[32], host[256];
     snprintf(seed, sizeof seed, "%" PRIu64, v->o->seed);
     snprintf(repetitions, sizeof repetitions, "%d", v->o->repetitions);
     int rc = same(v, "numerics_id", v->session.numerics, e);
@@ -169,7 +223,7 @@ static int put_identity(struct validation *v, struct err *e)
     if (!rc)
         rc = same(v, "source_commit", tandem_commit, e);
     if (!rc)
-        rc = same(v, "host", host, e);
+        rc = same(v, "host", command_host(host, sizeof host), e);
     if (!rc)
         rc = same(v, "model", v->session.model, e);
     if (!rc)
@@ -178,7 +232,9 @@ static int put_identity(struct validation *v, struct err *e)
         rc = same(v, "device", v->o->device_in ? v->o->device_in : "profiled", e);
     if (!rc)
         rc = put_policies(v, e);
-    return rc ? rc : put_prompts(v, e);
+    if (!rc)
+        rc = put_prompts(v, e);
+    return rc ? rc : put_settings(v, e);
 }
 
 /* ---- loading -------------------------------------------------------------------------------- */
@@ -368,22 +424,14 @@ static void unlock(struct validation *v)
 /* Nothing is put into a file that holds something else, or what another version wrote. */
 static int check_file(struct validation *v, struct err *e)
 {
-    sqlite3_stmt *s = prepare(
-        v,
-        "SELECT count(*), coalesce(sum(name IN ('meta', 'policy', 'round', 'run')), 0),"
-        " (SELECT user_version FROM pragma_user_version) FROM sqlite_master WHERE type = 'table'",
-        e);
-    if (!s)
-        return ERR_IO;
-    int rc = sqlite3_step(s) == SQLITE_ROW ? ERR_OK : failed(v, e);
-    bool empty = !rc && !sqlite3_column_int(s, 0);
-    bool ours = !rc && sqlite3_column_int(s, 1) == 4 && sqlite3_column_int(s, 2) == 4;
-    sqlite3_finalize(s);
-    return rc || empty || ours
-               ? rc
-               : err_at(e, ERR_MISMATCH, v->o->store, 0, 0,
-                        "is a database of something else or of another version: name another "
-                        "--store");
+    int64_t version;
+    int rc = store_look(v->db, v->o->store, STORE_VALIDATION, VAL_DB_VERSION, &version, e);
+    if (rc || !version || version == VAL_DB_VERSION)
+        return rc;
+    return err_at(e, ERR_UNSUPPORTED, v->o->store, 0, 0,
+                  "this validation has version %" PRId64 ", and this program goes on with %d "
+                  "alone: name another --store",
+                  version, VAL_DB_VERSION);
 }
 
 int val_db_open(struct validation *v, struct err *e)

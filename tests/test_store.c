@@ -284,7 +284,13 @@ static void foreign_files(void)
     CHECK_EQ(sqlite3_exec(db, "CREATE TABLE mine(x)", NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(db);
     CHECK_EQ(store_open(path, &s, &e), ERR_CORRUPT);
-    CHECK_HAS(e.msg, "not one of Tandem's");
+    CHECK_HAS(e.msg, "not one of Tandem's, and one with runs");
+    CHECK_EQ(sqlite3_open(path, &db), SQLITE_OK);
+    CHECK_EQ(sqlite3_exec(db, "PRAGMA application_id = 0x546e6456", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    e = (struct err){0};
+    CHECK_EQ(store_open(path, &s, &e), ERR_MISMATCH);
+    CHECK_HAS(e.msg, "holds a validation (tandem validate --store), and one with runs");
     e = (struct err){0};
     CHECK_EQ(store_open(fresh(path, sizeof path), &s, &e), ERR_OK);
     CHECK_EQ(store_exec(s, &e, "PRAGMA user_version = 99", ""), ERR_OK);

@@ -230,8 +230,30 @@ t 1 $v --resume --store other.sqlite
 err "other.sqlite: this validation has model 'toy', the file's has 'llama': name another --store"
 cp foreign.sqlite before.sqlite
 t 1 $v --store foreign.sqlite
-err 'foreign.sqlite: is a database of something else or of another version'
+err "foreign.sqlite: this database is not one of Tandem's, and one with a validation (tandem validate --store) was expected"
 ok 'a foreign database was altered' cmp -s foreign.sqlite before.sqlite
+t 1 run experiments/quickstart.yaml --store foreign.sqlite
+err "foreign.sqlite: this database is not one of Tandem's, and one with runs (tandem run --store) was expected: name another file"
+ok 'run altered a foreign database' cmp -s foreign.sqlite before.sqlite
+# Runs and validations are not mixed either.
+t 0 run experiments/quickstart.yaml --store runs.sqlite
+t 1 $v --store runs.sqlite
+err 'runs.sqlite: this store holds runs (tandem run --store), and one with a validation (tandem validate --store) was expected: name another file'
+t 1 run experiments/quickstart.yaml --store other.sqlite
+err 'other.sqlite: this store holds a validation (tandem validate --store), and one with runs (tandem run --store) was expected'
+python3 -c "import sqlite3
+d = sqlite3.connect('other.sqlite')
+print(dict(d.execute('SELECT key, value FROM meta')))
+d.execute('PRAGMA application_id = 0')
+d.execute('PRAGMA user_version = 4')" >out.txt
+out "'quick': 'false'"
+out "'widths': '1 2 "
+out "'max_ctx': '"
+out "'workload 0': '"
+t 1 run experiments/quickstart.yaml --store other.sqlite # of an older Tandem
+err 'other.sqlite: this store holds a validation'
+t 1 $v --resume --store other.sqlite
+err 'other.sqlite: this validation has version 4, and this program goes on with 5 alone: name another --store'
 t 1 $v --store experiments/quickstart.yaml
 err 'experiments/quickstart.yaml: file is not a database'
 
