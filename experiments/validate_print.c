@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "experiments/command.h"
 #include "experiments/validate.h"
 #include "sim/base/json.h"
 
@@ -272,11 +273,17 @@ static void put_changes(struct json_writer *w, const struct validation *v,
 static int print_json(const struct validation *v, const struct val_report *r, FILE *f)
 {
     struct json_writer w;
-    char roles[256];
+    const struct role_map *roles = &v->session.roles;
+    char host[256];
     json_writer_init(&w, f, 2);
     json_object(&w, NULL);
     json_string(&w, "engine", v->session.version);
-    json_string(&w, "device", role_map_format(&v->session.roles, roles, sizeof roles));
+    json_string(&w, "device", v->frozen.name);
+    json_object(&w, "roles");
+    for (int32_t i = 0; i < roles->n; i++)
+        json_string(&w, roles->item[i].role, roles->item[i].device);
+    json_close(&w);
+    json_string(&w, "host", command_host(host, sizeof host));
     json_string(&w, "model", v->session.model);
     json_string(&w, "numerics_id", v->session.numerics);
     json_int(&w, "prompts", r->prompts);

@@ -18,7 +18,7 @@ data
 
 # Prints what is wrong with a report, and fails then: FILE PROMPTS REPETITIONS.
 cat >report.py <<'END'
-import json, sys
+import json, os, sys
 
 d = json.load(open(sys.argv[1]))
 n_prompts, n_repetitions = int(sys.argv[2]), int(sys.argv[3])
@@ -34,7 +34,7 @@ one_token = d['by_policy'][0]['tokens_per_verification'] is None
 def number(x, key):
     return x is None if key == 'tpot_error_pct' and one_token else type(x) in (int, float)
 
-kinds = {'engine': str, 'device': str, 'model': str, 'prompts': int, 'policies': list,
+kinds = {'engine': str, 'device': str, 'roles': dict, 'host': str, 'model': str, 'prompts': int, 'policies': list,
          'repetitions': int, 'controls': dict, 'replay_equal': bool, 'extrapolated': int,
          'verdict': str, 'why': str}
 for key, kind in kinds.items():
@@ -105,6 +105,9 @@ for name, why in (('threads', 'no threads' if d.get('model') == 'toy' else ''), 
     for row in rows:
         p, m, err = (row.get(k) for k in ('predicted_change_pct', 'measured_change_pct', 'error_pct'))
         need(abs((1 + p / 100) / (1 + m / 100) - 1 - err / 100) < 1e-6, f'{name}: {row!r}')
+need('=' not in d.get('device', '='), 'device is the roles')
+need(set(d.get('roles', {})) == {'target', 'draft'}, f"roles: {d.get('roles')!r}")
+need(d.get('host', '').startswith(os.uname().sysname + ' '), f"host: {d.get('host')!r}")
 for what in wrong:
     print('  ' + what)
 sys.exit(bool(wrong))
