@@ -1,6 +1,6 @@
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #include "experiments/command.h"
 #include "experiments/progress.h"
@@ -400,7 +400,7 @@ static int run(int argc, char **argv)
         rc = read_drafts(&a, &o, &e);
     if (rc)
         return command_fail(&e);
-    mkdir("out", 0777); /* the default file's folder; if it cannot be made, opening says so */
+    bool made_out = command_make_out(path);
     rc = command_can_write(path, &e);
     if (!rc)
         rc = open_target(&a, &o, &e);
@@ -417,6 +417,8 @@ static int run(int argc, char **argv)
                (long long)n.divergent);
     }
     code = rc ? command_fail(&e) : command_end();
+    if (rc && made_out)
+        rmdir("out"); /* unless something is in it */
     if (o.trace)
         trace_builder_destroy(o.trace);
     session_close(&o.session);

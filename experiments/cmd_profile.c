@@ -1,7 +1,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "experiments/command.h"
@@ -39,6 +38,7 @@ struct profiling {
     struct device device;
     const char *path, *name;
     int64_t rounds;
+    bool made_out;
     char exactness[3][200];
 };
 
@@ -248,7 +248,7 @@ static int open_all(const struct args *a, struct profiling *p, struct err *e)
     if (rc)
         return rc;
     profile_plan((int32_t)widths, (int32_t)ctx, (uint64_t)seed, &p->plan);
-    mkdir("out", 0777); /* the default file's folder; if it cannot be made, opening says so */
+    p->made_out = command_make_out(p->path);
     rc = command_can_write(p->path, e);
     if (rc)
         return rc;
@@ -300,6 +300,8 @@ static int run(int argc, char **argv)
             noise.spread_pct, MAX_SPREAD_PCT, noise.drift_pct, MAX_DRIFT_PCT, aside);
     }
     code = rc ? command_fail(&e) : command_end();
+    if (rc && p->made_out)
+        rmdir("out"); /* unless something is in it */
     session_close(&p->session);
     samples_free(&p->samples);
     arena_fini(&p->arena);

@@ -35,19 +35,32 @@ static bool same_run(const struct experiment_policy *p, const struct run_setup *
     return same;
 }
 
+/* At most `most` bytes, up to the end of a word. */
+static int words(const char *text, size_t most)
+{
+    size_t n = strlen(text);
+    while (n > most || (n && text[n] && text[n] != ' '))
+        n--;
+    return (int)n;
+}
+
 /* Says which policy the log was made with, and which of the experiment's that is. */
 static int too_many(const struct experiment *x, const struct log_reader *r,
                     const struct run_setup *setup, struct err *e)
 {
-    const char *own = NULL, *drafter = log_header(r, "drafter0");
+    enum { SHOWN = 160 };
+    const char *own = NULL, *policy = log_header(r, "policy"), *drafter = log_header(r, "drafter0");
+    policy = policy ? policy : "";
+    drafter = drafter ? drafter : "";
+    int n = words(policy, SHOWN), n_drafter = words(drafter, SHOWN);
     for (int32_t i = 0; i < x->n_policies && setup->policy && !own; i++)
         own = same_run(&x->policy[i], setup) ? x->policy[i].label : NULL;
     return err_at(e, ERR_USAGE, x->file, 0, 0,
                   "%" PRId32 " policies: a log is replayed with one. This one was made with "
-                  "'%.100s%s%.100s', %s%.60s%s. Leave the experiment out to replay it with its own",
-                  x->n_policies, log_header(r, "policy"), drafter ? " and " : "",
-                  drafter ? drafter : "", own ? "here '" : "none of these", own ? own : "",
-                  own ? "'" : "");
+                  "'%.*s%s%s%.*s%s', %s%s%s. Leave the experiment out to replay it with its own",
+                  x->n_policies, n, policy, policy[n] ? " ..." : "", *drafter ? " and " : "",
+                  n_drafter, drafter, drafter[n_drafter] ? " ..." : "",
+                  own ? "here '" : "none of these", own ? own : "", own ? "'" : "");
 }
 
 /* The policy of the experiment that the log may be replayed with: its only one. */

@@ -1,7 +1,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "analysis/figure.h"
 #include "experiments/command.h"
@@ -195,7 +194,10 @@ static int run(int argc, char **argv)
     struct validation *v = calloc(1, sizeof *v);
     if (!v)
         return command_usage("out of memory");
-    mkdir("out", 0777); /* the default files' folder; if it cannot be made, opening them says so */
+    command_make_out(o.store);
+    command_make_out(o.device_out);
+    command_make_out(arg_text(&a, "--report"));
+    command_make_out(arg_text(&a, "--picture"));
     rc = command_can_write(arg_text(&a, "--report"), &e);
     if (!rc)
         rc = command_can_write(arg_text(&a, "--picture"), &e);

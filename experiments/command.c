@@ -60,6 +60,11 @@ const char *command_host(char *buf, size_t size)
     return buf;
 }
 
+bool command_make_out(const char *path)
+{
+    return path && !strncmp(path, "out/", 4) && !mkdir("out", 0777);
+}
+
 /* The folder that a path is in; false when there is none. *name is the rest of the path. */
 static bool folder_of(const char *path, const char **name, struct stat *st)
 {

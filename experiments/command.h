@@ -153,6 +153,10 @@ int command_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Whether a file can be made at the path: asked before what takes long. NULL is fine. ERR_IO. */
 int command_can_write(const char *path, struct err *e);
 
+/* Makes the folder `out` of default outputs where the path is in it; true when it was not there.
+ * That it cannot be made is said when the file is opened. */
+bool command_make_out(const char *path);
+
 /* A file that a command line names, by an option or as an argument ("IN.gguf"). */
 struct command_file {
     const char *option, *path; /* path NULL: not named */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "experiments/command.h"
 #include "hwmodels/belief.h"
 #include "hwmodels/steps.h"
 #include "sim/base/hash.h"
@@ -701,7 +702,7 @@ int world_run_setup(const struct world *w, const struct experiment_policy *polic
         snprintf(out->device, sizeof out->device, "%s%s", w->device.name,
                  *w->device.altered ? " (altered)" : "");
         put_roles(&w->device, policy->roles, x->roles, out->roles, sizeof out->roles);
-        snprintf(out->version, sizeof out->version, "sim");
+        snprintf(out->version, sizeof out->version, "Tandem %s", tandem_version);
     } else {
         session_setup(&w->session, out);
     }

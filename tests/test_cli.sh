@@ -548,6 +548,7 @@ t 2 run $q --on "replay:$log"
 err '6 policies: a log is replayed with one'
 err "made with 'speculative width=auto"
 err 'and suffix min_match=1'
+err 'overflow=cut and suffix min_match=1'
 err "here 'suffix width=auto'. Leave the experiment out"
 t 1 run $q --on replay:bad.yaml
 err 'tandem: bad.yaml:1: this is no log of Tandem: expected "tandem-log: 3" at byte 0'
@@ -571,6 +572,7 @@ t 0 run $q --log deep/sim
 t 0 run $q --format csv
 ok "the experiment's bytes are not the golden ones: $(cksum <out)" \
     [ "$(cksum <out)" = '3051537711 1826' ]
+ok 'a simulated log does not say which Tandem made it' grep -aq '^version: Tandem [0-9]' deep/sim/00-*.log
 for file in deep/sim/*.log; do "$build/tandem" log "$file" --format csv; done >out 2>err
 ok "the steps' bytes are not the golden ones: $(cksum <out)" [ "$(cksum <out)" = '2521661332 86753' ]
 t 0 log deep/sim/04-*.log --perfetto deep/trace.json

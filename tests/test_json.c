@@ -195,8 +195,8 @@ static void members_are_known_unique_and_complete(void)
     } c[] = {
         {"{\"max\":3,\"id\":[{\"max\":[1,2]}]}", 21, NULL},
         {"{\"other\":{},\"id\":1,\"max\":2}", 312, NULL},
-        {"{\"id\":1}", -ERR_SCHEMA, "lacks 'max'"},
-        {"{}", -ERR_SCHEMA, "lacks 'id', 'max'"},
+        {"{\"id\":1}", -ERR_SCHEMA, "lacks 'max': add it"},
+        {"{}", -ERR_SCHEMA, "lacks 'id', 'max': add them"},
         {"{\"id\":1,\"id\":2}", -ERR_SCHEMA, "'id' comes twice"},
         {"{\"id\":1,\"\\u0069d\":2}", -ERR_SCHEMA, "'id' comes twice"},
         {"{\"ix\":1}", -ERR_SCHEMA, "'ix': expected one of 'id', 'max', 'other'"},

@@ -702,6 +702,11 @@ static void metrics_match_their_formulas(void)
     metrics_tau_add(&t, a, b, 4, 0);
     CHECK_NEAR(metrics_tau_b(&t), 4.0 / 6, 1e-12);
     t = (struct tau){0};
+    for (t = (struct tau){0}; t.used < 200;) { /* pairs that all agree: exactly 1 */
+        t.concordant = ++t.used;
+        CHECK(metrics_tau_b(&t) == 1);
+    }
+    t = (struct tau){0};
     metrics_tau_add(&t, a, b, 4, 0.6); /* 2:3, the only discordant one, and 3:4 are too close */
     CHECK_NEAR(metrics_tau_b(&t), 1, 1e-12);
     CHECK_EQ(t.used, 4);

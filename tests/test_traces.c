@@ -75,7 +75,7 @@ static void bad_workloads_are_rejected_with_their_place(void)
         {"\n \n", ERR_SCHEMA, 0, 0, "no prompts here"},
         {"[]", ERR_SCHEMA, 1, 1, "the line is an array"},
         {LINE("a", "t") "{\"id\":\"b\",\"task\":\"t\",\"prompt\":\"p\"}", ERR_SCHEMA, 2, 34,
-         "lacks 'max_tokens'"},
+         "lacks 'max_tokens': add it"},
         {"{\"id\":\"b\",\"id\":\"c\"}", ERR_SCHEMA, 1, 11, "'id' comes twice"},
         {"{\"ident\":\"b\"}", ERR_SCHEMA, 1, 2, "unknown key 'ident'"},
         {LINE("a", "t") LINE("b", "t") LINE("a", "u"), ERR_SCHEMA, 3, 7,
@@ -224,7 +224,8 @@ static void spec_bench_is_imported(void)
     } bad[] = {
         {"{\"category\":\"c\",\"turns\":[\"t\"]}", ERR_SCHEMA, "lacks 'question_id'", 0},
         {"{\"question_id\":1,\"turns\":[\"t\"]}", ERR_SCHEMA, "lacks 'category'", 0},
-        {"{\"question_id\":1,\"category\":\"c\"}", ERR_SCHEMA, "lacks 'turns'", 0},
+        {"{\"question_id\":1,\"category\":\"c\"}", ERR_SCHEMA,
+         "lacks 'turns': add it, or name the right --from", 0},
         {"{\"question_id\":1.5}", ERR_SCHEMA,
          "'question_id' is 1.5: expected a whole number, or a string", 16},
         {"{\"question_id\":1,\"question_id\":2}", ERR_SCHEMA, "comes twice", 0},
@@ -306,7 +307,7 @@ static void json_lines_are_imported(void)
     workload_fini(&w);
     o.field = "body";
     CHECK_EQ(import(&o, "d.jsonl", text, sizeof text - 1, &w, &e), ERR_SCHEMA);
-    CHECK_HAS(e.msg, "lacks 'body'");
+    CHECK_HAS(e.msg, "lacks 'body': add it, or name the right --field");
     workload_fini(&w);
 }
 

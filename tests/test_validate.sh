@@ -466,6 +466,20 @@ steady()
     awk -v w="$1" -v n="$2" '!$3 { if (NF != 3 + n * ($1 > 4 ? 2 : 5)) exit 1; seen++ }
         END { exit seen != w }' "$3"
 }
+# A default's folder is made where it is written into, and not left by what failed.
+mkdir bare
+cd bare || exit 2
+t 0 profile --engine toy --ctx 256 --rounds 2 --widths 2 --noisy -o ../bare.yaml
+absent out
+t 1 profile --model none.gguf
+absent out
+t 1 observe --model none.gguf --workload ../traces/workloads/ui.jsonl
+absent out
+t 1 validate --engine toy --budget 1 --workload none.jsonl --store ../b.sqlite --save-device ../b.yaml \
+    --report ../b.json --picture ../b.svg
+absent out
+cd ..
+
 p='profile --engine toy --ctx 256 -o toy.yaml --noisy'
 t 0 $p --rounds 2 --widths 4
 out 'toy.yaml: 2 rounds, '

@@ -343,7 +343,8 @@ static void refuses_what_is_too_large(void)
     memset(big + 3, '[', YAML_MAX_DEPTH);
     memset(&e, 0, sizeof e);
     CHECK_EQ(yaml_parse(&y, "t", big, 3 + YAML_MAX_DEPTH, &a, &e), ERR_LIMIT);
-    CHECK_STR(err_format(&e, buf, sizeof buf), "t:1:35: nested more than 32 deep");
+    CHECK_STR(err_format(&e, buf, sizeof buf),
+              "t:1:35: nested more than 32 deep, the limit here: write it flatter");
 
     size_t n = 4;
     memcpy(big, "a: [", 4);

@@ -133,7 +133,9 @@ static int read_object(const struct import_options *o, struct json_reader *r, st
     else if (!f->prompt)
         lacks = o->field;
     if (lacks)
-        return err_at(e, ERR_SCHEMA, r->name, end.line, end.col, "the object lacks '%s'", lacks);
+        return err_at(e, ERR_SCHEMA, r->name, end.line, end.col,
+                      "the object lacks '%s': add it, or name the right %s", lacks,
+                      o->from == IMPORT_SPEC_BENCH ? "--from" : "--field");
     return ERR_OK;
 }
 

@@ -92,8 +92,10 @@ static int read_all(int fd, const char *path, size_t max_bytes, size_t guess, ch
         at += (size_t)got;
         if (at > max_bytes) {
             free(buf);
-            return err_at(e, ERR_LIMIT, path, 0, 0, "is longer than %zu bytes, the limit here",
-                          max_bytes);
+            return err_at(
+                e, ERR_LIMIT, path, 0, 0,
+                "is longer than %zu bytes, the limit here: name the right file, or split it",
+                max_bytes);
         }
         if (at > cap) {
             cap = cap < max_bytes / 2 - 4096 ? cap * 2 + 4096 : max_bytes;

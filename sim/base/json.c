@@ -293,7 +293,8 @@ static int open_level(struct json_reader *r, bool object, struct json_token *t, 
 {
     if (r->depth == JSON_MAX_DEPTH)
         return err_at(e, ERR_LIMIT, r->name, t->line, t->col,
-                      "nested deeper than %d levels, the limit here", JSON_MAX_DEPTH);
+                      "nested deeper than %d levels, the limit here: write it flatter",
+                      JSON_MAX_DEPTH);
     take(r);
     t->type = object ? JSON_OBJECT : JSON_ARRAY;
     r->in_object[r->depth++] = object;
@@ -455,7 +456,8 @@ int json_member(struct json_reader *r, const char *const *keys, uint32_t require
         if (!missing)
             return ERR_OK;
         list_keys(keys, missing, list, sizeof list);
-        return err_at(e, ERR_SCHEMA, r->name, t.line, t.col, "the object lacks %s", list);
+        return err_at(e, ERR_SCHEMA, r->name, t.line, t.col, "the object lacks %s: add %s", list,
+                      missing & (missing - 1) ? "them" : "it");
     }
     assert(t.type == JSON_KEY);
     for (int i = 0; keys[i]; i++)

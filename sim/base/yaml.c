@@ -142,7 +142,9 @@ static int on_open(struct builder *b, const yaml_event_t *ev, enum yaml_type typ
         return fail_mark(b, ev->start_mark, ERR_PARSE,
                          "a key is a list or a mapping: expected plain text");
     if (++b->depth > YAML_MAX_DEPTH)
-        return fail_mark(b, ev->start_mark, ERR_LIMIT, "nested more than %d deep", YAML_MAX_DEPTH);
+        return fail_mark(b, ev->start_mark, ERR_LIMIT,
+                         "nested more than %d deep, the limit here: write it flatter",
+                         YAML_MAX_DEPTH);
     struct yaml_node *node = add(b, type, ev->start_mark);
     if (node)
         b->open = node;

@@ -74,7 +74,8 @@ void metrics_tau_add(struct tau *t, const double *x, const double *y, int32_t n,
 
 double metrics_tau_b(const struct tau *t)
 {
-    double left = sqrt((double)(t->used - t->tied_x)) * sqrt((double)(t->used - t->tied_y));
+    /* the root of the product: of equal factors it is exactly the factor */
+    double left = sqrt((double)(t->used - t->tied_x) * (double)(t->used - t->tied_y));
     return left > 0 ? (double)(t->concordant - t->discordant) / left : NAN;
 }
 
