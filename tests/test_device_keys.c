@@ -105,6 +105,7 @@ static bool differs(const char *line, const char *set)
 struct number {
     const char *device, *path;
     const char *text;             /* "37.7 GB/s" */
+    const char *source;           /* of this very number; NULL */
     const struct yaml_node *unit; /* of a kernel's: backend and datatype */
     const char *processor;
 };
@@ -121,15 +122,19 @@ static bool changes(const char *line, const struct number *n)
         unit = " MB";
         v *= 1000;
     }
-    for (size_t i = 0; i < sizeof times / sizeof *times; i++) {
-        double to = v > 0 ? v * times[i] : (double)(7 * i + 7);
-        snprintf(set, sizeof set, "device.%s=%.12g%s", n->path,
-                 whole ? (double)(int64_t)(to + 0.5) : to, unit);
-        if (differs(line, set))
+    for (size_t i = 0; i <= sizeof times / sizeof *times; i++) {
+        bool last = i == sizeof times / sizeof *times;
+        double to = last ? v + 1 : v > 0 ? v * times[i] : (double)(7 * i + 7);
+        to = whole ? (double)(int64_t)(to + 0.5) : to;
+        if (n->source) /* another one would show */
+            snprintf(set, sizeof set, "device.%s={value: %.12g%s, source: \"%s\"}", n->path, to,
+                     unit, n->source);
+        else
+            snprintf(set, sizeof set, "device.%s=%.12g%s", n->path, to, unit);
+        if ((!last || !*unit) && differs(line, set))
             return true;
     }
-    snprintf(set, sizeof set, "device.%s=%.12g", n->path, v + 1);
-    return !*unit && differs(line, set);
+    return false;
 }
 
 static bool explained(const struct number *n, const char *options)
@@ -296,7 +301,9 @@ static void walk(struct number *n, const struct yaml_node *at, const char *path)
     const struct yaml_node *value = at->type == YAML_MAP ? child(at, "value") : NULL;
     here.path = path;
     if (value || is_number(at)) {
+        const struct yaml_node *source = value ? child(at, "source") : NULL;
         here.text = value ? value->text : at->text;
+        here.source = source ? source->text : NULL;
         if (!value || is_number(value))
             check(&here);
         return;
