@@ -7,14 +7,25 @@
  * best are kept; from them, Markov chains within the worst error kept fill a population again, of
  * which the best quarter are kept, and so on until the tolerance is reached. The share is the
  * product of the shares kept. Moves are differences of two kept points (differential evolution) or
- * small steps of a few coordinates. Where the error stops falling above the tolerance, the set
- * counts as empty, and the least error met is an upper bound of what can be had. */
+ * small steps of a few coordinates.
+ *
+ * Only what all models share is searched so: a point's error is the least over the models' own
+ * unknowns, which are solved for (table3_own.h), and the volume that they may have in a set weighs
+ * its points. Chains in all coordinates collapse: in a set of 1e-15 of the volume, the models' own
+ * unknowns leave a move of the shared ones next to no room, so that each run ended in one of
+ * several modes, with a share anywhere from 1e-24 to 2e-16.
+ *
+ * What still depends on chance is shown by T3_POPULATIONS that know nothing of each other, each
+ * from quasi-random points of its own. A set's ranges are their union, its medians those of all
+ * points by volume. Where the error stops falling above the tolerance, the set was not reached,
+ * which does not prove that it is empty; the least error met is an upper bound of what can be had.
+ */
 #ifndef TANDEM_EXPERIMENTS_TABLE3_SEARCH_H
 #define TANDEM_EXPERIMENTS_TABLE3_SEARCH_H
 
 #include "experiments/table3.h"
 
-enum { T3_POINTS = 1 << 17 };
+enum { T3_POINTS = 1 << 17, T3_POPULATIONS = 4 };
 enum { T3_STRICT, T3_LOOSE, T3_TOLERANCES };
 enum { T3_DIMENSIONS = T3_SHARED + T3_MODELS * T3_OWN };
 
@@ -28,19 +39,28 @@ struct t3_spread {
     double min, median, max;
 };
 
-struct t3_set {
-    double share; /* of the prior volume; 0: nothing fits, and the rest is not filled */
-    bool bound;   /* share is an upper bound: the set was reached from a polished point */
+/* What one population of chains found by itself. */
+struct t3_population {
+    double share; /* of the prior volume; 0: not reached, and the rest is not filled */
     double low[T3_DIMENSIONS], high[T3_DIMENSIONS]; /* coordinates (t3_value) that occur */
-    struct t3_spread cell[T3_MODELS][T3_CELLS], derived[T3_MODELS][T3_DERIVED];
+    struct t3_spread number[T3_MODELS][T3_CELLS + T3_DERIVED];
+};
+
+struct t3_set {
+    int32_t reached; /* populations that reached it; 0: none did, and the rest is not filled */
+    double share; /* of the prior volume: the populations' mean, 0 of one that did not reach it */
+    bool bound;   /* share is an upper bound, and the set within t3_found.within */
+    double low[T3_DIMENSIONS], high[T3_DIMENSIONS]; /* the populations' union */
+    struct t3_spread cell[T3_MODELS][T3_CELLS], derived[T3_MODELS][T3_DERIVED]; /* of all */
+    struct t3_population population[T3_POPULATIONS];
 };
 
 /* What came of one aim. */
 struct t3_found {
     struct t3_set set[T3_TOLERANCES];
-    double best; /* worst error of the best point met, as a fraction; polished by T3_AIM_ALL */
+    double best; /* worst error of the best point met, as a fraction */
     double best_x[T3_DIMENSIONS];
-    double reached; /* share of the last level of the chains */
+    double within; /* the largest error at which a population ended above the loose tolerance */
 };
 
 /* Aims: all cells; each model left out, both others in all cells and of it +SD. */
@@ -81,6 +101,10 @@ double t3_error(const struct table3 *t, const struct t3_aim *aim, double cell[T3
 /* The hypothesis under which the largest share of the prior volume fits an aim, at the strict
  * tolerance if anything does, else at the loose one; -1 when nothing fits under any. */
 int32_t t3_largest(const struct t3_search *s, int32_t aim, int32_t *tolerance);
+
+/* The same as one population alone has it. */
+int32_t t3_largest_of(const struct t3_search *s, int32_t aim, int32_t population,
+                      int32_t *tolerance);
 
 /* The hypothesis with the least worst error. */
 int32_t t3_nearest(const struct t3_search *s, int32_t aim);

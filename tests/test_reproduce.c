@@ -9,7 +9,9 @@
 #include "experiments/published.h"
 #include "experiments/reproduce.h"
 #include "experiments/switching_run.h"
+#include "experiments/table3_own.h"
 #include "experiments/table3_search.h"
+#include "sim/base/hash.h"
 #include "sim/exec/metrics.h"
 #include "sim/exec/sim.h"
 #include "tests/scratch.h"
@@ -401,6 +403,69 @@ static struct t3_hypothesis own_making(struct table3 *t, struct arena *arena)
     return h;
 }
 
+/* What is solved for is what its error says, and none of many draws is better. */
+static void a_models_own_unknowns_are_solved_for(void)
+{
+    enum { DRAWS = 4000 };
+    struct table3 t;
+    struct arena arena;
+    read_table(&t, &arena);
+    for (int32_t i = 0; i < 3 * T3_HYPOTHESES; i++) {
+        struct t3_hypothesis h = t3_hypothesis_at(i % T3_HYPOTHESES);
+        int32_t m = i % T3_MODELS, own = T3_SHARED + m * T3_OWN;
+        struct t3_aim aim = {.cell = {{false}}};
+        double x[T3_DIMENSIONS], shared[T3_SHARED], cell[T3_MODELS][T3_CELLS];
+        struct t3_times times;
+        struct t3_own_lines lines;
+        struct t3_own_room room;
+        for (int32_t c = 0; c < T3_CELLS; c++)
+            aim.cell[m][c] = c != i % 7; /* all of them, or one not */
+        for (int32_t d = 0; d < T3_DIMENSIONS; d++)
+            x[d] = fmod(0.37 * d + 0.13 * i, 1);
+        for (int32_t u = 0; u < T3_SHARED; u++)
+            shared[u] = t3_value(&t.shared[u], x[u]);
+        t3_times_of(&t.model[m], &t.model[T3_Q15], shared, &times);
+        t3_own_of(&t, h, &aim, m, x, shared, &times, &lines);
+        double least = t3_own_least(&lines, 0, &room);
+        CHECK(least > 0 && t3_own_fits(&lines, least, &room));
+        t3_own_middle(&lines, &room, x);
+        t3_point_cells(&t, h, x, cell);
+        CHECK_NEAR(t3_error(&t, &aim, cell) / least, 1, 0.002);
+        CHECK(!t3_own_fits(&lines, 0.99 * least, &room) || least <= 1e-4);
+        for (int32_t k = 0; k < DRAWS; k++) {
+            double given = x[own + T3_ACCEPTED];
+            for (int32_t u = 0; u < T3_OWN; u++)
+                x[own + u] = rng_unit(hash_mix((uint64_t)(k * T3_OWN + u)));
+            if (h.overflow == T3_MATCHES)
+                x[own + T3_ACCEPTED] = given;
+            t3_point_cells(&t, h, x, cell);
+            CHECK(t3_error(&t, &aim, cell) >= 0.99 * least);
+        }
+    }
+    arena_fini(&arena);
+}
+
+/* A set is what its populations found, and they agree on a table that fits well. */
+static void are_together(const struct t3_set *set)
+{
+    double sum = 0;
+    CHECK_EQ(set->reached, T3_POPULATIONS);
+    for (int32_t p = 0; p < T3_POPULATIONS; p++) {
+        const struct t3_population *of = &set->population[p];
+        sum += of->share;
+        CHECK(of->share > set->share / 2 && of->share < 2 * set->share);
+        for (int32_t d = 0; d < T3_DIMENSIONS; d++)
+            CHECK(set->low[d] <= of->low[d] && set->high[d] >= of->high[d]);
+        for (int32_t k = 0; k < T3_MODELS * T3_CELLS; k++) {
+            const struct t3_spread *all = &set->cell[k / T3_CELLS][k % T3_CELLS],
+                                   *v = &of->number[k / T3_CELLS][k % T3_CELLS];
+            CHECK(all->min <= v->min && all->max >= v->max);
+            CHECK(v->median >= v->min && v->median <= v->max);
+        }
+    }
+    CHECK_NEAR(sum / T3_POPULATIONS, set->share, 1e-12 * set->share);
+}
+
 static void a_table_of_the_models_own_making_fits(void)
 {
     struct table3 t;
@@ -419,6 +484,8 @@ static void a_table_of_the_models_own_making_fits(void)
     const struct t3_set *strict = &found[T3_AIM_ALL].set[T3_STRICT];
     CHECK(strict->share > 0 && strict->share < loose->share && loose->share < 1e-3);
     CHECK(found[T3_AIM_ALL].best <= 0.05);
+    are_together(loose);
+    are_together(strict);
     for (int32_t d = 0; d < T3_DIMENSIONS; d++)
         CHECK(loose->low[d] >= 0 && loose->high[d] < 1 && loose->low[d] < loose->high[d]);
     for (int32_t m = 0; m < T3_MODELS; m++) {
@@ -446,7 +513,8 @@ static void an_impossible_cell_is_found_out(void)
     CHECK_EQ(t3_search_aim(s, h, &aim, 1, &with), ERR_OK);
     aim.cell[T3_L3][T3_OURS] = false;
     CHECK_EQ(t3_search_aim(s, h, &aim, 1, &without), ERR_OK);
-    CHECK(with.best > 0.2);
+    CHECK(with.best > 0.2 && with.within >= with.best);
+    CHECK_EQ(with.set[T3_LOOSE].reached, 0);
     CHECK_NEAR(with.set[T3_LOOSE].share, 0, 0);
     CHECK(without.set[T3_LOOSE].share > 0);
     arena_fini(&arena);
@@ -645,6 +713,7 @@ static const struct unit_test tests[] = {
     {"every_unknown_changes_a_cell", every_unknown_changes_a_cell},
     {"the_oracle_bounds_ours", the_oracle_bounds_ours},
     {"quasi_random_points_fill_the_cube", quasi_random_points_fill_the_cube},
+    {"a_models_own_unknowns_are_solved_for", a_models_own_unknowns_are_solved_for},
     {"a_table_of_the_models_own_making_fits", a_table_of_the_models_own_making_fits},
     {"an_impossible_cell_is_found_out", an_impossible_cell_is_found_out},
     {"what_can_be_given_up_is_listed", what_can_be_given_up_is_listed},
