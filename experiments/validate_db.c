@@ -66,16 +66,22 @@ static int finish(struct validation *v, sqlite3_stmt *s, struct err *e)
 
 /* ---- identity ------------------------------------------------------------------------------- */
 
-/* Puts the value in, or compares it with the one that is there. */
-static int same(struct validation *v, const char *key, const char *value, struct err *e)
+static int put_meta(struct validation *v, const char *sql, const char *key, const char *value,
+                    struct err *e)
 {
-    sqlite3_stmt *s = prepare(v, "INSERT OR IGNORE INTO meta VALUES (?, ?)", e);
+    sqlite3_stmt *s = prepare(v, sql, e);
     if (!s)
         return ERR_IO;
     sqlite3_bind_text(s, 1, key, -1, SQLITE_STATIC);
     sqlite3_bind_text(s, 2, value, -1, SQLITE_STATIC);
-    int rc = finish(v, s, e);
-    s = rc ? NULL : prepare(v, "SELECT value FROM meta WHERE key = ?", e);
+    return finish(v, s, e);
+}
+
+/* Puts the value in, or compares it with the one that is there. */
+static int same(struct validation *v, const char *key, const char *value, struct err *e)
+{
+    int rc = put_meta(v, "INSERT OR IGNORE INTO meta VALUES (?, ?)", key, value, e);
+    sqlite3_stmt *s = rc ? NULL : prepare(v, "SELECT value FROM meta WHERE key = ?", e);
     if (!s)
         return ERR_IO;
     sqlite3_bind_text(s, 1, key, -1, SQLITE_STATIC);
@@ -157,12 +163,7 @@ static int put_prompts(struct validation *v, struct err *e)
  * last. */
 static int setting(struct validation *v, const char *key, const char *value, struct err *e)
 {
-    sqlite3_stmt *s = prepare(v, "INSERT OR REPLACE INTO meta VALUES (?, ?)", e);
-    if (!s)
-        return ERR_IO;
-    sqlite3_bind_text(s, 1, key, -1, SQLITE_STATIC);
-    sqlite3_bind_text(s, 2, value, -1, SQLITE_STATIC);
-    return finish(v, s, e);
+    return put_meta(v, "INSERT OR REPLACE INTO meta VALUES (?, ?)", key, value, e);
 }
 
 static int put_number(struct validation *v, const char *key, double x, struct err *e)
